@@ -4,6 +4,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Bytecode is kept, whatever the environment says: else each of the hundreds of processes compiles what it imports.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: serve test test-long compiler check format docs protos kills fuzz mutations redactions parsers texts soak test-engines test-frameworks requirements clean
 
@@ -67,7 +69,7 @@ texts: $(VENV)/.develop
 
 # An hour of honest callers beside all attackers at once; the report is .cache/soak.json too.
 soak: $(VENV)/.develop
-	ANTIPHON_SOAK_S=$${ANTIPHON_SOAK_S:-3600} $(BIN)/python -m pytest -s tests/soak
+	ANTIPHON_SOAK_S=$${ANTIPHON_SOAK_S:-3600} $(BIN)/python -m pytest -s -m "" tests/soak
 
 # The engines that teams run, each in an environment of its own, one after the other: gigabytes and minutes.
 ENGINES ?= vllm litserve bentoml ray-serve kserve pytriton mlserver
@@ -79,7 +81,7 @@ test-engines: $(VENV)/.develop
 
 # All frameworks of tests/frameworks, each in an environment of its own; `make test` runs the light ones of them.
 test-frameworks: $(VENV)/.develop
-	ANTIPHON_FRAMEWORKS=1 $(BIN)/python -m pytest tests/frameworks
+	ANTIPHON_FRAMEWORKS=1 $(BIN)/python -m pytest tests/frameworks -m ""
 
 # The exact versions that the tests ran with, each file of each by its hash.
 requirements: $(VENV)/.develop

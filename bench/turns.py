@@ -62,11 +62,12 @@ class Pause:
 def turns(pcm: bytes, detector: SileroVad) -> Iterator[tuple[bytes, list[tuple[int, int]]]]:
     """Stretches of speech of at most `LONGEST_MS`, each with the pauses in it: where they begin and end."""
     changes = []
-    ends, state = Endpointer(None, len(pcm)), detector.initial_state()
-    for at in range(0, len(pcm) - 2 * FRAME, 2 * FRAME):
-        probabilities, states = detector.probabilities([pcm[at : at + 2 * FRAME]], [state])
-        state = states[0]
-        change = ends.push(probabilities[0])
+    ends = Endpointer(None, len(pcm))
+    (probabilities,), _ = detector.probabilities(
+        [pcm[: len(pcm) // (2 * FRAME) * 2 * FRAME]], [detector.initial_state()]
+    )
+    for probability in probabilities:
+        change = ends.push(probability)
         if change:
             changes.append((change.turn, samples_to_ms(change.at)))
     begun = next((at for turn, at in changes if turn is Turn.START), None)

@@ -1,4 +1,4 @@
-"""Two versions of Antiphon, before and after a change, in turns: streams, language, voices, and as a gateway.
+"""Two versions of Antiphon, before and after a change, in turns: streams, language, voices, conversations, a gateway.
 
 Each version runs from an environment of its own and idles while the other is measured, so that what else the machine
 does falls on both alike. Every row is the median over the rounds, and the last column the median of the ratios within
@@ -20,9 +20,10 @@ import uvloop
 
 import chat_compare
 import compare
+import conversations
 import gateway
 import voices
-from serving import System, start, start_antiphon, table
+from serving import KEY, System, start, start_antiphon, table
 
 Figures = dict[str, float]  # by what they are of
 
@@ -64,11 +65,22 @@ def forwarded(system: System, given: argparse.Namespace, turn: int) -> Iterator[
     yield "gateway: RSS, MB", found.rss_mb
 
 
+def talked(system: System, given: argparse.Namespace, turn: int) -> Iterator[tuple[str, float]]:
+    asked = argparse.Namespace(url=system.url, model=system.model, callers=4, turns=6, endpointing_ms=300)
+    ended = uvloop.run(conversations.run(asked, KEY))
+    for name in ("voice_to_voice", "barge_in"):
+        waits = sorted(wait for heard in ended for wait in getattr(heard, name))
+        for share in (0.5, 0.95):
+            yield f"4 callers: {name} P{100 * share:.0f}, ms", waits[min(len(waits) - 1, int(share * len(waits)))]
+    yield "4 callers: turns without an answer", float(sum(heard.lost for heard in ended))
+
+
 Measure = Callable[[System, argparse.Namespace, int], Iterator[tuple[str, float]]]
 KINDS: dict[str, tuple[str, str, Measure]] = {  # the model that is asked for, the configuration, what is measured
     "streams": ("", "", streams),
     "language": ("smollm2-135m-instruct", "", language),
     "voices": ("tts-1", "", spoken),
+    "conversations": ("smollm2-135m-instruct", "", talked),
     "gateway": ("instant", gateway.ANTIPHON, forwarded),
 }
 

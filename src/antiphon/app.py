@@ -49,6 +49,7 @@ from antiphon.session.keeping import Keeper
 from antiphon.session.places import CallKind
 from antiphon.session.sessions import Bounds, Sessions
 from antiphon.session.subjects import Subjects
+from antiphon.session.webhooks import ProjectWebhooks
 from antiphon.slo.objectives import Objectives
 from antiphon.slo.shares import Bound, Shares
 from antiphon.storage.directory import open_directory, warn_of_writable_models
@@ -200,7 +201,8 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         stack.push_async_callback(sessions.settle)
         jobs = Service(tiers, latest, stores.sealer)
         oidc = _oidc(config, latest, stack)
-        door = Door(sessions, keys, clock, jobs, auditor, stores.resources, Pairs(directory), oidc)
+        hooks = ProjectWebhooks(control, keys, latest, webhooks.failures)
+        door = Door(sessions, keys, clock, jobs, auditor, stores.resources, Pairs(directory), oidc, hooks)
         worker = _worker(config, door, sessions, tiers, stores.ledger, latest, webhooks, server)
         jobs.wake = worker.wake
         observer.watch_jobs(worker)

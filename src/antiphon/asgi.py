@@ -132,7 +132,7 @@ def entrance(routes: Sequence[BaseRoute], proxies: Proxies = NO_PROXIES) -> ASGI
     app = Starlette(routes=routes, exception_handlers={HTTPException: stray.handle})
     app.router.redirect_slashes = False
     app.router.default = stray
-    return Entrance(Direct(app), proxies)
+    return Entrance(Direct(app, stray), proxies)
 
 
 class _Later:

@@ -33,7 +33,7 @@ from antiphon.surfaces.deepgram.models import SpeechModels
 from antiphon.surfaces.deepgram.prerecorded import PrerecordedListenEndpoint
 from antiphon.surfaces.deepgram.speak import SpeakEndpoint
 from antiphon.surfaces.deepgram.speak_live import LiveSpeakEndpoint
-from antiphon.surfaces.elevenlabs import transcript_jobs, voices
+from antiphon.surfaces.elevenlabs import transcript_jobs, voices, webhooks
 from antiphon.surfaces.elevenlabs.account import Account
 from antiphon.surfaces.elevenlabs.dialogue import TextToDialogue
 from antiphon.surfaces.elevenlabs.dialogue_live import LiveDialogueEndpoint
@@ -52,6 +52,7 @@ from antiphon.surfaces.google.dialect import V1, V2
 from antiphon.surfaces.google.endpoint import WHOLE, LookupMethod, Rest, bound
 from antiphon.surfaces.google.endpoint import Absent as AbsentAtGoogle
 from antiphon.surfaces.google.endpoint import Endpoint as AtGoogle
+from antiphon.surfaces.google.families import FAMILIES, FIRST_FAMILIES, Family
 from antiphon.surfaces.google.live import StreamingRecognize
 from antiphon.surfaces.google.messages import pool
 from antiphon.surfaces.google.recognise import V1_REST, V2_REST, Recognize
@@ -188,6 +189,15 @@ def _scribe() -> Iterator[Row]:
     one = f"{SCRIBE_TRANSCRIPTS}/{{transcription_id}}"
     yield LookupRow(one, "elevenlabs", transcript_jobs.GetTranscript(), scope=Scope.TRANSCRIBE)
     yield LookupRow(one, "elevenlabs", transcript_jobs.DeleteTranscript(), "DELETE", Scope.TRANSCRIBE)
+    hooks, most_bytes = webhooks.WEBHOOKS, webhooks.MAX_BODY_BYTES
+    yield LookupRow(hooks, "elevenlabs", webhooks.ListWebhooks(), scope=Scope.KEYS)
+    for method, path, change in (
+        ("POST", hooks, webhooks.CreateWebhook()),
+        ("PATCH", f"{hooks}/{{webhook_id}}", webhooks.UpdateWebhook()),
+        ("DELETE", f"{hooks}/{{webhook_id}}", webhooks.DeleteWebhook()),
+    ):
+        body_bytes = 0 if method == "DELETE" else most_bytes
+        yield LookupRow(path, "elevenlabs", change, method, Scope.KEYS, max_body_bytes=body_bytes)
     for token_type, scope in (
         ("realtime_scribe", Scope.TRANSCRIBE),
         ("batch_scribe", Scope.TRANSCRIBE),
@@ -198,27 +208,29 @@ def _scribe() -> Iterator[Row]:
 
 
 _NOT_STORED = "Settings of a location are not stored: use options in the request."
-_LOCATION = "projects/*/locations/*"
+_LOCATION, _ADAPTATION = "projects/*/locations/*", f"{V1.package}.Adaptation"
 Method = Callable[..., LookupMethod]
 
 
-def _stored_rest(family: stored.Family) -> Iterator[tuple[str, str, str, Method]]:
+def _stored_rest(family: Family) -> Iterator[tuple[str, str, str, Method]]:
     """Yield the methods of a type of stored resources, over REST."""
-    parent, name = f"/v2/{{parent={_LOCATION}}}/{family.collection}", f"{_LOCATION}/{family.collection}/*"
+    base = "/v1" if family.first else "/v2"
+    parent, name = f"{base}/{{parent={_LOCATION}}}/{family.collection}", f"{_LOCATION}/{family.collection}/*"
     for verb, path, body, method in (
-        ("POST", parent, family.field, stored.Create),
+        ("POST", parent, WHOLE if family.first else family.field, stored.Create),
         ("GET", parent, "", stored.List),
-        ("GET", f"/v2/{{name={name}}}", "", stored.Get),
-        ("PATCH", f"/v2/{{{family.field}.name={name}}}", family.field, stored.Update),
-        ("DELETE", f"/v2/{{name={name}}}", "", stored.Delete),
-        ("POST", f"/v2/{{name={name}}}:undelete", WHOLE, stored.Undelete),
+        ("GET", f"{base}/{{name={name}}}", "", stored.Get),
+        ("PATCH", f"{base}/{{{family.field}.name={name}}}", family.field, stored.Update),
+        ("DELETE", f"{base}/{{name={name}}}", "", stored.Delete),
+        ("POST", f"{base}/{{name={name}}}:undelete", WHOLE, stored.Undelete),
     ):
-        yield verb, path, body, partial(method, family)
+        if method in stored.methods(family):
+            yield verb, path, body, partial(method, family)
 
 
 _GOOGLE_REST: tuple[tuple[str, str, str, Method], ...] = (
     ("POST", f"/v2/{{recognizer={_LOCATION}/recognizers/*}}:batchRecognize", WHOLE, BatchRecognize),
-    *(row for family in stored.FAMILIES for row in _stored_rest(family)),
+    *(row for family in (*FAMILIES, *FIRST_FAMILIES) for row in _stored_rest(family)),
     ("GET", f"/v2/{{name={_LOCATION}}}/operations", "", operations.ListOperations),
     ("GET", f"/v2/{{name={_LOCATION}/operations/*}}", "", operations.GetOperation),
     ("POST", f"/v2/{{name={_LOCATION}/operations/*}}:cancel", WHOLE, operations.CancelOperation),
@@ -228,10 +240,11 @@ _GOOGLE_REST: tuple[tuple[str, str, str, Method], ...] = (
     ("GET", "/v1/operations/{name=**}", "", operations.GetOperation),
 )
 _GOOGLE_LOOKUPS: tuple[tuple[str, Method], ...] = (
-    (V2.package, BatchRecognize),
-    (V1.package, LongRunningRecognize),
-    *((V2.package, each) for each in stored.METHODS),
-    *((operations.PACKAGE, each) for each in operations.METHODS),
+    (f"{V2.package}.Speech", BatchRecognize),
+    (f"{V1.package}.Speech", LongRunningRecognize),
+    *((f"{V2.package}.Speech", partial(each, family)) for family in FAMILIES for each in stored.methods(family)),
+    *((_ADAPTATION, partial(each, family)) for family in FIRST_FAMILIES for each in stored.methods(family)),
+    *((f"{operations.PACKAGE}.Operations", each) for each in operations.METHODS),
 )
 
 
@@ -251,10 +264,9 @@ def _google_grpc() -> Iterator[Row]:
         service = f"/{dialect.package}.Speech"
         yield DialogueRow(f"{service}/StreamingRecognize", "google", StreamingRecognize(dialect))
         yield CallRow(f"{service}/Recognize", "google", Recognize(dialect), Scope.TRANSCRIBE)
-    for package, make in _GOOGLE_LOOKUPS:
-        endpoint = make(first=package == V1.package)
-        service = "Operations" if package == operations.PACKAGE else "Speech"
-        path, most_bytes = f"/{package}.{service}/{endpoint.method}", endpoint.max_body_bytes
+    for service, make in _GOOGLE_LOOKUPS:
+        endpoint = make(first=service.startswith(V1.package))
+        path, most_bytes = f"/{service}/{endpoint.method}", endpoint.max_body_bytes
         yield LookupRow(path, "google", endpoint, "POST", Scope.TRANSCRIBE, max_body_bytes=most_bytes)
     for name in ("GetConfig", "UpdateConfig"):
         yield LookupRow(f"/{V2.package}.Speech/{name}", "google", AbsentAtGoogle(_NOT_STORED), "POST", open=True)
@@ -333,7 +345,7 @@ JOB_CALLS: tuple[Row, ...] = (
     CallRow(_OF_OPERATION, "google", batch.RecordingOfOperation(), Scope.TRANSCRIBE),
 )
 
-# The vendors of other paths, by beginnings that their SDKs use; the first that fits.
+# The vendors of other paths, by beginnings of one or two parts that their SDKs use; the longer one counts.
 _ASSEMBLYAI = ("/v1/transcribe", "/v1/warm", "/v2/realtime", "/v2/transcript", "/v2/upload", "/v3")
 _DEEPGRAM = "agent auth listen projects read speak"
 _ELEVENLABS = """
@@ -351,13 +363,15 @@ STRAYS: tuple[tuple[tuple[str, ...], Endpoint], ...] = (
     (("/v2",), OpenInference()),
     (("/openai",), OpenAI()),
 )
+_STRAY_VENDORS = {beginning: vendor for beginnings, vendor in STRAYS for beginning in beginnings}
 
 
 def whose(opening: Opening) -> Endpoint:
     """Return the vendor in whose format an unknown path is refused: by the path, otherwise by the credential."""
-    for names, endpoint in STRAYS:
-        if any(opening.path == name or opening.path.startswith(f"{name}/") for name in names):
-            return endpoint
+    parts = opening.path.split("/", 3)
+    for beginning in ("/".join(parts[:3]), "/".join(parts[:2])):
+        if beginning in _STRAY_VENDORS:
+            return _STRAY_VENDORS[beginning]
     if "x-goog-api-key" in opening.headers:
         return AtGoogle(rest=Rest())
     if "xi-api-key" in opening.headers:

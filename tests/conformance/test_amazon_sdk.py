@@ -167,10 +167,10 @@ async def test_one_who_vanishes(secure: Secure, beckett: Path) -> None:
     assert told["charged"] == {"stt.audio_ms": 1_000}  # what was heard
 
 
-def test_the_example(secure: Secure, beckett: Path) -> None:
+def test_the_example(secure: Secure, ever_tried: Path) -> None:
     example = Path(__file__).parents[2] / "examples" / "amazon_live.py"
     environment = {**os.environ, "ANTIPHON_URL": secure.url, "ANTIPHON_API_KEY": API_KEY}
-    command = [sys.executable, str(example), str(beckett)]
+    command = [sys.executable, str(example), str(ever_tried)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "ever tried" in done.stdout.lower()

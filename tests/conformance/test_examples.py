@@ -27,10 +27,10 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_example(example: Path, server: Any, beckett: Path) -> None:
+def test_example(example: Path, server: Any, ever_tried: Path) -> None:
     environment = {**os.environ, "ANTIPHON_URL": server.base_url, "ANTIPHON_API_KEY": server.api_key}
     done = subprocess.run(
-        [sys.executable, str(example), str(beckett)], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, str(example), str(ever_tried)], env=environment, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     assert "ever tried" in done.stdout.lower()

@@ -122,7 +122,7 @@ def payer(server: Server, request: pytest.FixtureRequest) -> Payer:
     return Payer(server, re.sub("[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[-40:].strip("-"))
 
 
-@pytest.mark.parametrize("cuts", [1, 2])
+@pytest.mark.parametrize("cuts", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_an_answer_that_did_not_leave_is_charged_once(line: Line, payer: Payer, cuts: int) -> None:
     line.cuts, line.early = cuts, True
     long = {"messages": [{"role": "user", "content": "Write a long story about the sea."}], "max_tokens": 200}

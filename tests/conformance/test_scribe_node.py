@@ -37,3 +37,6 @@ def test_transcripts_in_node(server: Any, beckett: Path) -> None:
     assert "auth_error" in told["again"]["errors"]
     assert told["again"]["committed"] == []
     assert SAID in plain(told["wholeByToken"])
+    hook = told["hook"]
+    assert (hook["name"], hook["isDisabled"], hook["events"]) == ("renamed", True, ["speech_to_text"])
+    assert (told["secret"], told["deleted"]) == ("wsec_", "ok")

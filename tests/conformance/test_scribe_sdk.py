@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -30,6 +30,9 @@ from elevenlabs.types import (
     MultichannelSpeechToTextResponseModel,
     SpeechToTextChunkResponseModel,
     SpeechToTextWebhookResponseModel,
+    WebhookHmacSettings,
+    WorkspaceCreateWebhookResponseModel,
+    WorkspaceWebhookResponseModel,
 )
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
@@ -223,13 +226,15 @@ async def test_everything_async(server: Any, payer: Payer, pcm: bytes) -> None:
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """Takes what webhooks send; the first is refused."""
+    """Takes what webhooks send, and the header `x-order`; the first is refused."""
 
     got: list[tuple[str, str]]
+    orders: ClassVar[list[str | None]] = []
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"])).decode()
         self.got.append((body, self.headers["elevenlabs-signature"]))
+        self.orders.append(self.headers["x-order"])
         self.send_response(503 if len(self.got) == 1 else 200)
         self.send_header("content-length", "0")
         self.end_headers()
@@ -269,6 +274,63 @@ def test_a_webhook_is_told(client: ElevenLabs, payer: Payer, beckett: Path, pcm:
     with pytest.raises(ApiError) as gone:
         client.speech_to_text.transcripts.get(begun.transcription_id or "")
     assert gone.value.status_code == 404
+
+
+def test_webhooks_of_a_workspace(server: Any, payer: Payer, beckett: Path) -> None:
+    """They are the project's, may be changed by keys with the right to, and are told from the answer on."""
+    client = ElevenLabs(base_url=server.base_url, api_key=payer.another("transcribe", "keys")[1], timeout=60)
+    hooks, got = client.webhooks, []
+    recording = {"model_id": "scribe_v2", "file": beckett.read_bytes(), "webhook": True}
+    with ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Receiver,), {"got": got, "orders": []})) as web:
+        Thread(target=web.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{web.server_port}/hook"
+        made = hooks.create(
+            settings=WebhookHmacSettings(name="mine", webhook_url=url, request_headers={"x-order": "7"})
+        )
+        check(WorkspaceCreateWebhookResponseModel, made.model_dump())
+        other = hooks.create(settings=WebhookHmacSettings(name="other", webhook_url=url))
+        hooks.update(other.webhook_id, is_disabled=False, name="other", retry_enabled=False, events=[])
+        begun: Any = client.speech_to_text.convert(**recording)  # told to the one that is subscribed
+        deadline = time.monotonic() + PATIENCE_S
+        while len(got) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        event = client.webhooks.construct_event(*got[1], made.webhook_secret or "")
+        assert event["data"]["transcription_id"] == begun.transcription_id
+        check(SpeechToTextChunkResponseModel, event["data"]["transcription"])
+        got.clear()  # so that the first is refused again, and the other one is not tried again
+        client.speech_to_text.convert(**recording, webhook_id=other.webhook_id)
+        while not (failed := hooks.list(include_usages=True).webhooks[1]).most_recent_failure_error_code:
+            assert time.monotonic() < deadline + PATIENCE_S
+            time.sleep(0.1)
+        time.sleep(1.5)
+        web.shutdown()
+    assert (len(got), web.RequestHandlerClass.orders) == (1, ["7", "7", None])
+    listed = hooks.list(include_usages=True).webhooks
+    for each in listed:
+        check(WorkspaceWebhookResponseModel, each.model_dump())
+    assert [(each.name, each.events, each.auth_type) for each in listed] == [
+        ("mine", ["speech_to_text"], "hmac"),
+        ("other", [], "hmac"),
+    ]
+    assert (failed.webhook_id, failed.most_recent_failure_error_code) == (other.webhook_id, 503)
+    assert hooks.update(made.webhook_id, is_disabled=True, name="mine").status == "ok"
+    assert [each.is_disabled for each in hooks.list().webhooks] == [True, False]
+    for more in ({}, {"webhook_id": made.webhook_id}):
+        with pytest.raises(UnprocessableEntityError, match="webhook"):
+            client.speech_to_text.convert(**recording, **more)
+    for wrong in ({"webhook_url": "ftp://a"}, {"request_headers": {"host": "a"}}, {"auth_type": "oauth2"}):
+        settings: Any = {"auth_type": "hmac", "name": "a", "webhook_url": "https://a.example"} | wrong
+        with pytest.raises(UnprocessableEntityError):
+            hooks.create(settings=settings)
+    weaker = ElevenLabs(base_url=server.base_url, api_key=payer.key)
+    with pytest.raises(ApiError) as refused:
+        weaker.webhooks.list()
+    assert refused.value.status_code == 403
+    for each in listed:
+        assert hooks.delete(each.webhook_id).status == "ok"
+    with pytest.raises(ApiError) as gone:
+        hooks.delete(made.webhook_id)
+    assert (gone.value.status_code, hooks.list().webhooks) == (404, [])
 
 
 def test_no_transcript_is_kept(client: ElevenLabs) -> None:

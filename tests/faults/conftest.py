@@ -1,4 +1,4 @@
-"""A real server for the tests of a module, where it needs no other, and the endpoints of the vendors on fakes."""
+"""A real server for the tests that need no other, and the endpoints of the vendors on fakes."""
 
 import logging
 
@@ -9,8 +9,9 @@ from door import Door
 from serving import served
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory, models):
+    """It stays when processes of its were killed: what is counted is compared with what it was before."""
     with served(tmp_path_factory.mktemp("data"), models) as server:
         yield server
 

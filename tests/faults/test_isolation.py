@@ -97,7 +97,7 @@ async def test_silent_streams_of_one_shut_nobody_else_out(server, other, beckett
 
 
 async def test_recordings_of_one_keep_no_other_waiting(server, other, beckett):
-    data, long = beckett.read_bytes(), wav_of(pcm_of(beckett) * 20)
+    data, long = beckett.read_bytes(), wav_of(pcm_of(beckett) * 10)
     async with http(server) as many, http(other) as few, asyncio.TaskGroup() as group:
         crowd = [group.create_task(transcribe(many, long)) for _ in range(8)]
         await asyncio.sleep(0.5)

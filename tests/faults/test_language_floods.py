@@ -1,8 +1,8 @@
 """Callers of language models who come by the thousand and drop their streams, and servers that are killed under them:
 nothing is left behind, and what callers received is in the ledger, once.
 
-`ANTIPHON_KILLS` sets how often the ledger's own tests kill; a server before language models is killed once for five of
-those, one with an embedded model, which takes longer to start, once for fifty.
+`ANTIPHON_KILLS` sets how often the ledger's own tests kill; a server before language models is killed once for ten of
+those, one with an embedded model, which takes longer to start, once for a hundred.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import os
 import random
 import uuid
 from collections import Counter
+from functools import partial
 
 import aiohttp
 import pytest
@@ -33,7 +34,7 @@ from callers import (
 from serving import API_KEY, LANGUAGE, Server, served, start
 
 pytestmark = pytest.mark.xdist_group("faults")
-KILLS = max(2, int(os.environ.get("ANTIPHON_KILLS", "20")) // 5)
+KILLS = max(2, int(os.environ.get("ANTIPHON_KILLS", "20")) // 10)
 POOL = 8  # threads of asyncio's own, which come when they are needed and stay
 MODEL = "smollm2-135m-instruct"
 COUNT = [
@@ -94,9 +95,9 @@ async def streamed(session, tokens=40):
     return text, usage
 
 
-async def passer_by(server, chance):
+async def passer_by(server, chance, within_s=8):
     """Asks for a stream and vanishes at any moment: before all is said, before the first token, amid, or not at all."""
-    await asyncio.sleep(chance.uniform(0, 12))
+    await asyncio.sleep(chance.uniform(0, within_s))
     body = {"model": MODEL, "messages": [{"role": "user", "content": f"Tell me about {chance.random()}."}]}
     body |= {"max_completion_tokens": chance.randrange(1, 64), "stream": chance.random() < 0.9}
     body |= {"n": chance.choice([1, 1, 1, 2])}
@@ -122,13 +123,15 @@ async def passer_by(server, chance):
         writer.transport.abort()
 
 
-async def test_hundreds_of_streams_that_come_and_go_leave_nothing(server, nothing_left):
+@pytest.mark.parametrize("count", [200, pytest.param(400, marks=pytest.mark.long)])
+async def test_hundreds_of_streams_that_come_and_go_leave_nothing(server, nothing_left, count):
     workers = children(server.pid)
     async with http(server) as session:
         alone = await streamed(session)
-        await crowd(passer_by, server, 5000, 100)  # so that what is kept for ever is there before it is measured
+        # So that what is kept for ever is there before it is measured.
+        await crowd(partial(passer_by, within_s=3), server, 5000, 100)
         before_mb = resident_mb(server.pid), sum(map(resident_mb, workers))
-        flood = asyncio.create_task(crowd(passer_by, server, 0, 400))
+        flood = asyncio.create_task(crowd(passer_by, server, 0, count))
         await asyncio.sleep(2)
         amid = [await streamed(session) for _ in range(3)]  # who behaves notices nothing but the time it takes
         await flood

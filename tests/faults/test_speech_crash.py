@@ -23,7 +23,7 @@ from speakers import (
     parts,
 )
 
-from serving import API_KEY, Server, start
+from serving import API_KEY, LIGHT, Server, start
 
 pytestmark = pytest.mark.xdist_group("faults")
 KILLS = max(1, int(os.environ.get("ANTIPHON_KILLS", "20")) // 50)
@@ -75,7 +75,7 @@ async def test_a_server_killed_while_it_speaks_has_charged_what_was_received_and
             process.kill()
             await asyncio.to_thread(process.wait)
         await loading
-    process, _ = await asyncio.to_thread(start, tmp_path, models)  # which marks what broke off
+    process, _ = await asyncio.to_thread(start, tmp_path, models, LIGHT)  # which marks what broke off
     process.terminate()
     assert await asyncio.to_thread(process.wait, 20) == 0
     check_texts(callers.texts, path)

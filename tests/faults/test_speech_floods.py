@@ -14,6 +14,7 @@ import socket
 import sqlite3
 import uuid
 from base64 import b64decode
+from functools import partial
 
 import pytest
 from callers import (
@@ -159,8 +160,8 @@ def said_in_conversation(chance):
     ]
 
 
-async def passer_by(server, chance):
-    await asyncio.sleep(chance.uniform(0, 15))
+async def passer_by(server, chance, within_s=10):
+    await asyncio.sleep(chance.uniform(0, within_s))
     match chance.choice(["http"] * 5 + ["deepgram", "deepgram", "elevenlabs", "elevenlabs", "conversation"]):
         case "http":
             await leaves_http(server, chance)
@@ -175,7 +176,8 @@ async def passer_by(server, chance):
 async def test_hundreds_who_come_and_go_leave_nothing(server, nothing_left):
     workers = children(server.pid)
     alone = await spoken(server, TEXT)
-    await crowd(passer_by, server, 5000, FLOOD // 5)  # so that what is kept for ever is there before it is measured
+    # So that what is kept for ever is there before it is measured.
+    await crowd(partial(passer_by, within_s=3), server, 5000, FLOOD // 5)
     before_mb = resident_mb(server.pid), sum(map(resident_mb, workers))
     flood = asyncio.create_task(crowd(passer_by, server, 0, FLOOD))
     async with http(server) as session:
@@ -239,6 +241,7 @@ async def deaf(server, first, then=()):
     return caller
 
 
+@pytest.mark.long
 async def test_who_does_not_read_is_cut_off(server, nothing_left):
     before_mb, before = resident_mb(server.pid), descriptors(server.pid)
     asked = ((request(LONG),), (request(LONG, stream_format="sse"),), much_for_deepgram(), much_for_elevenlabs())

@@ -3,7 +3,6 @@ reply, with recognition, language and speech all here. Nothing that was said is 
 """
 
 import os
-import re
 import wave
 from collections.abc import Callable, Iterator
 from difflib import SequenceMatcher
@@ -14,6 +13,7 @@ import httpx
 import pytest
 from openai import OpenAI
 
+from antiphon.bench import measure
 from serving import Server
 
 TURNS = (
@@ -60,16 +60,21 @@ def heard(client: OpenAI, path: Path) -> str:
 
 
 def words(text: str) -> list[str]:
-    """A stretch that follows on itself stands once: a small model says it again and again, and the recogniser takes it
-    for a loop of its own.
+    """With numbers in letters. A stretch that follows on itself, whole or begun, stands once: a small model says it
+    again and again until it is cut off, and the recogniser takes it for a loop of its own.
     """
     had: list[str] = []
-    for word in re.findall(r"[a-z0-9']+", text.lower()):
+    again: list[str] = []  # the last stretch that was said twice
+    for word in measure.words(text):
         had.append(word)
         for long in range(1, len(had) // 2 + 1):
             if had[-long:] == had[-2 * long : -long]:
+                again = had[-long:]
                 del had[-long:]
                 break
+    for begun in range(len(again) - 1, 0, -1):
+        if had[-begun:] == again[:begun] and had[-begun - len(again) : -begun] == again:
+            return had[:-begun]
     return had
 
 

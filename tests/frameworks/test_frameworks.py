@@ -31,6 +31,7 @@ CHECKS: dict[str, Callable[[Any], bool]] = {
 LANGUAGE = ("chat", "streamed", "tools", "turns", "structured")
 LANGCHAIN = ("chat", "streamed", "tools", "structured", "responses_turns", "responses_streamed", "embeddings")
 NODE, HEAVY = ("ai-sdk", "langchain-js"), ("langchain", "litellm", "livekit", "pipecat")
+LONG = ("ai-sdk",)
 STEPS: dict[str, tuple[str, ...]] = {
     "ai-sdk": (
         *(f"{way}_{step}" for way in ("responses", "unstored", "chat", "compatible") for step in LANGUAGE),
@@ -70,6 +71,8 @@ def marks(name: str) -> list[Any]:
         made.append(pytest.mark.skipif(missing, reason="needs node and npm"))
     if name in HEAVY:
         made.append(pytest.mark.skipif("ANTIPHON_FRAMEWORKS" not in os.environ, reason="run by make test-frameworks"))
+    if name in LONG:
+        made.append(pytest.mark.long)
     return made
 
 

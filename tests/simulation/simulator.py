@@ -203,7 +203,7 @@ class Simulation:
     def _listen(self, caller: Caller) -> None:
         stream = caller.stream
         while True:
-            frames = len(stream.frames(FRAMES_AT_ONCE))
+            frames = len(stream.run(FRAMES_AT_ONCE)) // (2 * FRAME)
             stream.hear(caller.script[caller.at : caller.at + frames], self.now_ns)
             caller.at += frames
             caller.most_pending = max(caller.most_pending, stream.pending)

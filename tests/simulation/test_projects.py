@@ -8,6 +8,7 @@ from simulator import Law, Simulation, percentile
 from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.policy import WorkKind
 
+pytestmark = pytest.mark.xdist_group("simulation")  # one worker, for tests share what was simulated
 LAW = Law(5.0, 8.0, 6.0)
 SECOND = 1000 * NS_PER_MS
 

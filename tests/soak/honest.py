@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 import aiohttp
 from aiohttp import web
 
-from antiphon.bench import client, measure, schedule
+from antiphon.bench import measure, schedule
 from antiphon.bench.clips import Clip
+from antiphon.bench.protocols import deepgram
 from antiphon.core.usage import Dimension
 
-CYCLE_S = 12.0
+CYCLE_S = 24.0
 CALL_S = 30.0
-STREAMS = 4
+STREAMS = 2
 STREAM_S = 30  # a live stream's length, before it is followed by the next
 TOKENS = 32
 BYTES_PER_MS = 48  # of 24 kHz, 16 bits
@@ -138,14 +139,14 @@ class Callers:
     def _places(self) -> list[tuple[float, Callable[[], Awaitable[None]]]]:
         """Seconds into the cycle, and what is called then."""
         return [
-            *((at, self.chat) for at in (0.0, 3.0, 6.0, 9.0)),
-            *((at, self.embedding) for at in (1.2, 7.2)),
-            *((at, self.speech) for at in (1.6, 7.6)),
-            *((at, self.elevenlabs) for at in (4.2, 10.2)),
-            *((at, self.inference) for at in (2.5, 5.5, 8.5, 11.5)),
-            (5.0, self.elevenlabs_live),
-            (8.8, self.conversation),
-            (11.0, self.recording),
+            *((at, self.chat) for at in (0.0, 6.0, 12.0, 18.0)),
+            *((at, self.embedding) for at in (2.4, 14.4)),
+            *((at, self.speech) for at in (3.2, 15.2)),
+            *((at, self.elevenlabs) for at in (8.4, 20.4)),
+            *((at, self.inference) for at in (5.0, 11.0, 17.0, 23.0)),
+            (10.0, self.elevenlabs_live),
+            (17.6, self.conversation),
+            (22.0, self.recording),
         ]
 
     async def _each_cycle(self, at: float, call: Callable[[], Awaitable[None]], end: float) -> None:
@@ -298,8 +299,9 @@ class Callers:
                 try:
                     start_ns, ended = await begun, False
                     async for message in socket:
-                        if result := client.heard(message.data, time.monotonic_ns() - start_ns):
-                            heard.append(result)
+                        if result := deepgram.result(message.data):
+                            at_ns = time.monotonic_ns() - start_ns
+                            heard.append(measure.Heard(at_ns, result.window, result.final, result.text))
                         ended = ended or json.loads(message.data)["type"] == "Metadata"
                 finally:
                     speaking.cancel()
@@ -406,7 +408,7 @@ class Callers:
 async def _well(answer: aiohttp.ClientResponse, receipt: Receipt, header: str) -> None:
     """Raises `Missed` for an answer that is an error."""
     if answer.status != 200:
-        raise Missed(f"status {answer.status}")
+        raise Missed(f"status {answer.status}: {(await answer.text())[:120]}")
     receipt.session = answer.headers[header]
 
 

@@ -3,9 +3,9 @@
 import pytest
 from starlette.applications import Starlette
 
-from antiphon.routes import ROUTES
+from antiphon.routes import ROUTES, whose
 from antiphon.transports import table
-from antiphon.transports.entrance import Direct
+from antiphon.transports.entrance import Direct, Stray
 from antiphon.transports.uploads import Uploads
 from session_house import House
 
@@ -27,6 +27,11 @@ async def router():
     return Router(table.routes(ROUTES, house.door, house.clock, Uploads(1 << 20, 1 << 24)))
 
 
+@pytest.fixture
+def direct(router):
+    return Direct(router, Stray(router.routes, whose))
+
+
 async def ask(app, method, path, kind="http"):
     answer = []
 
@@ -41,8 +46,8 @@ async def ask(app, method, path, kind="http"):
     return answer
 
 
-async def test_a_path_that_the_table_names_whole_goes_there_at_once(router):
-    answer = await ask(Direct(router), "POST", "/v1/chat/completions")
+async def test_a_path_that_the_table_names_whole_goes_there_at_once(router, direct):
+    answer = await ask(direct, "POST", "/v1/chat/completions")
     assert router.asked == []
     assert answer[0]["status"] == 401  # by OpenAI's endpoint: there is no key
 
@@ -51,12 +56,29 @@ async def test_a_path_that_the_table_names_whole_goes_there_at_once(router):
     ("method", "path", "kind"),
     [
         ("GET", "/v1/chat/completions", "http"),
-        ("POST", "/v1/chat/completions/", "http"),
         ("POST", "/openai/deployments/mine/chat/completions", "http"),
         ("GET", "/v1/models", "http"),
         ("POST", "/v1/chat/completions", "websocket"),
     ],
 )
-async def test_all_else_is_the_routers(router, method, path, kind):
-    await ask(Direct(router), method, path, kind)
+async def test_other_known_paths_are_the_routers(router, direct, method, path, kind):
+    await ask(direct, method, path, kind)
     assert router.asked == [(kind, path)]
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        *(("/x", "http"), ("/v1/chat/completions/", "http"), ("/v1/chat", "http"), ("/v1/responses/a/b/c", "http")),
+        *(("/v1/listen/more", "websocket"), ("/", "http")),
+    ],
+)
+async def test_unknown_paths_are_answered_without_the_router(router, direct, path, kind):
+    answer = await ask(direct, "GET", path, kind)
+    assert router.asked == []
+    assert answer[0]["status"] == 404
+
+
+async def test_the_servers_own_life_is_the_routers(router, direct):
+    await ask(direct, "", "", "lifespan")
+    assert router.asked == [("lifespan", "")]

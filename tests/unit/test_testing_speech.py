@@ -21,9 +21,18 @@ def test_a_loud_frame_is_speech_and_a_soft_one_is_not():
     detector = FakeDetector(threshold=1000)
     frames = [audio(32, 1000), audio(32, -1000), audio(32, 999), audio(32, 0)]
     probabilities, states = detector.probabilities(frames, [detector.initial_state(), 5, 6, 7])
-    assert [p > 0.5 for p in probabilities] == [True, True, False, False]
+    assert [p > 0.5 for (p,) in probabilities] == [True, True, False, False]
     assert states == [1, 6, 7, 8]
     assert detector.calls == [4]
+
+
+def test_runs_may_differ_in_length():
+    detector = FakeDetector(threshold=1000)
+    runs = [audio(32, 1000) + audio(64, 0), audio(32, 1000)]
+    probabilities, states = detector.probabilities(runs, [0, 1])
+    assert [[p > 0.5 for p in each] for each in probabilities] == [[True, False, False], [True]]
+    assert states == [3, 2]
+    assert detector.calls == [2]
 
 
 def test_a_detector_fails_while_it_is_told_to():

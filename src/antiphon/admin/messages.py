@@ -252,6 +252,7 @@ class WebhookAnswer(_Answer):
     name: str
     url: str
     created_unix_ms: int
+    disabled: bool
 
 
 class NewWebhookAnswer(WebhookAnswer):

@@ -9,7 +9,7 @@ ledger *before* it is yielded: what a caller received is in the ledger. `events`
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from antiphon.calls import demands, turn_rules
 from antiphon.calls.covering import Covering
 from antiphon.calls.metered import MeteredSession
+from antiphon.calls.recording import Recording, live_decoder
 from antiphon.calls.services import Services
 from antiphon.core.arrivals import Arrivals
 from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, SAMPLE_RATE, Encoding, samples_to_ms
@@ -170,9 +171,10 @@ class Recognition(MeteredSession[Output]):
     async def play(self, media: bytes | Url) -> None:
         """Process a whole recording, in place of `feed`."""
         with self._failing():
-            data = await self._fetched(media.url) if isinstance(media, Url) else media
+            recording = Recording(self._services, self.call.principal, self._spec, self._held, self._opened_ns)
+            data = await recording.fetch(media.url) if isinstance(media, Url) else media
             await asyncio.to_thread(self._sha256.update, data)  # a big one would block every live stream
-            channels = self._cut(await self._decoded(data))
+            channels = await recording.channels(data)
             self._recording_ms = len(channels[0]) // BYTES_PER_MS
             if self._covering is not None:
                 self._covering.hear(channels)
@@ -181,46 +183,6 @@ class Recognition(MeteredSession[Output]):
             for at in range(0, len(channels[0]), PIECE_BYTES):
                 await self._hear([bytes(pcm[at : at + PIECE_BYTES]) for pcm in channels])
             await self._end()
-
-    async def _fetched(self, url: str) -> bytes:
-        """Return the content of a URL. A slow one occupies a place of its own project only."""
-        fetching, now_ns = self._services.fetching, self._services.clock.now_ns()
-        if not fetching.fits(self.call.principal):
-            wait_s = fetching.retry_after_s(self.call.principal, now_ns)
-            raise CapacityError("Too many recordings are being fetched.", retry_after_s=wait_s)
-        place = fetching.hold(self.call.principal, 1, now_ns)
-        try:
-            return await self._services.fetcher.fetch(url)
-        finally:
-            fetching.let_go(place)
-
-    def _cut(self, channels: Sequence[memoryview]) -> Sequence[memoryview]:
-        """Return the requested part of a recording. Raises `BadMedia` if it is empty."""
-        begin, until_ms = self._spec.from_ms * BYTES_PER_MS, self._spec.until_ms
-        end = None if until_ms is None else until_ms * BYTES_PER_MS
-        if begin and begin >= len(channels[0]):
-            raise BadMedia(f"The recording is only {len(channels[0]) // BYTES_PER_MS} ms long.")
-        return [pcm[begin:end] for pcm in channels]
-
-    async def _decoded(self, data: bytes) -> Sequence[memoryview]:
-        """Return a whole recording's channels, all of one length; they count as held until the session ends."""
-        form, multichannel, decoder = self._spec.format, self._spec.multichannel, self._services.decoder
-        if form.encoding is Encoding.CONTAINER:
-            who = self.call.principal
-            async with self._services.decoding.place(self._opened_ns, who.project, who.weight):
-                decoded = await decoder.decode(data, multichannel=multichannel, hold=self._held)
-            return [memoryview(pcm) for pcm in decoded.channels]
-        from antiphon.audio.live import most_pcm_bytes
-
-        raw = self._live_decoder()  # which reports errors in the format
-        self._held.take(most_pcm_bytes(len(data), form, multichannel, decoder.limits))
-        try:
-            return [
-                memoryview(most + rest if rest else most)
-                for most, rest in zip(await raw.feed(data), await raw.finish(), strict=True)
-            ]
-        finally:
-            raw.close()
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
@@ -233,9 +195,7 @@ class Recognition(MeteredSession[Output]):
             self.fail(self._defect(error))
 
     def _live_decoder(self) -> "LiveDecoder":
-        from antiphon.audio.live import LiveDecoder
-
-        return LiveDecoder(self._services.decoder, self._spec.format, multichannel=self._spec.multichannel)
+        return live_decoder(self._services, self._spec)
 
     async def _hear(self, pcm: list[bytes]) -> None:
         """Process new 16 kHz audio, one piece per channel; the first call sets the number of channels."""

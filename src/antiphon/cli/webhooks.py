@@ -12,6 +12,7 @@ from antiphon.cli.keys import find_control, now_unix_ms, open_control, shown_tim
 from antiphon.cli.options import ConfigFile, ConfiguredDataDir
 from antiphon.core.identity import DEFAULT_PROJECT
 
+_STATES = {False: "in use", True: "disabled"}
 app = typer.Typer(help="Create, list and delete webhooks.", no_args_is_help=True)
 
 
@@ -38,9 +39,11 @@ def list_webhooks(
     data_dir: ConfiguredDataDir = None,
 ) -> None:
     """Show every webhook, without its secret."""
-    table = Table("Id", "Project", "Name", "URL", "Made", box=rich.box.SIMPLE_HEAD)
+    table = Table("Id", "Project", "Name", "URL", "Made", "State", box=rich.box.SIMPLE_HEAD)
     for each in find_control(config, data_dir).list_webhooks(project):
-        table.add_row(each.id, each.project, each.name, each.url, shown_time(each.created_unix_ms))
+        table.add_row(
+            each.id, each.project, each.name, each.url, shown_time(each.created_unix_ms), _STATES[each.disabled]
+        )
     Console(markup=False, emoji=False).print(table)
 
 

@@ -41,6 +41,7 @@ class Action(StrEnum):
     KEY_ROTATE = "key.rotate"
     KEY_REVOKE = "key.revoke"
     WEBHOOK_CREATE = "webhook.create"
+    WEBHOOK_CHANGE = "webhook.change"
     WEBHOOK_DELETE = "webhook.delete"
     PRICES_CHANGE = "prices.change"
     BUDGET_CHANGE = "budget.change"

@@ -13,6 +13,7 @@ from antiphon.core.resources import Resource, ResourceQuestion
 from antiphon.core.specs import SpeakSpec, Spec, TranscribeSpec
 from antiphon.core.tensors import ModelForm
 from antiphon.core.usage import Dimension
+from antiphon.core.webhooks import WebhookQuestion
 from antiphon.core.wire import (
     Body,
     Credential,
@@ -309,7 +310,7 @@ class LookupEndpoint(Endpoint, Protocol[Sent]):
     forms.
     """
 
-    def ask(self, opening: Opening, body: Sent) -> Question | NeedsResource[Question] | Step:
+    def ask(self, opening: Opening, body: Sent) -> Question | NeedsResource[Question] | WebhookQuestion | Step:
         """Return the question, or the answer if no data is needed. Raises `AntiphonError` if it is invalid; an error
         raised by `tell` is also sent as a refusal.
         """

@@ -117,6 +117,21 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookSettings:
+    """What may be changed of a webhook. It is `subscribed` to jobs that name no webhook; without `retries` it is tried
+    once. The `headers` are sent with every notice.
+    """
+
+    disabled: bool = False
+    subscribed: bool = True
+    retries: bool = True
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+USUAL_SETTINGS = WebhookSettings()
+
+
+@dataclass(frozen=True, slots=True)
 class Webhook:
     """A URL that a project wants to be told of the ends of its jobs. What is sent there is signed with its secret."""
 
@@ -126,3 +141,8 @@ class Webhook:
     url: str
     created_unix_ms: int
     secret: str = field(repr=False)
+    settings: WebhookSettings = USUAL_SETTINGS
+
+    @property
+    def disabled(self) -> bool:
+        return self.settings.disabled

@@ -90,10 +90,10 @@ class VoiceDetector(Protocol[State]):
     def initial_state(self) -> State: ...
 
     def probabilities(
-        self, frames: Sequence[bytes], states: Sequence[State]
-    ) -> tuple[Sequence[float], Sequence[State]]:
-        """Return speech probabilities (0..1) and new states. `frames` are 512 samples each, one per stream, with its
-        last state.
+        self, runs: Sequence[bytes], states: Sequence[State]
+    ) -> tuple[Sequence[list[float]], Sequence[State]]:
+        """Return the speech probabilities (0..1) of each stream's run of frames, and its new state. A run is one or
+        more frames of 512 samples each, after those that made the stream's last state.
         """
 
 

@@ -4,8 +4,10 @@ A frame is 512 samples (32 ms) of 16 kHz mono int16; the model also reads the 64
 one immutable array: the recurrent state, then that context. One onnxruntime thread: the caller decides how many threads
 there are.
 
-The graph is rebuilt from the published weights: on a window this short every convolution is a small dense layer, and
-for many streams six matrix products are several times faster than the hundred nodes of the original.
+The graph is rebuilt from the published weights. On a window this short every convolution is a small dense layer, and
+nothing before the recurrent layer depends on earlier frames: so all frames of all streams pass those layers as one
+batch, and only the recurrent layer goes frame by frame. That layer is a matrix product if each stream has one frame:
+onnxruntime's own takes stream after stream.
 """
 
 from collections.abc import Sequence
@@ -24,6 +26,8 @@ _STATE = 2 * _WIDTH  # the LSTM's output, then its cell
 _BINS = 129
 _FFT = 256
 _FRAMES = 4  # short-time spectra in one window
+# The gates of the recurrent layer: input, forget, cell, output in the weights; input, output, forget, cell in ONNX.
+_GATES = np.concatenate([np.arange(_WIDTH) + _WIDTH * gate for gate in (0, 3, 1, 2)])
 
 State = NDArray[np.float32]  # (256 + 64,)
 
@@ -37,30 +41,49 @@ class SileroVad:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        model = _build(_read(path))
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        weights = _read(path)
+        self._one, self._many = (
+            onnxruntime.InferenceSession(_build(weights, many), options, providers=["CPUExecutionProvider"])
+            for many in (False, True)
+        )
 
     def initial_state(self) -> State:
         return np.zeros(_STATE + _CONTEXT, np.float32)
 
-    def probabilities(self, frames: Sequence[bytes], states: Sequence[State]) -> tuple[list[float], list[State]]:
-        """Return the probability of speech in each frame, and each stream's next state. Raises `EngineError` for other
-        sizes.
+    def probabilities(self, runs: Sequence[bytes], states: Sequence[State]) -> tuple[list[list[float]], list[State]]:
+        """Return the probability of speech in each frame of each stream's run, and each stream's next state. Raises
+        `EngineError` for other sizes.
         """
-        if not frames:
+        if not runs:
             return [], []
-        if any(len(frame) != 2 * FRAME_SAMPLES for frame in frames) or len(states) != len(frames):
-            raise EngineError(f"voice activity takes {2 * FRAME_SAMPLES} bytes a frame and a state for each")
+        counts = np.array([len(run) // (2 * FRAME_SAMPLES) for run in runs], np.int32)
+        if len(states) != len(runs) or any(not run or len(run) % (2 * FRAME_SAMPLES) for run in runs):
+            raise EngineError(f"voice activity takes runs of {2 * FRAME_SAMPLES} bytes a frame, and a state for each")
         before = np.stack(states)
-        samples = np.frombuffer(b"".join(frames), "<i2").reshape(len(frames), FRAME_SAMPLES)
-        window = np.empty((len(frames), _CONTEXT + FRAME_SAMPLES + _CONTEXT), np.float32)
-        window[:, :_CONTEXT] = before[:, _STATE:]
-        np.multiply(samples, np.float32(1 / 32768), out=window[:, _CONTEXT:-_CONTEXT])
-        window[:, -_CONTEXT:] = window[:, -_CONTEXT - 2 : -2 * _CONTEXT - 2 : -1]  # mirrored at the last sample
-        after = np.empty_like(before)
-        speech, after[:, :_STATE] = self._session.run(None, {"window": window, "state": before[:, :_STATE]})
-        after[:, _STATE:] = window[:, -2 * _CONTEXT : -_CONTEXT]
-        return speech[:, 0].tolist(), list(after)
+        ends = np.cumsum(counts)
+        firsts = ends - counts
+        windows = _windows(b"".join(runs), firsts, before[:, _STATE:])
+        given = {"windows": windows, "state": before[:, :_STATE]}
+        if (steps := int(counts.max())) == 1:
+            speech, recurrent = self._one.run(None, given)
+        else:  # a shorter run has places of another's frames after its own, which are not looked at
+            places = np.minimum(firsts + np.arange(steps)[:, None], ends[-1] - 1)
+            speech, recurrent = self._many.run(None, {**given, "places": places, "counts": counts})
+        after = np.concatenate((recurrent, windows[ends - 1, -2 * _CONTEXT : -_CONTEXT]), axis=1)
+        return [speech[:count, stream].tolist() for stream, count in enumerate(counts)], list(after)
+
+
+def _windows(samples: bytes, firsts: NDArray[np.int32], contexts: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return each frame with what is before it, and mirrored at its last sample. `firsts` are the first frames of the
+    runs, whose `contexts` are of earlier calls.
+    """
+    frames = np.frombuffer(samples, "<i2").reshape(-1, FRAME_SAMPLES)
+    windows = np.empty((len(frames), _CONTEXT + FRAME_SAMPLES + _CONTEXT), np.float32)
+    np.multiply(frames, np.float32(1 / 32768), out=windows[:, _CONTEXT:-_CONTEXT])
+    windows[1:, :_CONTEXT] = windows[:-1, -2 * _CONTEXT : -_CONTEXT]
+    windows[firsts, :_CONTEXT] = contexts
+    windows[:, -_CONTEXT:] = windows[:, -_CONTEXT - 2 : -2 * _CONTEXT - 2 : -1]
+    return windows
 
 
 def _read(path: Path) -> dict[str, NDArray[np.float32]]:
@@ -93,8 +116,11 @@ def _dense(kernel: NDArray[np.float32], frames: int, stride: int) -> NDArray[np.
     return matrix.reshape(frames * inputs, count * outputs)
 
 
-def _build(weights: dict[str, NDArray[np.float32]]) -> bytes:
-    """Build the graph: `window` (B, 640), `state` (B, 256) -> `speech` (B, 1), `next` (B, 256)."""
+def _build(weights: dict[str, NDArray[np.float32]], many: bool) -> bytes:
+    """Build the graph, for one frame of each stream or for `many`. `windows` (N, 640) are all frames, and `state` is
+    (B, 256). With many, `places` (T, B) says which frame is the t-th of each stream, and `counts` (B,) how many each
+    has. It gives `speech` (T, B) and `next` (B, 256).
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     nodes: list[Any] = []
@@ -117,7 +143,7 @@ def _build(weights: dict[str, NDArray[np.float32]]) -> bytes:
         y = node("Gemm", x, matrix, np.tile(bias, matrix.shape[1] // len(bias)))
         return str(node("Relu", y))
 
-    hops = node("Reshape", "window", np.array([0, _FRAMES + 1, _FFT // 2]))
+    hops = node("Reshape", "windows", np.array([0, _FRAMES + 1, _FFT // 2]))
     first, second = (node("Slice", hops, np.array([at]), np.array([at + _FRAMES]), np.array([1])) for at in (0, 1))
     basis = weights["stft.forward_basis_buffer"][:, 0].T
     spectra = node("MatMul", node("Concat", first, second, axis=2), basis)
@@ -127,25 +153,47 @@ def _build(weights: dict[str, NDArray[np.float32]]) -> bytes:
     for number, (frames, stride) in enumerate(((4, 1), (4, 2), (2, 2), (1, 1))):
         x = layer(x, number, frames, stride)
 
-    hidden, cell = node("Split", "state", count=2, axis=1, num_outputs=2)
-    gates = node(
-        "Gemm",
-        node("Concat", x, hidden, axis=1),
-        np.concatenate([weights[f"decoder.rnn.weight_{part}"].T for part in ("ih", "hh")]),
-        weights["decoder.rnn.bias_ih"] + weights["decoder.rnn.bias_hh"],
+    inner, outer, of_inner, of_outer = (
+        weights[f"decoder.rnn.{part}"] for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     )
-    enter, forget, fresh, leave = node("Split", gates, count=4, axis=1, num_outputs=4)
-    kept = node("Mul", node("Sigmoid", forget), cell)
-    cell = node("Add", kept, node("Mul", node("Sigmoid", enter), node("Tanh", fresh)))
-    hidden = node("Mul", node("Sigmoid", leave), node("Tanh", cell))
-    node("Concat", hidden, cell, out="next", axis=1)
+    hidden, cell = node("Split", node("Unsqueeze", "state", np.array([0])), count=2, axis=2, num_outputs=2)
+    if many:
+        x = node("Gather", x, "places", axis=0)
+        biases = np.concatenate((of_inner[_GATES], of_outer[_GATES]))[None]
+        heard, hidden, cell = node(
+            *("LSTM", x, inner[_GATES][None], outer[_GATES][None], biases, "counts", hidden, cell),
+            count=3,
+            hidden_size=_WIDTH,
+        )
+        heard = node("Squeeze", heard, np.array([1]))
+    else:
+        x = node("Concat", node("Unsqueeze", x, np.array([0])), hidden, axis=2)
+        gates = node("Add", node("MatMul", x, np.concatenate((inner, outer), axis=1).T), of_inner + of_outer)
+        enter, forget, fresh, leave = node("Split", gates, count=4, axis=2, num_outputs=4)
+        kept = node("Mul", node("Sigmoid", forget), cell)
+        cell = node("Add", kept, node("Mul", node("Sigmoid", enter), node("Tanh", fresh)))
+        heard = hidden = node("Mul", node("Sigmoid", leave), node("Tanh", cell))
+    node("Squeeze", node("Concat", hidden, cell, axis=2), np.array([0]), out="next")
     out_weight, out_bias = weights["decoder.decoder.2.weight"][:, :, 0].T, weights["decoder.decoder.2.bias"]
-    node("Sigmoid", node("Gemm", node("Relu", hidden), out_weight, out_bias), out="speech")
+    scores = node("Add", node("MatMul", node("Relu", heard), out_weight), out_bias)
+    node("Squeeze", node("Sigmoid", scores), np.array([2]), out="speech")
 
-    def tensor(name: str, width: int) -> Any:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["streams", width])
+    def tensor(name: str, kind: int, *shape: str | int) -> Any:
+        return helper.make_tensor_value_info(name, kind, shape)
 
-    inputs = [tensor("window", (_FRAMES + 1) * _FFT // 2), tensor("state", _STATE)]
-    graph = helper.make_graph(nodes, "silero", inputs, [tensor("speech", 1), tensor("next", _STATE)], constants)
+    inputs = [
+        tensor("windows", TensorProto.FLOAT, "frames", (_FRAMES + 1) * _FFT // 2),
+        tensor("state", TensorProto.FLOAT, "streams", _STATE),
+    ]
+    if many:
+        inputs += [
+            tensor("places", TensorProto.INT64, "steps", "streams"),
+            tensor("counts", TensorProto.INT32, "streams"),
+        ]
+    outputs = [
+        tensor("speech", TensorProto.FLOAT, "steps", "streams"),
+        tensor("next", TensorProto.FLOAT, "streams", _STATE),
+    ]
+    graph = helper.make_graph(nodes, "silero", inputs, outputs, constants)
     opsets = [helper.make_opsetid("", 21)]
     return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString())

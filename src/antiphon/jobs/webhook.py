@@ -19,11 +19,13 @@ from antiphon.core.errors import AntiphonError
 from antiphon.core.identity import Webhook
 from antiphon.core.jobs import Notice
 from antiphon.core.ports import Clock
+from antiphon.core.webhooks import Failure
 from antiphon.scheduler.steps import Steps
 
 MAX_TRIES = 6
 FIRST_PAUSE_S, PAUSE_GROWS = 1.0, 5.0  # 1, 5, 25, 125, 625 s: about a quarter of an hour in all
 MAX_WAITING, MAX_OF_A_PROJECT = 256, 64  # notices that are not delivered yet
+MAX_FAILURES = 1_024  # that are remembered
 AT_ONCE = 8  # posts; projects take turns
 POST_S = 10  # for one of them, to its answer
 GONE = 410
@@ -48,7 +50,7 @@ class Webhooks:
     """The notices that are not delivered yet. They are lost when the server stops; a caller can still ask for the job.
 
     `secret` returns what signs for the owner of a key, by the key's id; it may be empty. `webhooks` returns those of a
-    project.
+    project that are not disabled. `failures` has the latest failure of each of those, by its id, in memory.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Webhooks:
         self._sleep = sleep
         self._places = Steps(AT_ONCE, clock)
         self._sending: dict[asyncio.Task[bool], str] = {}
+        self.failures: dict[str, Failure] = {}
 
     def tell(self, project: str, key_id: str, notice: Notice) -> None:
         """Start to send a notice, to each of the project's webhooks that it is for if it has no URL."""
@@ -73,7 +76,7 @@ class Webhooks:
             self.send(project, key_id, notice)
             return
         for each in self._webhooks(project):
-            if notice.webhook in ("", each.id):
+            if notice.webhook == each.id or (not notice.webhook and each.settings.subscribed):
                 self.send(project, key_id, replace(notice, url=each.url, webhook=each.id))
 
     def send(self, project: str, key_id: str, notice: Notice) -> "asyncio.Task[bool] | None":
@@ -88,8 +91,8 @@ class Webhooks:
         return task
 
     async def _deliver(self, project: str, key_id: str, notice: Notice) -> bool:
-        pause_s = FIRST_PAUSE_S
-        for number in range(MAX_TRIES):
+        pause_s, own = FIRST_PAUSE_S, self._find(project, notice.webhook)
+        for number in range(1 if own is not None and not own.settings.retries else MAX_TRIES):
             if number:
                 await self._sleep(pause_s)
                 pause_s *= PAUSE_GROWS
@@ -97,25 +100,37 @@ class Webhooks:
                 status = await self._post(project, key_id, notice)
             if 200 <= status < 300:
                 return True
+            if own is not None:
+                self._fail(own.id, status)
             if 400 <= status < 500 and status not in PASSING:
                 break
         log.warning("a webhook could not be delivered", extra={"project": project})
         return False
 
     async def _post(self, project: str, key_id: str, notice: Notice) -> int:
-        """Return the status: 0 without an answer, `GONE` if the webhook was deleted."""
+        """Return the status: 0 without an answer, `GONE` if the webhook was deleted or disabled."""
         at_unix_s = self._clock.unix_ms() // 1000
         secret = self._secret(key_id)
+        more: dict[str, str] = {}
         if notice.webhook:
-            own = next((each for each in self._webhooks(project) if each.id == notice.webhook), None)
+            own = self._find(project, notice.webhook)
             if own is None:
                 return GONE
-            secret = own.secret.encode()
-        headers = notice.signed(at_unix_s, signature(secret, at_unix_s, notice.body))
+            secret, more = own.secret.encode(), dict(own.settings.headers)
+        headers = more | dict(notice.signed(at_unix_s, signature(secret, at_unix_s, notice.body)))
         try:
             return await self._fetcher.post(notice.url, notice.body, headers)
         except AntiphonError:
             return 0
+
+    def _find(self, project: str, webhook: str) -> Webhook | None:
+        return next((each for each in self._webhooks(project) if each.id == webhook), None)
+
+    def _fail(self, webhook: str, status: int) -> None:
+        self.failures.pop(webhook, None)
+        self.failures[webhook] = Failure(status, self._clock.unix_ms())
+        if len(self.failures) > MAX_FAILURES:
+            self.failures.pop(next(iter(self.failures)))
 
     async def close(self) -> None:
         """Abandon all undelivered notices."""

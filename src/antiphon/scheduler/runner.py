@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ from antiphon.scheduler.specs import Timing
 from antiphon.scheduler.stream import Stream
 from antiphon.supervision import supervisor
 
-FRAMES_PER_ROUND = 32  # of one stream, so that a recording does not delay live streams ...
+FRAMES_PER_ROUND = 64  # of one stream, so that a recording does not delay live streams ...
 FRAMES_OF_ALL = 1024  # ... nor do many streams that are behind ...
 FRAMES_AT_LEAST = 4  # ... though each gets more than it receives meanwhile
 BACKLOG = 30 * SAMPLE_RATE  # samples that a stream may be ahead of the voice detector before its sender must wait
@@ -188,35 +188,31 @@ class Runner:
             self._notify()
 
     async def _hear(self, streams: list[Stream]) -> None:
-        """Detect speech in the next frames of those streams, in as few calls as possible."""
+        """Detect speech in the next frames of those streams, in one call."""
         most = min(FRAMES_PER_ROUND, max(FRAMES_AT_LEAST, FRAMES_OF_ALL // max(1, len(streams))))
-        rows = [(s, s.frames(most)) for s in streams]
+        runs = {stream: run for stream in streams if (run := stream.run(most))}
+        heard: dict[Stream, list[float]] = {}
         try:
-            probabilities = await asyncio.get_running_loop().run_in_executor(self._ears, self._detect, rows)
+            if runs:
+                heard = await asyncio.get_running_loop().run_in_executor(self._ears, self._detect, runs)
         except Exception as error:
             log.exception("the voice detector failed")
             for stream in streams:
                 self._break(stream, EngineError(f"the voice detector failed: {type(error).__name__}"))
             return
         now_ns = self._clock.now_ns()
-        for stream, heard in zip(streams, probabilities, strict=True):
+        for stream in streams:
             if not stream.closed:
-                self._safely(stream, stream.hear, heard, now_ns)
+                self._safely(stream, stream.hear, heard.get(stream, []), now_ns)
                 if stream.ready:
                     self._freshen(stream)
 
-    def _detect(self, rows: Sequence[tuple[Stream, list[bytes]]]) -> list[list[float]]:
-        """Detect speech, on the detector's thread: the n-th frames of all streams in one call."""
-        heard: list[list[float]] = [[] for _ in rows]
-        for n in range(max((len(frames) for _, frames in rows), default=0)):
-            at = [i for i, (_, frames) in enumerate(rows) if len(frames) > n]
-            probabilities, states = self._detector.probabilities(
-                [rows[i][1][n] for i in at], [rows[i][0].state for i in at]
-            )
-            for i, probability, state in zip(at, probabilities, states, strict=True):
-                heard[i].append(probability)
-                rows[i][0].state = state
-        return heard
+    def _detect(self, runs: Mapping[Stream, bytes]) -> dict[Stream, list[float]]:
+        """Detect speech, on the detector's thread."""
+        probabilities, states = self._detector.probabilities(list(runs.values()), [stream.state for stream in runs])
+        for stream, state in zip(runs, states, strict=True):
+            stream.state = state
+        return dict(zip(runs, probabilities, strict=True))
 
     # -- decoding ------------------------------------------------------------------------------------------------------
 

@@ -154,13 +154,13 @@ class Stream:
         upto = self._marks.position
         return max(0, (self.received if upto is None else upto) - self._ends.position) // FRAME
 
-    def frames(self, most: int) -> list[bytes]:
-        """Return up to `most` frames that wait for the voice detector."""
+    def run(self, most: int) -> bytes:
+        """Return up to `most` frames that wait for the voice detector, one after the other."""
         begin = self._ends.position
-        return [self._tape.cut(at, at + FRAME) for at in range(begin, begin + min(most, self._count()) * FRAME, FRAME)]
+        return self._tape.cut(begin, begin + min(most, self._count()) * FRAME)
 
     def hear(self, probabilities: list[float], now_ns: int) -> None:
-        """Process the speech probabilities of the frames that `frames` returned."""
+        """Process the speech probabilities of the frames that `run` returned."""
         for probability in probabilities:
             change = self._ends.push(probability)
             if change:

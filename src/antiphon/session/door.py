@@ -26,9 +26,7 @@ from antiphon.core.endpoints import (
     KeepingEndpoint,
     KeptAct,
     KeptAnswer,
-    NeedsFirst,
     NeedsResource,
-    Succession,
     SuccessiveCalls,
 )
 from antiphon.core.entry import MAX_TAGS
@@ -49,12 +47,14 @@ from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.specs import GenerateSpec, content_bytes
 from antiphon.core.stores import Claim, Resources
 from antiphon.core.tags import NAME, taken
+from antiphon.core.webhooks import WebhookQuestion
 from antiphon.core.wire import Bearer, Body, Close, Credential, Opening, Pending, Step, Url, Wire
 from antiphon.session.callers import Callers
 from antiphon.session.dialogue import DialogueConnection
 from antiphon.session.lookups import Lookups
 from antiphon.session.retries import TRY
-from antiphon.session.sessions import Answering, Live, Sessions
+from antiphon.session.sessions import Answering, Sessions
+from antiphon.session.webhooks import ProjectWebhooks
 from antiphon.trust.audit import Auditor
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.oidc import Oidc
@@ -102,25 +102,6 @@ class OpenCall:
     media: bytes | Url | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OpenStream:
-    """An admitted dialogue, between one surface and one session."""
-
-    session: Live
-    accepted: Accepted[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class OpenSuccession:
-    """An admitted dialogue of successive calls."""
-
-    session: DialogueConnection
-    accepted: Succession
-
-
-OpenDialogue = OpenStream | OpenSuccession
-
-
 class Door:
     """The entry point of all calls."""
 
@@ -134,15 +115,17 @@ class Door:
         resources: Resources | None = None,
         pairs: Pairs | None = None,
         oidc: Oidc | None = None,
+        webhooks: ProjectWebhooks | None = None,
     ) -> None:
         """Begin; `jobs` answers questions about jobs. Calls may refer to `resources`, and be signed with one of `pairs`
         instead of a key. With `oidc`, tokens of a provider manage the server.
         """
-        self._sessions = sessions
+        self.sessions = sessions
         self._auditor = auditor
         self._keys = keys
         self._clock = clock
         self._lookups = Lookups(sessions, jobs, resources)
+        self._webhooks = webhooks
         self._callers = Callers(keys, sessions.secrets, clock, pairs, oidc)
 
     # -- who -----------------------------------------------------------------------------------------------------------
@@ -177,14 +160,8 @@ class Door:
     def refused(self, surface: str, opening: Opening, error: Exception) -> AntiphonError:
         """Count an error that ends a call before it has a session, and return it for the caller."""
         refused = error if isinstance(error, AntiphonError) else defect(error, opening)
-        self._sessions.refused(surface, refused)
+        self.sessions.refused(surface, refused)
         return refused
-
-    # -- dialogues -----------------------------------------------------------------------------------------------------
-
-    def arrive(self, row: DialogueRow, opening: Opening) -> "Arrival":
-        """Return a dialogue's caller, who is not admitted yet."""
-        return Arrival(self, self._sessions, row, opening)
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
@@ -237,7 +214,7 @@ class Door:
         of_item: Claim | None = None,
         fills: bool = False,
     ) -> OpenCall | Step:
-        sessions, keeper, id = self._sessions, self._sessions.keeper, opening.request_id
+        sessions, keeper, id = self.sessions, self.sessions.keeper, opening.request_id
         if _size(sent) <= BESIDE_BYTES:
             negotiated = row.endpoint.negotiate(opening, sent)
         else:  # it may hold a million small values, and must not block the event loop
@@ -248,7 +225,7 @@ class Door:
             negotiated = await self.resolve(negotiated, principal)
         if isinstance(negotiated, Accepted):
             claim = of_item or await self._claim(opening, principal, sent)
-            call = _call(Call(id, principal, row.surface, negotiated.spec, claim, fills, tags))
+            call = check_tags(Call(id, principal, row.surface, negotiated.spec, claim, fills, tags))
             session = sessions.transcribe(call)
             media = _data(sent) if negotiated.media is None else negotiated.media
             return OpenCall(session, negotiated.surface, held, media)
@@ -259,7 +236,7 @@ class Door:
         try:
             claim = of_item or await self._claim(opening, principal, sent)
             held.keep(content_bytes(spec))  # the request is held until the answer ends
-            answering = sessions.answer(_call(Call(id, principal, row.surface, spec, claim, fills, tags)), keeping)
+            answering = sessions.answer(check_tags(Call(id, principal, row.surface, spec, claim, fills, tags)), keeping)
         except AlreadyAnswered as error:
             return await self._again(row, principal, opening, asked, error)
         if asked.background and isinstance(answering, Generation):
@@ -281,7 +258,7 @@ class Door:
             hashed.update(_data(sent))
         else:
             await asyncio.to_thread(hashed.update, _data(sent))
-        return await self._sessions.claim(principal, opening, hashed.hexdigest())
+        return await self.sessions.claim(principal, opening, hashed.hexdigest())
 
     async def _again(
         self, row: CallRow, principal: Principal, opening: Opening, asked: AnswerRequest, error: AlreadyAnswered
@@ -292,7 +269,7 @@ class Door:
         if whole and isinstance(row.endpoint, KeepingEndpoint):
             try:
                 id = row.endpoint.kept_as(error.session)
-                kept = await self._sessions.keeper.read(principal.project, id)
+                kept = await self.sessions.keeper.read(principal.project, id)
                 self._note(opening, principal, Action.ANSWER_READ, id)
                 return row.endpoint.show(opening, *kept)
             except NotFound:
@@ -316,7 +293,7 @@ class Door:
         # The key's scopes may have changed since the connection was opened.
         principal, opening = self.authenticate(row, opening, row.endpoint.credential(opening), row.scope)
         opening, tags = taken(opening)
-        keeper, recent = self._sessions.keeper, dialogue.recent
+        keeper, recent = self.sessions.keeper, dialogue.recent
         if len(message) <= BESIDE_BYTES:
             asked = calls.ask(opening, message)
         else:
@@ -329,14 +306,14 @@ class Door:
         held.keep(content_bytes(spec))
         if asked.prepared:
             return await self._prepared(principal, spec, asked.surface, keeping)
-        call = _call(Call(opening.request_id, principal, row.surface, spec, tags=tags))
-        generation = self._sessions.generate(call, keeping)
+        call = check_tags(Call(opening.request_id, principal, row.surface, spec, tags=tags))
+        generation = self.sessions.generate(call, keeping)
         return OpenCall(generation, asked.surface, held)
 
     async def _prepared(
         self, principal: Principal, spec: GenerateSpec, surface: AnswerSurface[Any], keeping: Keeping
     ) -> Step:
-        served = self._sessions.catalogue(principal).resolve(spec.model, ANSWERS)
+        served = self.sessions.catalogue(principal).resolve(spec.model, ANSWERS)
         _, unmet = served.settle(spec)
         sends: list[Wire] = []
         for event in (served.opened(keeping.stored, unmet), Completed(TokenUsage(0, 0))):
@@ -382,6 +359,11 @@ class Door:
                 question = await self.resolve(question, principal)
             if isinstance(question, NewFile | NewJob):
                 question = replace(question, tags=(*tags, *question.tags))
+            if isinstance(question, WebhookQuestion):
+                assert self._webhooks is not None, "a row asks for webhooks where there are none"
+                assert principal is not None, "a row that is open to all asks for what is a project's"
+                by = self._auditor.author(principal, opening.address, opening.request_id)
+                return await self._webhooks.answer(question, principal.project, by)
             answer = await self._lookups.answer(question, principal, row.surface)
             if principal is not None and isinstance(question, KeptAnswer | OneFile | OneJob):
                 action = _KEPT.get((type(question), question.act))
@@ -408,57 +390,7 @@ class Door:
         )
 
 
-class Arrival:
-    """One caller of a dialogue, until it is admitted."""
-
-    def __init__(self, door: Door, sessions: Sessions, row: DialogueRow, opening: Opening) -> None:
-        self._door = door
-        self._sessions = sessions
-        self._row = row
-        self._opening = opening
-        self._principal: Principal | None = None
-        self._tags: tuple[str, ...] = ()
-
-    @property
-    def known(self) -> bool:
-        """Whether the caller is authenticated."""
-        return self._principal is not None
-
-    async def enter(self, first: str | bytes | None = None) -> OpenDialogue | NeedsFirst:
-        """Admit the caller. Call it again with the first message if `NeedsFirst` is returned. Raises
-        `AntiphonError`.
-        """
-        row = self._row
-        if self._principal is None:
-            credential = row.endpoint.credential(self._opening, first)
-            if first is not None or credential is not Pending.PENDING:
-                self._principal, self._opening = self._door.authenticate(row, self._opening, credential, row.scope)
-        if first is None:
-            self._opening, self._tags = taken(self._opening)
-        accepted = row.endpoint.negotiate(self._opening, first)
-        if isinstance(accepted, NeedsFirst):
-            if first is not None:
-                raise InternalError("A surface needs more than the first message.")
-            return accepted
-        if isinstance(accepted, NeedsResource):
-            accepted = await self._door.resolve(accepted, self._principal)
-        id = self._opening.request_id
-        if isinstance(accepted, Succession):
-            if self._principal is None:
-                raise Unauthenticated("the API key belongs in the connection's opening")
-            return OpenSuccession(self._sessions.dialogue(Call(id, self._principal, row.surface, None)), accepted)
-        if self._principal is None:
-            return NeedsFirst(accepted.surface, accepted.headers, accepted.subprotocol)
-        try:
-            session = self._sessions.open(_call(Call(id, self._principal, row.surface, accepted.spec, tags=self._tags)))
-        except PolicyError as error:
-            self._door.note_refusal(row, self._opening, self._principal, error)
-            raise
-        unmet = session.unmet if isinstance(session, Recognition) else ()
-        return OpenStream(session, replace(accepted, headers=accepted.headers_without(unmet)))
-
-
-def _call(call: Call[C]) -> Call[C]:
+def check_tags(call: Call[C]) -> Call[C]:
     """Return the call. Raises `CallerError` if it has more tags than an entry can have."""
     if len(call.tags) + len(call.spec.tags) > MAX_TAGS:
         raise CallerError(f"A call has at most {MAX_TAGS} tags.", param=NAME)

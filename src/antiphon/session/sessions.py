@@ -324,11 +324,11 @@ class Sessions:
                 " receivers of its webhooks. Read the transcript instead.",
                 param="webhook",
             )
-        known = [each.id for each in self._keys.webhooks(principal.project)]
-        if not known:
+        known = self._keys.webhooks(principal.project)
+        if not known or not (webhook or any(each.settings.subscribed for each in known)):
             raise CallerError("This project has no webhooks.", param="webhook")
-        if webhook and webhook not in known:
-            raise CallerError("This project has no webhook with that id.", param="webhook_id")
+        if webhook and webhook not in (each.id for each in known):
+            raise CallerError("This project has no webhook with that id, or it is disabled.", param="webhook_id")
 
     def _signs(self, principal: Principal, spec: SpeakSpec) -> bool:
         """Return whether it is delivered whole and signed. Raises `PolicyError` if it must be and cannot."""

@@ -2,13 +2,15 @@
 for speech, and engines with simple, predictable results.
 """
 
+from antiphon.testing.answers import FakeAnswers
 from antiphon.testing.clock import FakeClock
+from antiphon.testing.directory import FakeDirectory
 from antiphon.testing.exports import FakeExports
 from antiphon.testing.jobs import FakeJobs
 from antiphon.testing.language import FakeEmbedder, FakeGenerator, FakeInferrer
+from antiphon.testing.ledger import FakeBills, FakeLedger
 from antiphon.testing.resources import FakeResources
 from antiphon.testing.speech import FakeDetector, FakeRecogniser, FakeSpeechEngine, FakeSpeechStream
-from antiphon.testing.stores import FakeAnswers, FakeBills, FakeDirectory, FakeLedger
 from antiphon.testing.voice import FakeAligner, FakeSynthesiser
 
 __all__ = [

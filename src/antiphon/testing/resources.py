@@ -37,7 +37,7 @@ class FakeResources:
             return after
         if len(after.body) > MAX_RESOURCE_BYTES:
             raise TooLarge(f"This would be larger than {MAX_RESOURCE_BYTES} bytes.")
-        if before is None and sum(key[0] == project for key in self._held) >= MAX_RESOURCES:
+        if before is None and sum(key[0] == project and bool(self._get(*key)) for key in self._held) >= MAX_RESOURCES:
             raise CapacityError("The project has too many of these.")
         self._held[project, kind, name] = after
         return after

@@ -13,6 +13,7 @@ from antiphon.core.events import Cause, End, Final, Flush, Transcript, Word
 from antiphon.core.ports import EngineCall, Hypothesis, Utterance
 from antiphon.core.speech import Drained, Load, Mark, SpeechEvent, StreamSpec
 
+FRAME = 1024  # bytes
 _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -20,7 +21,7 @@ class FakeDetector:
     """A detector for which a frame is speech if its loudest sample reaches `threshold`. A stream's state is the frames
     it got.
 
-    `calls` has the rows of each call. While `error` is set, every call raises it.
+    `calls` has the runs of each call. While `error` is set, every call raises it.
     """
 
     def __init__(self, threshold: int = 1000) -> None:
@@ -31,12 +32,15 @@ class FakeDetector:
     def initial_state(self) -> int:
         return 0
 
-    def probabilities(self, frames: Sequence[bytes], states: Sequence[int]) -> tuple[list[float], list[int]]:
+    def probabilities(self, runs: Sequence[bytes], states: Sequence[int]) -> tuple[list[list[float]], list[int]]:
         if self.error is not None:
             raise self.error
-        self.calls.append(len(frames))
-        loudest = [max(map(abs, memoryview(frame).cast("h"))) for frame in frames]
-        return [0.99 if peak >= self.threshold else 0.01 for peak in loudest], [state + 1 for state in states]
+        heard = [[self._probability(run[at : at + FRAME]) for at in range(0, len(run), FRAME)] for run in runs]
+        self.calls.append(len(runs))
+        return heard, [state + len(frames) for state, frames in zip(states, heard, strict=True)]
+
+    def _probability(self, frame: bytes) -> float:
+        return 0.99 if max(map(abs, memoryview(frame).cast("h"))) >= self.threshold else 0.01
 
 
 class FakeRecogniser:

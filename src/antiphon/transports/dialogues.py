@@ -13,7 +13,8 @@ from antiphon.core.events import Failed
 from antiphon.core.ports import Clock
 from antiphon.core.routing import DialogueRow
 from antiphon.core.wire import Head, Opening, Step
-from antiphon.session.door import Arrival, Door, OpenDialogue, OpenSuccession
+from antiphon.session.arrival import Arrival, OpenDialogue, OpenSuccession
+from antiphon.session.door import Door
 from antiphon.transports.connection import Carrier, Connection, Gone, Stream, Talk
 from antiphon.transports.succession import Calls
 from antiphon.transports.uploads import Uploads
@@ -35,7 +36,7 @@ class Dialogues:
     async def serve(self, carrier: Carrier, opening: Opening) -> None:
         """Serve one connection."""
         with suppress(Gone):
-            arrival = self._door.arrive(self._row, opening)
+            arrival = Arrival(self._door, self._row, opening)
             try:
                 entered = await arrival.enter()
             except Exception as error:

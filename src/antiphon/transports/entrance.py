@@ -1,5 +1,6 @@
 """The common handling of all requests: an id, a path without trailing slashes, and an answer for unknown paths."""
 
+import re
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -8,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from antiphon.core.endpoints import Endpoint
@@ -54,12 +55,13 @@ class Entrance:
 
 
 class Direct:
-    """An ASGI app before a router, for routes known by their whole path and method. The router tries one route after
-    the other, and wraps each answer twice, which costs a forwarded request a thirtieth.
+    """An ASGI app before a router, for routes known by their whole path and method, and for paths that no route has.
+    The router tries one route after the other, and wraps each answer twice: a thirtieth of a forwarded request's cost.
     """
 
-    def __init__(self, router: Starlette) -> None:
+    def __init__(self, router: Starlette, stray: "Stray") -> None:
         self._router = router
+        self._stray = stray
         self._apps: dict[tuple[str, str], ASGIApp] = {
             (route.path, method): route.endpoint
             for route in router.routes
@@ -71,7 +73,9 @@ class Direct:
         app: ASGIApp | None = None
         if scope["type"] == "http":
             app = self._apps.get((scope["path"], scope["method"]))
-        await (app or self._router)(scope, receive, send)
+        if app is None:
+            app = self._router if scope["type"] == "lifespan" or self._stray.known(scope["path"]) else self._stray
+        await app(scope, receive, send)
 
 
 class Stray:
@@ -82,6 +86,11 @@ class Stray:
     def __init__(self, routes: Iterable[BaseRoute], whose: Callable[[Opening], Endpoint]) -> None:
         self._routes = tuple(routes)
         self._whose = whose
+        self._paths = _any_path(self._routes)
+
+    def known(self, path: str) -> bool:
+        """Return whether a route has the path, with whatever method."""
+        return self._paths.match(path) is not None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -95,7 +104,7 @@ class Stray:
 
     def _answer(self, scope: Scope) -> HttpResponse:
         opening = opening_of(scope)
-        methods = self._methods(opening.path)
+        methods = self._methods(opening.path) if self.known(opening.path) else set()
         if not methods or scope["type"] == "websocket":
             return answer(self._refuse(opening, NotFound(self._said(opening, "URL"))))
         allow = ", ".join(sorted(methods | {"OPTIONS"}))
@@ -113,8 +122,16 @@ class Stray:
 
     def _said(self, opening: Opening, what: str) -> str:
         said = f"Invalid {what} ({opening.method} {opening.path[:MAX_SHOWN]})"
-        live = any(isinstance(each, WebSocketRoute) and each.path_regex.match(opening.path) for each in self._routes)
+        live = self.known(opening.path) and any(
+            isinstance(each, WebSocketRoute) and each.path_regex.match(opening.path) for each in self._routes
+        )
         return f"{said}: it is opened as a WebSocket" if live else said
 
     def _refuse(self, opening: Opening, error: AntiphonError) -> Step:
         return self._whose(opening).refuse(opening, error)
+
+
+def _any_path(routes: Iterable[BaseRoute]) -> re.Pattern[str]:
+    """Return a pattern of all paths at once: strangers ask for unknown ones by the hundred thousand."""
+    patterns = (each.path_regex.pattern for each in routes if isinstance(each, (Route, WebSocketRoute, Mount)))
+    return re.compile("|".join(re.sub(r"\(\?P<\w+>", "(?:", pattern) for pattern in patterns))

@@ -22,7 +22,7 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_TARGET_BYTES = 16 * 1024
 MAX_FIELDS = 256
 MAX_PARAMETERS = 256  # in a query: the caller is not authenticated yet
-MAX_PIPELINED = 50  # early requests in a second, before the last answer; rare among clients
+MAX_PIPELINED = 10  # early requests in a second, before the last answer; rare among clients
 SURPLUS_HEAD_S = 3  # as `HEAD_S`, of a surplus connection
 
 # Fields allowed once; with two, each reader could use a different one (RFC 9110 section 5.3).

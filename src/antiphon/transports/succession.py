@@ -17,7 +17,8 @@ from antiphon.core.errors import AntiphonError, Cancelled, CapacityError, NotFou
 from antiphon.core.ports import Clock
 from antiphon.core.routing import DialogueRow
 from antiphon.core.wire import Close, Opening, Step, Wire
-from antiphon.session.door import Door, OpenCall, OpenSuccession
+from antiphon.session.arrival import OpenSuccession
+from antiphon.session.door import Door, OpenCall
 from antiphon.transports.connection import Connection, Gone
 from antiphon.transports.uploads import Upload, Uploads
 

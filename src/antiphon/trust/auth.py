@@ -201,13 +201,18 @@ class KeyRing:
         return hmac.digest(found[1], WEBHOOKS, "sha256") if found and self.holds(key_id) else b""
 
     def webhooks(self, project: str) -> Sequence[Webhook]:
-        """Return the project's webhooks, oldest first."""
-        return [each for each in self._known.webhooks.values() if each.project == project]
+        """Return the project's webhooks that are not disabled, oldest first."""
+        known = self._known.webhooks.values()
+        return [each for each in known if each.project == project and not each.disabled]
 
     def refresh(self) -> None:
         """Update the view from the database; `trouble` reports a failure. Fast enough for every tick."""
         if self._clock.now_ns() - self._polled_ns >= POLL_INTERVAL_NS:
             self._poll()
+
+    def reread(self) -> None:
+        """Update the view now, after a change by this server."""
+        self._poll()
 
     def close(self) -> None:
         self._follower.close()

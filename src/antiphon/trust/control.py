@@ -16,12 +16,14 @@ from antiphon.core.identity import (
     MAX_NAME,
     NO_LIMITS,
     SURFACES,
+    USUAL_SETTINGS,
     Key,
     KeyLimits,
     Organisation,
     Project,
     Scope,
     Webhook,
+    WebhookSettings,
 )
 from antiphon.core.labels import forms_of
 from antiphon.core.policy import ORGANISATION, Policy, parse_policy, read_policy
@@ -31,10 +33,18 @@ from antiphon.trust.profiles import Profiles
 
 MIN_ENVIRONMENT_KEY_LENGTH = 16
 MAX_URL = 2_048
+MAX_HEADERS, MAX_HEADER_VALUE = 16, 1_024  # of a webhook's own
 WEBHOOK_SECRET, WEBHOOK_SECRET_BYTES = "wsec_", 32  # ElevenLabs' own form
 MAX_OVERLAP_MS = 90 * 86_400_000  # of a rotated key and its successor
 MAX_LIMITS = 64  # of each kind, of one key
 
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")  # RFC 9110, section 5.6.2
+_OWN_HEADERS = frozenset(  # those that say what the message is, or concern one connection
+    (
+        *("connection", "content-encoding", "content-length", "content-type", "expect", "host", "keep-alive"),
+        *("proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
+    )
+)
 _ORGANISATION = re.compile(ORGANISATION)
 _PROJECT_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -245,22 +255,31 @@ class Control:
         """Revoke a key and return it. Revoking it again changes nothing. Raises `NotFound`."""
         return self._directory.revoke_key(key_id, now_unix_ms, self._at(now_unix_ms))
 
-    def create_webhook(self, project: str, name: str, url: str, now_unix_ms: int) -> Webhook:
+    def create_webhook(
+        self, project: str, name: str, url: str, now_unix_ms: int, settings: WebhookSettings = USUAL_SETTINGS
+    ) -> Webhook:
         """Create a webhook; its secret is to be shown now, and never again. Raises `NotFound` without that project,
-        `CallerError` for a URL that cannot be posted to, or too many of them.
+        `CallerError` for a URL that cannot be posted to, headers that cannot be sent, or too many of them.
         """
         _check_name(name)
         check_url(url)
+        check_headers(settings.headers)
         if project == DEFAULT_PROJECT:
             self._ensure_default_project(now_unix_ms)
         secret = WEBHOOK_SECRET + secrets.token_hex(WEBHOOK_SECRET_BYTES)
-        webhook = Webhook(secrets.token_hex(16), project, name, url, now_unix_ms, secret)
+        webhook = Webhook(secrets.token_hex(16), project, name, url, now_unix_ms, secret, settings)
         self._directory.add_webhook(webhook, self._at(now_unix_ms))
         return webhook
 
     def list_webhooks(self, project: str | None = None) -> list[Webhook]:
         """Return all webhooks, or one project's, oldest first."""
         return [each for each in self._directory.view().webhooks.values() if project in (None, each.project)]
+
+    def change_webhook(self, webhook_id: str, name: str, settings: WebhookSettings, now_unix_ms: int) -> Webhook:
+        """Set a webhook's name and settings. Raises `NotFound`, `CallerError` for headers that cannot be sent."""
+        _check_name(name)
+        check_headers(settings.headers)
+        return self._directory.change_webhook(webhook_id, name, settings, self._at(now_unix_ms))
 
     def delete_webhook(self, webhook_id: str, now_unix_ms: int) -> Webhook:
         """Delete a webhook: nothing is sent there any more. Raises `NotFound`."""
@@ -286,6 +305,19 @@ def check_url(url: str) -> None:
         sound = False
     if not sound or len(url) > MAX_URL or not url.isprintable() or " " in url:
         raise CallerError(f"a URL begins with http:// or https://, and has at most {MAX_URL} characters", param="url")
+
+
+def check_headers(headers: Iterable[tuple[str, str]]) -> None:
+    """Raise `CallerError` for headers that cannot be sent with a notice."""
+    given = tuple(headers)
+    if len(given) > MAX_HEADERS:
+        raise CallerError(f"a webhook has at most {MAX_HEADERS} headers", param="request_headers")
+    for name, value in given:
+        if not _HEADER.fullmatch(name) or name.lower() in _OWN_HEADERS or name.lower().endswith("-signature"):
+            raise CallerError(f"the header {name[:64]!r} cannot be set", param="request_headers")
+        if len(value) > MAX_HEADER_VALUE or not (value.isascii() and value.isprintable()):
+            said = f"a header's value has at most {MAX_HEADER_VALUE} printable ASCII characters"
+            raise CallerError(said, param="request_headers")
 
 
 def check_environment_key(key: str) -> None:

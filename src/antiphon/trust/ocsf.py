@@ -31,6 +31,7 @@ _KINDS: dict[Action, tuple[int, int]] = {
     Action.KEY_ROTATE: (ACCOUNT, 3),
     Action.KEY_REVOKE: (ACCOUNT, 5),
     Action.WEBHOOK_CREATE: (ENTITY, 1),
+    Action.WEBHOOK_CHANGE: (ENTITY, 3),
     Action.WEBHOOK_DELETE: (ENTITY, 4),
     Action.PRICES_CHANGE: (ENTITY, 3),
     Action.BUDGET_CHANGE: (ENTITY, 3),

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from google.api_core import exceptions
 from google.cloud import speech_v1, speech_v2
+from google.cloud.speech_v1.services.adaptation.transports import AdaptationGrpcTransport
 from google.cloud.speech_v1.services.speech.transports import SpeechGrpcTransport as TransportV1
 from google.cloud.speech_v2.services.speech.transports import SpeechGrpcAsyncIOTransport, SpeechGrpcTransport
 from google.longrunning import operations_pb2
@@ -96,6 +97,48 @@ def test_phrase_sets_and_classes(client: speech_v2.SpeechClient, pcm: bytes):
         assert delete(name=one.name).result(timeout=DONE_S).state == one.State.DELETED
     with pytest.raises(exceptions.NotFound):
         client.recognize(speech_v2.RecognizeRequest(recognizer=NAME, config=config, content=pcm))
+
+
+@pytest.mark.parametrize("how", ["grpc", "rest"])
+def test_phrase_sets_and_classes_of_v1(google: Any, channel: grpc.Channel, pcm: bytes, recording: str, how: str):
+    """With those of v2 beside them, which are the same."""
+    if how == "rest":
+        options: Any = {"transport": "rest", "client_options": {"api_endpoint": google.url, "api_key": API_KEY}}
+        client = speech_v1.AdaptationClient(**options)
+        speech = speech_v1.SpeechClient(**options)
+    else:
+        keyed = grpc.intercept_channel(channel, Key(API_KEY))
+        client = speech_v1.AdaptationClient(transport=AdaptationGrpcTransport(channel=keyed))
+        speech = speech_v1.SpeechClient(transport=TransportV1(channel=keyed))
+    people = client.create_custom_class(
+        parent=PARENT, custom_class_id=f"people-{how}", custom_class={"items": [{"value": "Vladimir"}]}
+    )
+    assert people.custom_class_id == f"people-{how}"
+    names = client.create_phrase_set(
+        parent=PARENT,
+        phrase_set_id=f"names-{how}",
+        phrase_set={"phrases": [{"value": f"dear ${{{people.name}}}"}, {"value": f"my ${{people-{how}}}"}], "boost": 3},
+    )
+    assert client.get_phrase_set(name=names.name) == names
+    assert names in list(client.list_phrase_set(request={"parent": PARENT, "page_size": 1}))
+    assert people in list(client.list_custom_classes(parent=PARENT))
+    with pytest.raises(exceptions.Conflict):
+        client.create_phrase_set(parent=PARENT, phrase_set_id=f"names-{how}", phrase_set={})
+    people.items.append({"value": "Estragon"})
+    mask = field_mask_pb2.FieldMask(paths=["items"])
+    assert len(client.update_custom_class(custom_class=people, update_mask=mask).items) == 2
+    assert second(google, channel, how).get_phrase_set(name=names.name).phrases[0].value == names.phrases[0].value
+    config = {"encoding": "LINEAR16", "sample_rate_hertz": 16_000, "language_code": "en-US"}
+    config |= {"adaptation": {"phrase_set_references": [names.name]}}
+    assert SAID in text_of(speech.recognize(config=config, audio={"content": pcm}).results)
+    long = speech.long_running_recognize(config=config | {"encoding": 0}, audio={"uri": recording})
+    assert SAID in text_of(long.result(timeout=DONE_S).results)
+    client.delete_phrase_set(name=names.name)
+    client.delete_custom_class(name=people.name)
+    with pytest.raises(exceptions.NotFound):
+        client.get_custom_class(name=people.name)
+    with pytest.raises(exceptions.NotFound):
+        speech.recognize(config=config, audio={"content": pcm})
 
 
 def test_a_batch(client: speech_v2.SpeechClient, recording: str):

@@ -78,4 +78,13 @@ told.again = await listen({ ...strategy, token }, () => {});
 const batch = await client.tokens.singleUse.create('batch_scribe');
 const byToken = await client.speechToText.convert({ modelId: 'scribe_v2', file: new Blob([recording]), token: batch.token });
 told.wholeByToken = byToken.text;
+
+const hooks = client.webhooks;
+const settings = { authType: 'hmac', name: 'node', webhookUrl: 'https://example.com/hook', requestHeaders: { 'x-a': 'b' } };
+const hook = await hooks.create({ settings });
+await hooks.update(hook.webhookId, { isDisabled: true, name: 'renamed', retryEnabled: false, events: ['speech_to_text'] });
+const { webhooks } = await hooks.list({ includeUsages: true });
+told.hook = webhooks.find((each) => each.webhookId === hook.webhookId);
+told.secret = hook.webhookSecret.slice(0, 5);
+told.deleted = (await hooks.delete(hook.webhookId)).status;
 finish(0);

@@ -6,6 +6,7 @@ import random
 import pytest
 
 from antiphon.calls.recognition import MAX_UNREAD_EVENTS
+from antiphon.calls.recording import Recording
 from antiphon.core.audio import AudioFormat, Encoding
 from antiphon.core.entry import EntryKind
 from antiphon.core.errors import (
@@ -241,11 +242,11 @@ async def test_a_defect_is_told_without_its_content(house, monkeypatch, caplog):
 
 
 async def test_a_defect_of_a_recording_does_not_leave_its_caller_waiting(house, monkeypatch):
-    async def broken(data):
+    async def broken(self, data):
         raise ValueError
 
     session = house.open(live=False, incremental=False)
-    monkeypatch.setattr(session, "_decoded", broken)
+    monkeypatch.setattr(Recording, "channels", broken)
     playing = asyncio.create_task(session.play(SPEECH))
     async with asyncio.timeout(10):
         events = await said(session)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from antiphon.calls.recognition import Recognition
+from antiphon.calls.recording import Recording
 from antiphon.core.errors import CallerError, CapacityError, ConsentRequired
 from antiphon.core.identity import USUAL_SCOPES, Principal
 from antiphon.core.jobs import JobState, Page
@@ -94,9 +94,9 @@ async def office(monkeypatch):
     async def decoded(self, data):
         if not data.strip(b"?"):
             raise CallerError("no audio")
-        return [memoryview(data)] * (2 if self.call.spec.multichannel else 1)
+        return [memoryview(data)] * (2 if self._spec.multichannel else 1)
 
-    monkeypatch.setattr(Recognition, "_decoded", decoded)
+    monkeypatch.setattr(Recording, "_decode", decoded)
     monkeypatch.setattr(items, "FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(items, "LONGEST_PAUSE_S", 0.02)
     monkeypatch.setattr(run, "BEAT_S", 0.02)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from antiphon.core.errors import CallerError
-from antiphon.core.identity import Webhook
+from antiphon.core.identity import Webhook, WebhookSettings
 from antiphon.core.jobs import Notice
 from antiphon.jobs import webhook
 from antiphon.jobs.webhook import AT_ONCE, MAX_OF_A_PROJECT, MAX_TRIES, Webhooks, signature
@@ -46,6 +46,26 @@ def hooks(receiver, clock):
 
 
 NOTICE = Notice("https://x.example/hook", b'{"a":1}', lambda at, sig: {"sig": f"t={at},v1={sig}"})
+
+
+async def test_a_project_says_how_its_webhooks_are_told(clock):
+    settings = {
+        "w1": WebhookSettings(headers=(("x-a", "b"), ("sig", "forged"))),
+        "w2": WebhookSettings(subscribed=False, retries=False),
+    }
+    own = [Webhook(id, "acme", "", f"https://{id}.example", 0, "s", each) for id, each in settings.items()]
+    receiver = Receiver(503, 204, 500)
+    sending, pauses = hooks(receiver, clock)
+    sending._webhooks = lambda project: own
+    sending.tell("acme", "k1", replace(NOTICE, url=""))
+    await asyncio.gather(*sending._sending)
+    assert [(url, headers["x-a"]) for url, _, headers in receiver.got] == [("https://w1.example", "b")] * 2
+    assert receiver.got[0][2]["sig"].startswith("t=")
+    assert pauses == [1]
+    sending.tell("acme", "k1", replace(NOTICE, url="", webhook="w2"))
+    await asyncio.gather(*sending._sending)
+    assert (len(receiver.got), pauses) == (3, [1])
+    assert {id: each.status for id, each in sending.failures.items()} == {"w1": 503, "w2": 500}
 
 
 async def test_what_is_sent_is_signed_with_its_time(clock):

@@ -68,10 +68,11 @@ class Rig:
 
     def listen(self, most: int = 32) -> None:
         """One round of the voice detector."""
-        frames = self.stream.frames(most)
-        assert all(len(frame) == 2 * FRAME for frame in frames)
-        heard, self._script = self._script[: len(frames)], self._script[len(frames) :]
-        assert len(heard) == len(frames), "the script is too short"
+        run = self.stream.run(most)
+        count = len(run) // (2 * FRAME)
+        assert len(run) == count * 2 * FRAME
+        heard, self._script = self._script[:count], self._script[count:]
+        assert len(heard) == count, "the script is too short"
         self.stream.hear(heard, self.now_ns)
 
     def wait(self, silence_ms: int) -> None:

@@ -13,7 +13,7 @@ from antiphon.core.routing import CallRow, DialogueRow
 from antiphon.core.tags import NAME
 from antiphon.core.wire import Opening
 from antiphon.routes import GRPC_ROUTES, JOB_CALLS, ROUTES
-from antiphon.session.door import OpenStream
+from antiphon.session.arrival import Arrival, OpenStream
 from session_house import audio, closed, said
 
 CONSENT = "consent=call-7"
@@ -33,7 +33,7 @@ def house(house):
 
 def arrival(house, query=(), **headers):
     headers, query = {"authorization": "Token secret"} | headers, (("model", "nova-3"), *query)
-    return house.door.arrive(LISTEN, Opening("GET", "/v1/listen", query, headers, request_id=house._id(None, None)))
+    return Arrival(house.door, LISTEN, Opening("GET", "/v1/listen", query, headers, request_id=house._id(None, None)))
 
 
 async def test_without_it_nobody_is_heard_and_the_refusal_is_in_the_log(house):

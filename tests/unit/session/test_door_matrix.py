@@ -9,6 +9,7 @@ from antiphon.core.identity import ROLES, Principal, Role, Scope
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow
 from antiphon.core.wire import Bearer, Opening
 from antiphon.routes import GRPC_ROUTES, ROUTES
+from antiphon.session.arrival import Arrival
 
 CLOSED = [row for row in (*ROUTES, *GRPC_ROUTES) if not (isinstance(row, LookupRow) and row.open)]
 WRONG = {"authorization": "Bearer wrong", "xi-api-key": "wrong", "api-key": "wrong", "x-goog-api-key": "wrong"}
@@ -29,7 +30,7 @@ async def knock(house, row, asked):
         return await house.door.call(row, asked, read)
     if isinstance(row, LookupRow):
         return await house.door.look_up(row, asked, read)
-    return await house.door.arrive(row, asked).enter()
+    return await Arrival(house.door, row, asked).enter()
 
 
 def refuse(key_id, address, surface=""):

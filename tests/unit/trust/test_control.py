@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
 from antiphon.core.errors import CallerError, Conflict, NotFound
-from antiphon.core.identity import ENVIRONMENT_KEY_ID, Scope
+from antiphon.core.identity import ENVIRONMENT_KEY_ID, Scope, WebhookSettings
 from antiphon.core.policy import Marking
 
 NOW = 1_767_225_600_000
@@ -56,6 +58,34 @@ def test_webhooks_are_a_projects_own_and_audited(control, directory):
     expected = [("webhook.create", first.id), ("webhook.create", second.id), ("webhook.delete", first.id)]
     assert [each for each in done if each[0].startswith("webhook")] == expected
     assert first.secret.encode() not in directory.path.read_bytes()
+
+
+def test_a_webhook_is_changed(control, directory):
+    hook = control.create_webhook("default", "a", "https://x.example", NOW)
+    settings = WebhookSettings(disabled=True, subscribed=False, retries=False, headers=(("x-a", "b"),))
+    for _ in range(2):  # the second changes nothing
+        changed = control.change_webhook(hook.id, "b", settings, NOW + 1)
+        assert changed == replace(hook, name="b", settings=settings)
+    assert control.list_webhooks() == [changed]
+    done = [each.record.action for each in directory.changes()[1]]
+    assert done.count("webhook.change") == 1
+    assert "x-a" not in repr(changed)
+    with pytest.raises(NotFound):
+        control.change_webhook("none", "b", settings, NOW)
+    for headers in (
+        [("host", "a")],
+        [("Content-Type", "a")],
+        [("ElevenLabs-Signature", "a")],
+        [("a b", "c")],
+        [("a", "b\r\nc: d")],
+        [("a", "ü")],
+        [("a", "b" * 1025)],
+        [(f"a{number}", "b") for number in range(17)],
+    ):
+        with pytest.raises(CallerError):
+            control.change_webhook(hook.id, "b", WebhookSettings(headers=tuple(headers)), NOW)
+        with pytest.raises(CallerError):
+            control.create_webhook("default", "b", "https://x.example", NOW, WebhookSettings(headers=tuple(headers)))
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,12 @@ from antiphon.routes import GRPC_ROUTES, JOB_KINDS, ROUTES
 from antiphon.surfaces.google import messages
 from antiphon.surfaces.google.batch import BatchRecognize, LongRunningRecognize
 from antiphon.surfaces.google.dialect import V1, V2, Dialect
+from antiphon.surfaces.google.families import RECOGNIZERS
 from antiphon.surfaces.google.live import StreamingRecognize
 from antiphon.surfaces.google.recognise import V1_REST, V2_REST, Recognize
 from antiphon.surfaces.google.recognizer import RECOGNIZER
 from antiphon.surfaces.google.status import Code
-from antiphon.surfaces.google.stored import RECOGNIZERS, Update
+from antiphon.surfaces.google.stored import Update
 
 NAME = "projects/p/locations/global/recognizers/_"
 CONFIGS: dict[str, dict[str, Any]] = {

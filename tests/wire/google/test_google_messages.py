@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from google.cloud.speech_v1.types import cloud_speech as sdk_v1
+from google.cloud.speech_v1.types import cloud_speech_adaptation as sdk_adaptation
 from google.cloud.speech_v2.types import cloud_speech as sdk_v2
 from google.longrunning import operations_pb2
 from google.rpc import error_details_pb2, status_pb2
@@ -27,6 +28,7 @@ SDK: list[Any] = [
             *(f"List{what}{part}" for what in KEPT for part in ("Request", "Response")),
         )
     ),
+    *(getattr(sdk_adaptation, name).pb().DESCRIPTOR for name in sdk_adaptation.__all__),
     *(getattr(sdk_v1, f"LongRunningRecognize{name}").pb().DESCRIPTOR for name in ("Request", "Response", "Metadata")),
     *(
         message

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from antiphon.core.audit import THE_SERVER, AuditRecord, Author, ChangeRecord
-from antiphon.core.identity import Key, KeyLimits, Organisation, Project, Webhook
+from antiphon.core.identity import Key, KeyLimits, Organisation, Project, Webhook, WebhookSettings
 from antiphon.core.stores.ledger import MAX_READ
 
 
@@ -79,6 +79,9 @@ class Directory(Protocol):
 
     def add_webhook(self, webhook: Webhook, by: Author = THE_SERVER) -> None:
         """Add a webhook. Raises `NotFound` without its project, `CallerError` if that has `MAX_WEBHOOKS`."""
+
+    def change_webhook(self, webhook_id: str, name: str, settings: WebhookSettings, by: Author = THE_SERVER) -> Webhook:
+        """Set a webhook's name and settings, and return it. Raises `NotFound`."""
 
     def delete_webhook(self, webhook_id: str, by: Author = THE_SERVER) -> Webhook:
         """Delete a webhook with its secret, and return it. Raises `NotFound`."""

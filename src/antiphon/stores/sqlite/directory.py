@@ -27,7 +27,16 @@ from antiphon.core.audit import (
     scopes_of,
 )
 from antiphon.core.errors import Busy, CallerError, Conflict, InternalError, KeysUnavailable, NotFound
-from antiphon.core.identity import ENVIRONMENT_KEY_ID, MAX_WEBHOOKS, Key, KeyLimits, Organisation, Project, Webhook
+from antiphon.core.identity import (
+    ENVIRONMENT_KEY_ID,
+    MAX_WEBHOOKS,
+    Key,
+    KeyLimits,
+    Organisation,
+    Project,
+    Webhook,
+    WebhookSettings,
+)
 from antiphon.core.stores import MAX_READ, DirectoryView, Follower
 from antiphon.storage.files import WatchedFile, private_file
 from antiphon.stores.sqlite.connection import connect, transaction
@@ -35,6 +44,7 @@ from antiphon.stores.sqlite.directory_schema import (
     MIGRATIONS,
     SECRETS_MIGRATIONS,
     from_limits,
+    from_settings,
     merged_policy,
     read_view,
     to_key,
@@ -209,14 +219,27 @@ class SqliteDirectory:
             if opened.execute(query, (webhook.project,)).fetchone()[0] >= MAX_WEBHOOKS:
                 raise CallerError(f"a project can have at most {MAX_WEBHOOKS} webhooks", param="project")
             row = (webhook.id, webhook.project, webhook.name, webhook.url, webhook.secret, webhook.created_unix_ms)
-            opened.execute("INSERT INTO beside.webhooks VALUES (?, ?, ?, ?, ?, ?)", row)
+            more = (from_settings(webhook.settings),)
+            opened.execute("INSERT INTO beside.webhooks VALUES (?, ?, ?, ?, ?, ?, ?)", row + more)
             _note(opened, by.did(Action.WEBHOOK_CREATE, webhook.project, webhook.id))
+
+    def change_webhook(self, webhook_id: str, name: str, settings: WebhookSettings, by: Author = THE_SERVER) -> Webhook:
+        with self._writing(self.secrets_path) as opened:
+            row = _find(opened, "beside.webhooks", webhook_id)
+            if row is None:
+                raise _no_webhook(webhook_id)
+            values = (name, from_settings(settings), webhook_id)
+            opened.execute("UPDATE beside.webhooks SET name = ?, settings = ? WHERE id = ?", values)
+            webhook = to_webhook(_found(opened, "beside.webhooks", webhook_id))
+            if webhook != to_webhook(row):
+                _note(opened, by.did(Action.WEBHOOK_CHANGE, webhook.project, webhook_id))
+            return webhook
 
     def delete_webhook(self, webhook_id: str, by: Author = THE_SERVER) -> Webhook:
         with self._writing(self.secrets_path) as opened:
             row = _find(opened, "beside.webhooks", webhook_id)
             if row is None:
-                raise NotFound(f"webhook {webhook_id} not found", param="id")
+                raise _no_webhook(webhook_id)
             webhook = to_webhook(row)
             opened.execute("DELETE FROM beside.webhooks WHERE id = ?", (webhook_id,))
             _note(opened, by.did(Action.WEBHOOK_DELETE, webhook.project, webhook_id))
@@ -326,6 +349,10 @@ def _key_row(key: Key, digest: bytes) -> tuple[str | bytes | int | None, ...]:
     scopes = " ".join(sorted(key.scopes))
     times = (key.created_unix_ms, key.expires_unix_ms)
     return (key.id, key.project, key.name, scopes, key.prefix, digest, *times, from_limits(key.limits))
+
+
+def _no_webhook(webhook_id: str) -> NotFound:
+    return NotFound(f"webhook {webhook_id} not found", param="id")
 
 
 def _no_key(key_id: str) -> NotFound:

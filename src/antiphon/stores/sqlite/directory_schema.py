@@ -13,7 +13,7 @@ from sqlite3 import Connection, Row
 from typing import TypeVar
 
 from antiphon.core.budgets import canonical_together
-from antiphon.core.identity import Key, KeyLimits, Organisation, Project, Scope, Webhook
+from antiphon.core.identity import Key, KeyLimits, Organisation, Project, Scope, Webhook, WebhookSettings
 from antiphon.core.policy import STRICTEST, read_policy
 from antiphon.core.stores import DirectoryView
 
@@ -95,6 +95,7 @@ CREATE TABLE webhooks (
     created_unix_ms INTEGER NOT NULL
 ) STRICT""",
     ),
+    ("ALTER TABLE webhooks ADD COLUMN settings TEXT NOT NULL DEFAULT '{}'",),
 )
 
 
@@ -142,7 +143,15 @@ def to_key(row: Row) -> Key:
 
 
 def to_webhook(row: Row) -> Webhook:
-    return Webhook(row["id"], row["project"], row["name"], row["url"], row["created_unix_ms"], row["secret"])
+    stored = json.loads(row["settings"])
+    headers = tuple((name, value) for name, value in stored.pop("headers", ()))
+    settings = WebhookSettings(**stored, headers=headers)
+    return Webhook(row["id"], row["project"], row["name"], row["url"], row["created_unix_ms"], row["secret"], settings)
+
+
+def from_settings(settings: WebhookSettings) -> str:
+    """Return settings as they are stored."""
+    return json.dumps(asdict(settings))
 
 
 def from_limits(limits: KeyLimits) -> str:

@@ -17,6 +17,7 @@ _GET = f"SELECT * FROM resources WHERE {_KEY} AND (ends_unix_ms = 0 OR ends_unix
 _LIST = """
 SELECT * FROM resources WHERE project = ? AND kind = ? AND name > ? AND substr(name, 1, ?) = ?
 AND (NOT deleted OR ?) AND (ends_unix_ms = 0 OR ends_unix_ms > ?) ORDER BY name LIMIT ?"""
+_COUNT = "SELECT count(*) FROM resources WHERE project = ? AND (ends_unix_ms = 0 OR ends_unix_ms > ?)"
 _PUT = """
 INSERT INTO resources (project, kind, name, body, deleted, ends_unix_ms) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (project, kind, name)
@@ -85,7 +86,7 @@ class SqliteResources:
         return None if row is None else self._resource(row)
 
     def _check_room(self, t: Connection, project: str) -> None:
-        if t.execute("SELECT count(*) FROM resources WHERE project = ?", (project,)).fetchone()[0] >= MAX_RESOURCES:
+        if t.execute(_COUNT, (project, self._clock.unix_ms())).fetchone()[0] >= MAX_RESOURCES:
             raise CapacityError(f"A project can have at most {MAX_RESOURCES} of these, deleted ones included.")
 
     def _resource(self, row: Row) -> Resource:

@@ -265,6 +265,7 @@ _PARAMS = {
     "format": "output_format",
     "context": "context_id",
     "language": "language_code",
+    "url": "source_url",
 }
 
 

@@ -1,12 +1,14 @@
-"""Adaptation of v2: phrases that may be spoken, in sets, and classes of words that phrases refer to.
+"""Adaptation: phrases that may be spoken, in sets, and classes of words that phrases refer to.
 
-A configuration has its sets and classes inline, or refers to stored ones by name. A phrase refers to a class as
-`${CLASS}`: by the name of a stored one, or the name (or its last part) of one inline; it stands for one phrase for each
-item of the class.
+A configuration has its sets and classes inline, or refers to stored ones by name; v1 does so by a list of names, or by
+a set or class with a name and nothing in it. A phrase refers to a class as `${CLASS}`: by the name of a stored one, the
+name (or its last part) of one inline, in v1 its `custom_class_id`, or, in a stored set, by the last part of the name of
+one of the same location. It stands for one phrase for each item of the class.
 """
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
 from typing import Any, TypeVar
 
@@ -20,10 +22,12 @@ PACKAGE = "google.cloud.speech.v2"
 PHRASE_SET, CUSTOM_CLASS = "google.phrase_set", "google.custom_class"  # kinds of resources
 MAX_ITEMS, MAX_ITEM_CHARS = 500, 100
 MAX_REFERENCES = 20  # of a configuration, to stored sets, and to stored classes
-_PATH = "adaptation.phrase_sets"
+SET_FIELDS, CLASS_FIELDS = ("phrases", "boost"), ("items",)
+_PATH, _CLASSES_PATH = "adaptation.phrase_sets", "adaptation.custom_classes"
 _CLASS = re.compile(r"\$\{([^{}]{1,200})\}")
 
 T = TypeVar("T")
+Put = Callable[[Resource], None]
 
 
 def check_phrases(phrase_set: Any) -> None:
@@ -44,76 +48,139 @@ def adapted(configs: Sequence[Any], go_on: Callable[[], T]) -> T | NeedsResource
     `CallerError`.
     """
     for config in configs:
-        sets = config.adaptation.phrase_sets
-        if len(sets) > MAX_REFERENCES:
-            raise CallerError(f"At most {MAX_REFERENCES} phrase sets are allowed.", param=_PATH)
-        for each in sets:
-            if each.WhichOneof("value") == "phrase_set":
-                name = names.resource(each.phrase_set, "phraseSets", f"{_PATH}.phrase_set")[0]
-                return NeedsResource(PHRASE_SET, name, _putting(each, configs, go_on))
-        missing = next(iter(_missing(config)), "")
-        if missing:
-            if len(config.adaptation.custom_classes) >= MAX_REFERENCES:
-                said = f"At most {MAX_REFERENCES} custom classes are allowed."
-                raise CallerError(said, param="adaptation.custom_classes")
-            return NeedsResource(CUSTOM_CLASS, missing, _adding(config, configs, go_on))
+        for kind, name, put in _needed(config.adaptation):
+            return NeedsResource(kind, name, _putting(put, configs, go_on))
     return go_on()
+
+
+def _putting(put: Put, configs: Sequence[Any], go_on: Callable[[], T]) -> Callable[[Resource], T | NeedsResource[T]]:
+    def resolve(resource: Resource) -> T | NeedsResource[T]:
+        if resource.deleted:
+            raise NotFound(f"{resource.name!r} was deleted.", param=_PATH)
+        put(resource)
+        return adapted(configs, go_on)
+
+    return resolve
+
+
+def _needed(adaptation: Any) -> Iterator[tuple[str, str, Put]]:
+    """Yield the kind and name of each stored set and class that is not inline yet, and what puts it there. Raises
+    `CallerError`.
+    """
+    sets, classes = adaptation.phrase_sets, adaptation.custom_classes
+    named = getattr(adaptation, "phrase_set_references", ())  # of v1
+    if len(sets) + len(named) > MAX_REFERENCES:
+        raise CallerError(f"At most {MAX_REFERENCES} phrase sets are allowed.", param=_PATH)
+    if len(classes) > MAX_REFERENCES:
+        raise CallerError(f"At most {MAX_REFERENCES} custom classes are allowed.", param=_CLASSES_PATH)
+    for each in sets:
+        if name := _set_to_read(each):
+            param = f"{_PATH}.{'name' if _is_first(each) else 'phrase_set'}"
+            yield PHRASE_SET, _set_name(name, param), partial(_put_set, adaptation, each)
+    for name in named:
+        param = "adaptation.phrase_set_references"
+        yield PHRASE_SET, _set_name(name, param), partial(_put_named_set, adaptation)
+    for each in classes:
+        if _is_first(each) and each.name and not each.custom_class_id and not each.items:
+            yield CUSTOM_CLASS, _class_name(each.name), partial(_put_class, each)
+    for name in _missing(adaptation):
+        if len(classes) == MAX_REFERENCES:
+            raise CallerError(f"At most {MAX_REFERENCES} custom classes are allowed.", param=_CLASSES_PATH)
+        yield CUSTOM_CLASS, _class_name(name), lambda resource: _put_class(classes.add(), resource)
+
+
+def _is_first(message: Any) -> bool:
+    version: str = message.DESCRIPTOR.file.package
+    return not version.endswith(".v2")
+
+
+def _set_to_read(each: Any) -> str:
+    """Return the name of the stored set that stands here, empty for one inline."""
+    if _is_first(each):
+        return "" if each.phrases else each.name
+    return each.phrase_set if each.WhichOneof("value") == "phrase_set" else ""
+
+
+def _set_name(name: str, param: str) -> str:
+    return names.resource(name, "phraseSets", param)[0]
+
+
+def _class_name(name: str) -> str:
+    return names.resource(name, "customClasses", _PATH)[0]
+
+
+def _put_set(adaptation: Any, each: Any, resource: Resource) -> None:
+    """Put a stored set where a reference to it stands. The classes that it names by their id are those of its location,
+    unless there are such ones inline.
+    """
+    known, location = _classes(adaptation), names.resource(resource.name, "phraseSets")[1]
+    stored = messages.read(f"{PACKAGE}.PhraseSet", resource.body)
+    for phrase in stored.phrases:
+        phrase.value = _CLASS.sub(
+            lambda match: match[0] if match[1] in known else f"${{{_within(location, match[1])}}}", phrase.value
+        )
+    if not _is_first(each):
+        each.inline_phrase_set.CopyFrom(stored)
+    else:
+        each.CopyFrom(messages.converted(stored, each.DESCRIPTOR.full_name, SET_FIELDS))
+        if not each.phrases:
+            each.name = ""  # it has been read
+
+
+def _put_named_set(adaptation: Any, resource: Resource) -> None:
+    del adaptation.phrase_set_references[0]
+    _put_set(adaptation, adaptation.phrase_sets.add(), resource)
+
+
+def _put_class(each: Any, resource: Resource) -> None:
+    stored = messages.read(f"{PACKAGE}.CustomClass", resource.body)
+    each.MergeFrom(messages.converted(stored, each.DESCRIPTOR.full_name, CLASS_FIELDS))
+    each.name = resource.name
+    if _is_first(each):
+        each.custom_class_id = resource.name.rpartition("/")[2]
+
+
+def _within(location: str, id: str) -> str:
+    return id if "/" in id else f"{location}/customClasses/{id}"
 
 
 def phrases_of(config: Any) -> tuple[str, ...]:
     """Return the phrases of a configuration whose sets and classes are all inline. Raises `CallerError`."""
-    classes = _classes(config)
+    classes = _classes(config.adaptation)
     written = (phrase.value for each in inline(config) for phrase in each.phrases)
     return r.phrases(_bounded(each for phrase in written for each in _spoken(phrase, classes)), _PATH)
 
 
-def _putting(place: Any, configs: Sequence[Any], go_on: Callable[[], T]) -> Callable[[Resource], T | NeedsResource[T]]:
-    def put(resource: Resource) -> T | NeedsResource[T]:
-        place.inline_phrase_set.CopyFrom(_read("PhraseSet", resource, f"{_PATH}.phrase_set"))
-        return adapted(configs, go_on)
-
-    return put
-
-
-def _adding(config: Any, configs: Sequence[Any], go_on: Callable[[], T]) -> Callable[[Resource], T | NeedsResource[T]]:
-    def add(resource: Resource) -> T | NeedsResource[T]:
-        added = config.adaptation.custom_classes.add()
-        added.CopyFrom(_read("CustomClass", resource, _PATH))
-        added.name = resource.name
-        return adapted(configs, go_on)
-
-    return add
-
-
-def _read(noun: str, resource: Resource, param: str) -> Any:
-    if resource.deleted:
-        raise NotFound(f"{resource.name!r} was deleted.", param=param)
-    return messages.read(f"{PACKAGE}.{noun}", resource.body)
-
-
 def inline(config: Any) -> Iterator[Any]:
-    """Yield the phrase sets that are inline."""
-    for each in config.adaptation.phrase_sets:
-        if each.WhichOneof("value") == "inline_phrase_set":
+    """Yield the phrase sets of a configuration that are inline."""
+    return _inline(config.adaptation)
+
+
+def _inline(adaptation: Any) -> Iterator[Any]:
+    for each in adaptation.phrase_sets:
+        if _is_first(each):
+            yield each
+        elif each.WhichOneof("value") == "inline_phrase_set":
             yield each.inline_phrase_set
 
 
-def _missing(config: Any) -> Iterator[str]:
+def _missing(adaptation: Any) -> Iterator[str]:
     """Yield the names of stored classes that phrases refer to and that are not inline."""
-    known = _classes(config)
-    for each in inline(config):
+    known = _classes(adaptation)
+    for each in _inline(adaptation):
         for phrase in each.phrases:
             for name in _CLASS.findall(phrase.value):
                 if name not in known and "/" in name:
-                    yield names.resource(name, "customClasses", _PATH)[0]
+                    yield name
 
 
-def _classes(config: Any) -> Mapping[str, Sequence[str]]:
-    """Return the items of each class inline, by its name and by the last part of that."""
+def _classes(adaptation: Any) -> Mapping[str, Sequence[str]]:
+    """Return the items of each class inline, by its name, by the last part of that, and in v1 by its id."""
     found: dict[str, Sequence[str]] = {}
-    for each in config.adaptation.custom_classes:
+    for each in adaptation.custom_classes:
         check_items(each)
-        found[each.name] = found[each.name.rpartition("/")[2]] = [item.value for item in each.items]
+        for name in (each.name, each.name.rpartition("/")[2], getattr(each, "custom_class_id", "")):
+            found[name] = [item.value for item in each.items]
     return found
 
 

@@ -21,6 +21,7 @@ from antiphon.core.subtitles import srt, vtt
 from antiphon.core.wire import Opening, Response, Step, Url, no_effect
 from antiphon.surfaces.google import messages, names, v1, v2
 from antiphon.surfaces.google import request as r
+from antiphon.surfaces.google.adaptation import adapted
 from antiphon.surfaces.google.dialect import MAX_RECORDING_BYTES, V1, V2, written
 from antiphon.surfaces.google.endpoint import Endpoint, LookupMethod, Rest
 from antiphon.surfaces.google.operation import FIRST_KIND, KIND, Begun, Line, operation
@@ -97,9 +98,12 @@ class LongRunningRecognize(LookupMethod):
         super().__init__(first=first, rest=rest)
         self.max_body_bytes = JSON_BYTES if rest else MAX_RECORDING_BYTES + SLACK_BYTES
 
-    def ask(self, opening: Opening, body: bytes) -> NewJob:
-        """Return the job to create. Raises `CallerError`."""
+    def ask(self, opening: Opening, body: bytes) -> NewJob | NeedsResource[NewJob]:
         message = self.read(opening, body)
+        return adapted(v1.configs(message), partial(self._job, opening, message))
+
+    def _job(self, opening: Opening, message: Any) -> NewJob:
+        """Return the job to create. Raises `CallerError`."""
         if message.output_config.gcs_uri:
             raise UnsupportedParameter("Nothing is written to Cloud Storage.", param="output_config.gcs_uri")
         asked, _ = V1.recognise(message, MAX_RECORDING_BYTES, None)

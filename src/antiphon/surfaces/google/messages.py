@@ -4,6 +4,7 @@ They have the vendor's names and numbers (`protos/`) in a descriptor pool of the
 conflict with the vendor's SDK in the same process. They are loaded at first use.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,24 @@ def write_json(message: Any, *, numbers: bool = False) -> bytes:
     text = json_format.MessageToJson(message, use_integers_for_enums=numbers, descriptor_pool=pool(), indent=None)
     encoded: bytes = text.encode()
     return encoded
+
+
+def converted(message: Any, name: str, fields: Iterable[str]) -> Any:
+    """Return a message of that full name with these fields of another one, whose types are the same on the wire."""
+    made = kind(name)()
+    for field in fields:
+        value, described = getattr(message, field), made.DESCRIPTOR.fields_by_name[field]
+        if described.message_type is None and not described.is_repeated:
+            setattr(made, field, value)
+        elif described.message_type is None or described.message_type.GetOptions().map_entry:
+            getattr(made, field).MergeFrom(value)
+        elif described.is_repeated:
+            for each in value:
+                getattr(made, field).add().MergeFromString(each.SerializeToString())
+        elif message.HasField(field):
+            getattr(made, field).MergeFromString(value.SerializeToString())
+            getattr(made, field).SetInParent()
+    return made
 
 
 def duration(ms: int) -> Any:

@@ -11,6 +11,7 @@ _PARENT = r"projects/[^/]{1,100}/locations/[^/]{1,63}"
 PARENT = re.compile(_PARENT)
 RECOGNIZER = re.compile(rf"({_PARENT})/recognizers/([^/]{{1,63}})")
 RESOURCE_ID = re.compile(r"[a-z][a-z0-9-]{2,61}[a-z0-9]")
+FIRST_ID = re.compile(r"[A-Za-z][A-Za-z0-9-]{2,61}[A-Za-z0-9]")  # of v1
 OPERATION = re.compile(rf"{_PARENT}/operations/[^/]{{1,64}}")
 FIRST_OPERATION = re.compile(r"[0-9]{1,20}")  # of v1
 IMPLICIT = "_"  # the recognizer that is not stored

@@ -6,6 +6,7 @@ from typing import Any
 from antiphon.core.audio import AudioFormat, Encoding
 from antiphon.core.errors import CallerError
 from antiphon.core.wire import Url
+from antiphon.surfaces.google import adaptation
 from antiphon.surfaces.google import request as r
 from antiphon.surfaces.google.request import Asked, Features, Field, Use
 
@@ -39,9 +40,14 @@ TABLE = {
         Field("enable_automatic_punctuation", _YES, "As the model writes it. Without it: words alone."),
         Field("model", _YES, f"Any name that the server's table of models knows. Without it: `{DEFAULT_MODEL}`."),
         Field("use_enhanced", _NO, "There is one version of each model."),
-        Field("adaptation.phrase_sets", _YES, r.HINTS),
-        Field("adaptation.phrase_set_references", _NO, "No phrase sets are stored."),
-        Field("adaptation.custom_classes", _NO, "Phrases are taken as they are written."),
+        Field("adaptation.phrase_sets", _YES, f"{r.HINTS} Inline; one with a name and no phrases is a stored one."),
+        Field("adaptation.phrase_set_references", _YES, "Stored ones by name."),
+        Field(
+            "adaptation.custom_classes",
+            _YES,
+            "`${CLASS}` in a phrase of a set stands for each of its items. Inline; one with a name and no items is a "
+            "stored one.",
+        ),
         Field("adaptation.abnf_grammar", _NO, "The models here take no grammar."),
         Field("speech_contexts", _YES, r.HINTS),
         Field("enable_spoken_punctuation", _NO, "Spoken marks are written as words."),
@@ -62,8 +68,10 @@ STREAMING = {
 
 
 def configs(message: Any) -> tuple[Any, ...]:
-    """Return no configurations: in this version they refer to nothing that is stored."""
-    return ()
+    """Return the configuration in a request, which may refer to phrase sets and classes."""
+    if "streaming_config" in message.DESCRIPTOR.fields_by_name:
+        return (message.streaming_config.config,)
+    return (message.config,)
 
 
 def stored(message: Any) -> str:
@@ -120,9 +128,8 @@ def _hints(config: Any) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ..
     sets, contexts, path = config.adaptation.phrase_sets, config.speech_contexts, "adaptation.phrase_sets"
     guiding = tuple(name for name, given in ((path, sets), ("speech_contexts", contexts)) if given)
     inline = [phrase for each in sets for phrase in each.phrases]
-    given = [phrase.value for phrase in inline] + [phrase for each in contexts for phrase in each.phrases]
     path = guiding[-1] if guiding else path
-    hints = r.phrases(given, path)
+    hints = r.phrases((*adaptation.phrases_of(config), *(p for each in contexts for p in each.phrases)), path)
     boosts = any(each.boost for each in (*sets, *inline, *contexts))
     return guiding, hints, r.neglected(path, boosts=boosts, hints=hints)
 

@@ -22,6 +22,8 @@ from antiphon.core.tags import SUBJECT
 T = TypeVar("T")
 
 MAX_BODY_BYTES = 16 << 20
+LARGE_BODY_BYTES = 1 << 20
+MAX_OBJECTS, MAX_VALUES = 100_000, 1_000_000  # of a large body; a prompt in which text has so many marks fits no model
 MAX_ITEMS = 2048  # messages, or items of an input: OpenAI's own limit for a chat
 MAX_PARTS = 8192  # of contents, and calls of tools, in all messages together: ours, four for each
 MAX_CHOICES = 128
@@ -58,6 +60,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, under: s
     """Return the decoded body. Raises `UnsupportedParameter` for an unknown field, `CallerError` for any other fault.
     `under` is the path of what is decoded, if it is a part of the whole.
     """
+    _check_values(body)
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -68,6 +71,16 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, under: s
             raise CallerError("The body is not a valid JSON object.") from None
         said = r"holds half of a surrogate pair, as '\ud83d' is without its other half, which is no character"
         raise CallerError(f"Invalid '{path or 'body'}': the text {said}.", param=path or None) from None
+
+
+def _check_values(body: bytes | msgspec.Raw) -> None:
+    """Refuse a large body of very many small values: while it is decoded, no other call goes on, in whatever thread."""
+    if len(body) < LARGE_BODY_BYTES:
+        return
+    data = bytes(body)
+    for mark, most in ((b"{", MAX_OBJECTS), (b"[", MAX_OBJECTS), (b",", MAX_VALUES)):
+        if data.count(mark) > most:
+            raise CallerError(f"A body may hold '{mark.decode()}' at most {most} times.")
 
 
 def _half_a_character(body: bytes, under: str) -> str | None:

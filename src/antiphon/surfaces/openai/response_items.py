@@ -118,9 +118,9 @@ _NOT_FOUND = (
 
 
 def references(items: str | Sequence[Raw]) -> list[str]:
-    """Return the ids of the items that are referred to. Invalid items are ignored."""
+    """Return the ids of the items that are referred to. Invalid items are ignored, and too many of them."""
     found = []
-    for raw in () if isinstance(items, str) else items:
+    for raw in () if isinstance(items, str) or len(items) > shared.MAX_ITEMS else items:
         with suppress(msgspec.DecodeError):
             if _PEEK.decode(raw).kind == _REFERENCE:
                 found.append(_REFERENCE_IN.decode(raw).id)

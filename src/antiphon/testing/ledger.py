@@ -1,55 +1,18 @@
-"""A ledger, a directory and answers, in memory."""
+"""A ledger with its audit log, and what is issued of it, in memory."""
 
-import secrets
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from antiphon.core import stores
-from antiphon.core.audit import (
-    THE_SERVER,
-    Action,
-    AuditRecord,
-    Author,
-    ChangeRecord,
-    Logged,
-    canonical,
-    limits_of,
-    organisation_changes,
-    policy_changes,
-    policy_version,
-    scopes_of,
-)
+from antiphon.core.audit import AuditRecord, ChangeRecord, Logged, canonical
 from antiphon.core.entry import CLOSING, Entry, EntryKind
-from antiphon.core.errors import (
-    AlreadyAnswered,
-    AntiphonError,
-    CallerError,
-    Conflict,
-    NotFound,
-    OutcomeUnknown,
-)
-from antiphon.core.identity import ENVIRONMENT_KEY_ID, MAX_WEBHOOKS, Key, KeyLimits, Organisation, Project, Webhook
+from antiphon.core.errors import AlreadyAnswered, AntiphonError, CallerError, Conflict, OutcomeUnknown
 from antiphon.core.merkle import Edge, Place, leaf_hash
-from antiphon.core.policy import read_policy
-from antiphon.core.ports import Clock
-from antiphon.core.stores import (
-    FROM_THE_START,
-    MAX_READ,
-    Claim,
-    DirectoryView,
-    Issued,
-    Recorded,
-    check_idempotency_key,
-    standing,
-)
+from antiphon.core.stores import FROM_THE_START, MAX_READ, Claim, Issued, Recorded, check_idempotency_key, standing
 from antiphon.core.usage import By, Charge, ClosedSession, Dimension, LooseEnds, SessionQuery, Total, UsageQuery
-from antiphon.core.wire import Keep
 
 
 class FakeLedger:
@@ -264,6 +227,21 @@ def _charges(entries: Sequence[Entry], by_entry: bool) -> list[Charge]:
     return list(found.values())
 
 
+def _asked(query: UsageQuery, entry: Entry) -> bool:
+    return (
+        (query.since_unix_ms is None or entry.at_unix_ms >= query.since_unix_ms)
+        and (query.until_unix_ms is None or entry.at_unix_ms < query.until_unix_ms)
+        and query.project in (None, entry.project)
+        and (query.labels is None or not set(query.labels).isdisjoint(entry.tags))
+    )
+
+
+def _group(by: By, entry: Entry) -> str:
+    if by is By.DAY:
+        return datetime.fromtimestamp(entry.at_unix_ms // 1000, UTC).date().isoformat()
+    return str(entry.key_id if by is By.KEY else getattr(entry, by))
+
+
 class FakeBills:
     """An in-memory fake of `core.stores.Bills` with the same rules."""
 
@@ -285,237 +263,7 @@ class FakeBills:
         self.statements.append(statement)
 
 
-def _asked(query: UsageQuery, entry: Entry) -> bool:
-    return (
-        (query.since_unix_ms is None or entry.at_unix_ms >= query.since_unix_ms)
-        and (query.until_unix_ms is None or entry.at_unix_ms < query.until_unix_ms)
-        and query.project in (None, entry.project)
-        and (query.labels is None or not set(query.labels).isdisjoint(entry.tags))
-    )
-
-
-def _group(by: By, entry: Entry) -> str:
-    if by is By.DAY:
-        return datetime.fromtimestamp(entry.at_unix_ms // 1000, UTC).date().isoformat()
-    return str(entry.key_id if by is By.KEY else getattr(entry, by))
-
-
-class FakeDirectory:
-    """An in-memory fake of `core.stores.Directory` with the same rules."""
-
-    def __init__(self) -> None:
-        self._view = DirectoryView()
-        self.outbox: list[ChangeRecord] = []
-        self._noted = 0
-
-    def view(self) -> DirectoryView:
-        return self._view
-
-    def add_project(self, project: Project, by: Author = THE_SERVER) -> None:
-        if project.id in self._view.projects:
-            raise Conflict(f"project {project.id} already exists", param="id")
-        tag_keys = {**self._view.tag_keys, project.id: secrets.token_bytes(32)}
-        self._view = replace(self._view, tag_keys=tag_keys)
-        self._put_project(project)
-        self.note(by.did(Action.PROJECT_CREATE, project.id, project.id, policy=policy_version(project.policy)))
-
-    def set_policy(self, project: str, values: Mapping[str, str | int], by: Author = THE_SERVER) -> Project:
-        known = self._project(project, "id")
-        changed = replace(known, policy=read_policy(known.policy.values() | dict(values))[0])
-        self._put_project(changed)
-        for record in policy_changes(by, project, known.policy, changed.policy):
-            self.note(record)
-        return changed
-
-    def put_organisation(self, organisation: Organisation, by: Author = THE_SERVER) -> None:
-        known = self._view.organisations
-        self._view = replace(self._view, organisations={**known, organisation.id: organisation})
-        for record in organisation_changes(by, known.get(organisation.id, Organisation(organisation.id)), organisation):
-            self.note(record)
-
-    def add_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
-        self._project(key.project, "project")
-        if key.id in self._view.keys:
-            raise Conflict(f"there is a key {key.id} already", param="id")
-        self._put_key(key, digest)
-        self.note(by.did(Action.KEY_CREATE, key.project, key.id, scopes_of(key)))
-
-    def add_first_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> bool:
-        if self._view.keys.keys() - {ENVIRONMENT_KEY_ID}:
-            return False
-        self._put_key(key, digest)
-        self.note(by.did(Action.KEY_CREATE, key.project, key.id, scopes_of(key)))
-        return True
-
-    def put_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
-        before = self._view.keys.get(key.id)
-        known = before[0] if before else key
-        changed = replace(known, scopes=key.scopes, prefix=key.prefix, revoked_unix_ms=None)
-        self._put_key(changed, digest)
-        if before != (changed, digest):
-            action = Action.KEY_CREATE if before is None else Action.KEY_CHANGE
-            self.note(by.did(action, key.project, key.id, scopes_of(key)))
-
-    def rotate_key(self, key_id: str, ends_unix_ms: int, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
-        old, its_digest = self._key(key_id)
-        if key.id in self._view.keys:
-            raise Conflict(f"there is a key {key.id} already", param="id")
-        ends = min(ends_unix_ms, ends_unix_ms if old.expires_unix_ms is None else old.expires_unix_ms)
-        self._put_key(replace(old, expires_unix_ms=ends), its_digest)
-        self._put_key(key, digest)
-        self.note(by.did(Action.KEY_ROTATE, key.project, key_id, f"by {key.id}, ends at {ends}"))
-        self.note(by.did(Action.KEY_CREATE, key.project, key.id, scopes_of(key)))
-
-    def limit_key(self, key_id: str, limits: KeyLimits, by: Author = THE_SERVER) -> Key:
-        known, digest = self._key(key_id)
-        key = replace(known, limits=limits)
-        self._put_key(key, digest)
-        if limits != known.limits:
-            self.note(by.did(Action.KEY_CHANGE, key.project, key_id, limits_of(limits)))
-        return key
-
-    def revoke_key(self, key_id: str, now_unix_ms: int, by: Author = THE_SERVER) -> Key:
-        key, digest = self._key(key_id)
-        if key.revoked_unix_ms is None:
-            key = replace(key, revoked_unix_ms=now_unix_ms)
-            self._put_key(key, digest)
-            self.note(by.did(Action.KEY_REVOKE, key.project, key_id))
-        return key
-
-    def replace_tag_key(self, project: str, by: Author = THE_SERVER) -> None:
-        self._project(project, "id")
-        tag_keys = {**self._view.tag_keys, project: secrets.token_bytes(32)}
-        self._view = replace(self._view, tag_keys=tag_keys)
-        self.note(by.did(Action.TAGS_FORGET, project, project))
-
-    def add_webhook(self, webhook: Webhook, by: Author = THE_SERVER) -> None:
-        self._project(webhook.project, "project")
-        if sum(each.project == webhook.project for each in self._view.webhooks.values()) >= MAX_WEBHOOKS:
-            raise CallerError(f"a project can have at most {MAX_WEBHOOKS} webhooks", param="project")
-        self._view = replace(self._view, webhooks={**self._view.webhooks, webhook.id: webhook})
-        self.note(by.did(Action.WEBHOOK_CREATE, webhook.project, webhook.id))
-
-    def delete_webhook(self, webhook_id: str, by: Author = THE_SERVER) -> Webhook:
-        left = dict(self._view.webhooks)
-        webhook = left.pop(webhook_id, None)
-        if webhook is None:
-            raise NotFound(f"webhook {webhook_id} not found", param="id")
-        self._view = replace(self._view, webhooks=left)
-        self.note(by.did(Action.WEBHOOK_DELETE, webhook.project, webhook_id))
-        return webhook
-
-    def retire_key(self, project: str, by: Author = THE_SERVER) -> None:
-        self._project(project, "id")
-        self.note(by.did(Action.CONTENT_KEY_RETIRE, project, project))
-
-    def destroy_keys(self, project: str, by: Author = THE_SERVER) -> None:
-        self._project(project, "id")
-        tag_keys = {**self._view.tag_keys, project: secrets.token_bytes(32)}
-        self._view = replace(self._view, tag_keys=tag_keys)
-        self.note(by.did(Action.CONTENT_KEYS_DESTROY, project, project))
-
-    def note(self, record: AuditRecord) -> None:
-        self._noted += 1
-        self.outbox.append(ChangeRecord(self._noted, record))
-
-    def changes(self, limit: int = MAX_READ) -> tuple[str, list[ChangeRecord]]:
-        return "fake", self.outbox[:limit]
-
-    def drained(self, position: int) -> None:
-        self.outbox = [change for change in self.outbox if change.position > position]
-
-    def follow(self) -> "_Following":
-        return _Following(self)
-
-    def _project(self, project: str, param: str) -> Project:
-        if project not in self._view.projects:
-            raise NotFound(f"project {project} not found", param=param)
-        return self._view.projects[project]
-
-    def _key(self, key_id: str) -> tuple[Key, bytes]:
-        if key_id not in self._view.keys:
-            raise NotFound(f"key {key_id} not found", param="id")
-        return self._view.keys[key_id]
-
-    def _put_project(self, project: Project) -> None:
-        projects = {**self._view.projects, project.id: project}
-        self._view = replace(self._view, projects=dict(sorted(projects.items())))
-
-    def _put_key(self, key: Key, digest: bytes) -> None:
-        keys = {**self._view.keys, key.id: (key, digest)}
-        ordered = sorted(keys.items(), key=lambda item: (item[1][0].created_unix_ms, item[0]))
-        self._view = replace(self._view, keys=dict(ordered))
-
-
-class _Following:
-    """Implements `core.stores.Follower`."""
-
-    def __init__(self, directory: FakeDirectory) -> None:
-        self._directory = directory
-        self._seen: DirectoryView | None = None
-
-    def poll(self) -> DirectoryView | None:
-        before, self._seen = self._seen, self._directory.view()
-        return None if self._seen is before else self._seen
-
-    def close(self) -> None:
-        pass
-
-
-class FakeAnswers:
-    """An in-memory fake of `core.stores.Answers` with the same rules."""
-
-    trouble: str | None = None
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._kept: dict[tuple[str, str], tuple[int, int, Keep]] = {}  # the times of its creation and of its end
-
-    async def put(self, project: str, keep: Keep, keep_s: int) -> None:
-        now = self._clock.unix_ms()
-        made, ends, _ = self._kept.get((project, keep.id), (now, now + keep_s * 1000, keep))
-        self._kept[project, keep.id] = made, ends, keep
-
-    async def get(self, project: str, id: str, keep_s: int) -> Keep:
-        now = self._clock.unix_ms()
-        made, ends, keep = self._kept.get((project, id), (0, 0, Keep(id, b"")))
-        if ends <= now or made <= now - keep_s * 1000:
-            raise NotFound("Stored answer not found.")
-        return keep
-
-    async def delete(self, project: str, id: str) -> None:
-        self._kept.pop((project, id), None)
-
-    async def of_subject(self, project: str, subject: str, keep_s: int, after: str = "") -> Keep | None:
-        for (whose, id), (_, _, keep) in sorted(self._kept.items()):
-            if whose == project and id > after and subject in keep.subjects:
-                with suppress(NotFound):
-                    return await self.get(project, id, keep_s)
-        return None
-
-    async def erase(self, project: str, subject: str | None = None) -> int:
-        every = [key for key in self._kept if key[0] == project]
-        erased = [key for key in every if subject is None or subject in self._kept[key][2].subjects]
-        for key in erased:
-            del self._kept[key]
-        return len(erased)
-
-    async def purge(self, keep_s: Callable[[str], int]) -> Counter[str]:
-        now, wiped = self._clock.unix_ms(), Counter[str]()
-        for (project, id), (made, ends, _) in list(self._kept.items()):
-            if ends <= now or made <= now - keep_s(project) * 1000:
-                del self._kept[project, id]
-                wiped[project] += 1
-        return wiped
-
-    async def close(self) -> None:
-        pass
-
-
 if TYPE_CHECKING:  # makes mypy check that the fake implements its port
     _LEDGER: type[stores.Ledger] = FakeLedger
     _TRAIL: type[stores.Trail] = FakeLedger
     _BILLS: type[stores.Bills] = FakeBills
-    _DIRECTORY: type[stores.Directory] = FakeDirectory
-    _FOLLOWER: type[stores.Follower] = _Following
-    _ANSWERS: type[stores.Answers] = FakeAnswers
