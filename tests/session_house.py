@@ -15,7 +15,7 @@ from antiphon.core.audio import AudioFormat, Encoding
 from antiphon.core.call import Call
 from antiphon.core.errors import KeysUnavailable, Unauthenticated
 from antiphon.core.events import Audio, Final
-from antiphon.core.identity import USUAL_SCOPES, Principal, Scope
+from antiphon.core.identity import NO_ORGANISATION, USUAL_SCOPES, Principal, Scope
 from antiphon.core.policy import Marking, Policy
 from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, SpeakSpec, TranscribeSpec
 from antiphon.core.stores import ServerStores
@@ -102,6 +102,7 @@ class FakeKeys:
         self.project = "acme"
         self.marks = Marking.MARKED
         self.budgets = self.limits = ""
+        self.organised, self.organisations = {}, {}  # the organisation of each project; organisations by their ids
         self.error = None
         self.hooks = []
 
@@ -131,10 +132,14 @@ class FakeKeys:
         return tags
 
     def policy(self, project):
-        return Policy(marking=self.marks, budgets=self.budgets, limits=self.limits)
+        organisation = self.organised.get(project, "")
+        return Policy(marking=self.marks, budgets=self.budgets, limits=self.limits, organisation=organisation)
 
     def projects(self):
-        return {self.project}
+        return {self.project, *self.organised}
+
+    def organisation(self, organisation):
+        return self.organisations.get(organisation, NO_ORGANISATION)
 
     def refresh(self):
         if self.error:
@@ -174,7 +179,8 @@ class House:
         self.books = {}  # price books, by project
         self.alerts = []
         self.allowances = Allowances(
-            self.keys.policy, self.keys.projects, self._book, self.ledger, self.clock, [self._alert]
+            *(self.keys.policy, self.keys.projects, self.keys.organisation, self._book),
+            *(self.ledger, self.clock, [self._alert]),
         )
         services = self.services = Services(
             self.clock,
@@ -233,8 +239,8 @@ class House:
 
     def used(self):
         """What is used, reserved and left of each budget, by its name."""
-        _, states = self.allowances.states(self.keys.project)
-        return {each.budget.name: (each.used, each.reserved, each.left) for each in states}
+        states = self.allowances.states(self.keys.project)
+        return {each.budget.name: (each.used, each.reserved, each.left) for _, each in states}
 
     def _book(self, project):
         if project not in self.books:

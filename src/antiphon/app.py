@@ -168,8 +168,11 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         pricing = await asyncio.to_thread(_price_books, config)
         alerts = Webhooks(Fetcher(OUTSIDE, allow_private=ANYWHERE), clock, lambda key: b"")
         stack.push_async_callback(alerts.close)
-        watchers = observer.budget_alert, *alerting(config, os.environ, pricing, alerts, clock)
-        allowances = Allowances(keys.policy, keys.projects, pricing.of, stores.ledger, latest, watchers)
+        watchers = observer.budget_alert, *alerting(config, os.environ, alerts, clock)
+        allowances = Allowances(
+            *(keys.policy, keys.projects, keys.organisation, pricing.of),
+            *(stores.ledger, latest, watchers),
+        )
         stack.push_async_callback(allowances.close)
         await allowances.start()
         services = Services(

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from antiphon.config import Config, Export, Invalid, OpenMeterExport, StripeExport, WebhookExport
-from antiphon.core.budgets import Measure
 from antiphon.core.errors import AntiphonError, NotFound
 from antiphon.core.ports import Clock
 from antiphon.core.stores import Exports, Usage
@@ -25,8 +24,6 @@ from antiphon.metering.export.sender import Sender
 from antiphon.metering.export.stripe import Stripe
 from antiphon.metering.export.stripe_hook import Account, StripeHook
 from antiphon.metering.export.webhook import Webhook
-from antiphon.metering.pricing.book import NoBook
-from antiphon.metering.pricing.library import Library
 from antiphon.stores import open_exports
 
 _NAME = re.compile(r"[a-z0-9](-?[a-z0-9]){0,23}")
@@ -70,9 +67,7 @@ def open_exporting(
     return Exporting(outboxes, control, hook, exports, sender)
 
 
-def alerting(
-    config: Config, environment: Mapping[str, str], pricing: Library, webhooks: Webhooks, clock: Clock
-) -> tuple[Watcher, ...]:
+def alerting(config: Config, environment: Mapping[str, str], webhooks: Webhooks, clock: Clock) -> tuple[Watcher, ...]:
     """Return what posts alerts of budgets to the configured webhook, if there is one. Raises `Invalid`."""
     table = config.budgets
     if not table.webhook:
@@ -81,11 +76,7 @@ def alerting(
     signing = _signing("budgets", table.secret_env, environment)
 
     def send(project: str, alert: Alert) -> None:
-        try:
-            currency = pricing.of(project).currency if alert.budget.measure is Measure.MONEY else ""
-        except NoBook:
-            currency = ""
-        webhooks.send(project, "", notice(url, signing, project, alert, currency, clock.unix_ms()))
+        webhooks.send(project, "", notice(url, signing, project, alert, clock.unix_ms()))
 
     return (send,)
 

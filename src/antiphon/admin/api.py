@@ -25,7 +25,7 @@ from antiphon import __version__
 from antiphon.admin import messages
 from antiphon.admin.audit import add_audit
 from antiphon.admin.browsers import CALLBACK, Browsers, add_browsers
-from antiphon.admin.budgets import add_budgets
+from antiphon.admin.budgets import add_budgets, add_organisations
 from antiphon.admin.callers import CHANGES, READS, Authenticate, Check, having, origin, own_or
 from antiphon.admin.exports import add_exports
 from antiphon.admin.keys import add_keys
@@ -121,6 +121,7 @@ def create_admin(
     add_statements(app, control, billing, clock, reader, biller)
     add_exports(app, exports, biller)
     add_budgets(app, allowances, reader)
+    add_organisations(app, control, clock, overseer, manager)
     add_policies(app, control, policies, any_overseer)
 
     def author(who: Principal, scope: Scope) -> Author:

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from antiphon.core.entry import MAX_INTEGER
-from antiphon.core.identity import DEFAULT_PROJECT, MAX_NAME, Key, Project, Role, Scope
+from antiphon.core.identity import DEFAULT_PROJECT, MAX_NAME, Key, Organisation, Project, Role, Scope
 from antiphon.core.policy import (
     MAX_DISCLOSURE_CHARS,
     MAX_KEEP_S,
@@ -109,6 +109,15 @@ Limits = Annotated[
         " 'tokens_per_minute=90000', 'live_streams=4', 'calls=10'."
     ),
 ]
+TogetherBudgets = Annotated[
+    str, Field(description="Budgets that count all its projects together, in the form of a project's; without keys.")
+]
+TogetherLimits = Annotated[
+    str, Field(description="Limits of all its projects together, in one line of a project's form; without a key.")
+]
+OrganisationId = Annotated[
+    str, Field(description="The organisation that it belongs to, whose budgets and limits count it, too; '' is none.")
+]
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 
 _POLICY = {each.name for each in fields(Policy)}
@@ -142,6 +151,7 @@ class ProjectChange(_Request):
     processors: Processors | None = None
     agreements: Agreements | None = None
     max_retention: MaxRetention | None = None
+    organisation: OrganisationId | None = None
     budgets: Budgets | None = None
     limits: Limits | None = None
 
@@ -202,8 +212,27 @@ class ProjectAnswer(_Answer):
     processors: str
     agreements: str
     max_retention: str
+    organisation: str
     budgets: str
     limits: str
+
+
+class OrganisationChange(_Request):
+    """What is left out stays as it is."""
+
+    budgets: TogetherBudgets | None = None
+    limits: TogetherLimits | None = None
+
+
+class OrganisationAnswer(_Answer):
+    id: str
+    budgets: str
+    limits: str
+    projects: list[str]
+
+
+class Organisations(BaseModel):
+    data: list[OrganisationAnswer]
 
 
 class KeyAnswer(_Answer):
@@ -357,6 +386,12 @@ class ErrorAnswer(BaseModel):
 def project_answer(project: Project) -> ProjectAnswer:
     known = {"id": project.id, "name": project.name, "created_unix_ms": project.created_unix_ms}
     return ProjectAnswer.model_validate(known | project.policy.values())
+
+
+def organisation_answer(organisation: Organisation, projects: list[str]) -> OrganisationAnswer:
+    return OrganisationAnswer(
+        id=organisation.id, budgets=organisation.budgets, limits=organisation.limits, projects=projects
+    )
 
 
 def key_fields(key: Key, last_used_unix_ms: int | None) -> dict[str, object]:

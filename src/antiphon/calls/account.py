@@ -3,6 +3,8 @@
 A session reports total amounts; the account writes the part that is not charged yet. A total that turns out to be lower
 is corrected by an entry of its own. Amounts that grow gradually are noted in between: a note is as durable as an entry,
 and the next charge replaces it.
+
+Nothing is charged or noted that the call's allowance, if it has one, does not cover.
 """
 
 import asyncio
@@ -15,6 +17,8 @@ from antiphon.core.entry import Entry, EntryKind, Reference
 from antiphon.core.errors import AntiphonError, Conflict, OutcomeUnknown
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.usage import Dimension, Meter, Quantity
+from antiphon.metering.allowances import Allowance
+from antiphon.metering.tariff import ONE, Entries
 
 
 class Tagged(Protocol):
@@ -43,7 +47,9 @@ class Account:
         self._notes: dict[Meter, Entry] = {}  # entries that the ledger may have notes of
         self._writing = asyncio.Lock()  # notes and charges are sequential
         self.since_unix_ms = 0  # the time of the first entry
-        self.entries: list[Entry] | None = None  # those written, if they are kept
+        self.allowance: Allowance | None = None
+        self.entries: list[Entry] | None = None  # those written, if they are kept, because what they cost depends on it
+        self._numbers: dict[Meter, int] = {}  # how many of each meter
 
     @property
     def replays(self) -> bool:
@@ -64,13 +70,17 @@ class Account:
         return sum(amount for meter, amount in self.charged.items() if meter.dimension in dimensions)
 
     async def charge(self, amounts: Mapping[Meter, int]) -> None:
-        """Charge these totals; durable on return. Raises `LedgerUnavailable`, `Conflict`."""
+        """Charge these totals; durable on return. Raises `LedgerUnavailable`, `Conflict`, `BudgetExceeded`."""
         async with self._writing:
+            if self.allowance is not None:
+                self.allowance.charge(self._in_all(amounts), self._numbered(amounts))
             await self._write(self._owed(amounts, correct=True))
 
     async def note(self, amounts: Mapping[Meter, int]) -> None:
         """Note totals as `charge` does, but without an entry. A lower total has no effect until the next entry."""
         async with self._writing:
+            if self.allowance is not None:
+                self.allowance.charge(self._in_all(amounts), self._numbered(amounts))
             owed = []
             for meter, amount in amounts.items():
                 beyond = amount - self.charged.get(meter, 0)
@@ -84,14 +94,26 @@ class Account:
                     self._noted[Meter(entry.quantity.dimension, entry.channel)] = beyond
 
     async def close(self, outcome: EntryKind, amounts: Mapping[Meter, int]) -> None:
-        """Write the last entries: what is still owed, without corrections, and the outcome. A session that never owed
-        anything leaves none.
+        """Write the last entries: what is still owed, without corrections, as far as the allowance goes, and the
+        outcome. A session that never owed anything leaves none.
         """
         async with self._writing:
+            if amounts and self.allowance is not None:
+                amounts = self.allowance.within(self._in_all(amounts), self._numbered(amounts))
             entries = self._owed(amounts, correct=False)
             if self._written or self._notes or any(self.charged.values()):
                 entries.append(self._entry(outcome, next(iter(self.charged or self._notes)), 0))
             await self._write(entries)
+
+    def _in_all(self, amounts: Mapping[Meter, int]) -> Mapping[Meter, int]:
+        return {**self.charged, **amounts} if self.charged else amounts
+
+    def _numbered(self, amounts: Mapping[Meter, int]) -> Entries:
+        """Return how many entries of each meter there are with the next ones, if their number matters."""
+        if self.entries is None:
+            return ONE
+        more = {meter for meter, amount in amounts.items() if amount > self.charged.get(meter, 0)}
+        return {meter: self._numbers.get(meter, 0) + (meter in more) for meter in {*self._numbers, *more}}
 
     def _owed(self, amounts: Mapping[Meter, int], correct: bool) -> list[Entry]:
         entries = []
@@ -100,6 +122,7 @@ class Account:
             if more > 0:
                 entries.append(self._entry(EntryKind.USAGE, meter, more))
                 self._last[meter] = entries[-1].sequence
+                self._numbers[meter] = self._numbers.get(meter, 0) + 1
             elif more < 0 and correct:
                 corrects = Reference(self._call.id, self._last[meter])
                 entries.append(self._entry(EntryKind.CORRECTION, meter, more, corrects))

@@ -1,4 +1,5 @@
-"""What a call may come to at most, by its spec alone, as it would be charged.
+"""What a call may come to at most, by its spec alone, as it would be charged. What turns out to be more is reserved
+before it is charged (`calls/account.py`): the sound of long markup, the tensors of an answer.
 
 A language model's input is counted by it later: a token is at least one byte, and templates add some to every message.
 Its output is bounded by the caller, or else, where a hard budget counts it, by `OUTPUT_TOKENS`.
@@ -10,6 +11,7 @@ from math import ceil
 from antiphon.core.specs import EmbedSpec, GenerateSpec, Image, InferSpec, Message, SpeakSpec, Spec, TranscribeSpec
 from antiphon.core.usage import Dimension, Meter
 from antiphon.metering.tally import Demand
+from antiphon.metering.tariff import ONE, Entries, Meters
 
 OUTPUT_TOKENS = 4096  # of each choice of a caller who sets no bound
 STRETCH_MS = 30_000  # of each channel of a live stream, reserved ahead of what is heard
@@ -18,8 +20,10 @@ FRAME_TOKENS = 64  # that a template may put around a conversation ...
 MESSAGE_TOKENS = 16  # ... around a message, or a text ...
 TOOLS_TOKENS = 512  # ... and around tools
 IMAGE_TOKENS = 4096
-CHARACTER_MS = 250  # of speech; markup may make it longer
+CHARACTER_MS = 250  # of speech; if markup makes it longer, more is reserved while it is made
 BYTES_PER_TOKEN = 4  # on average, for limits of rate
+UTTERANCE_MS = 5000  # of a live stream; each is an entry, as is the end
+ENTRY_TOKENS = 64  # of a stream; each so many are an entry, as are the end and what was noted last
 
 _INPUT, _CACHED = Meter(Dimension.LLM_INPUT_TOKENS), Meter(Dimension.LLM_CACHED_TOKENS)
 _OUTPUT, _REASONING = Meter(Dimension.LLM_OUTPUT_TOKENS), Meter(Dimension.LLM_REASONING_TOKENS)
@@ -33,7 +37,9 @@ def of_language(spec: Spec) -> Demand:
             bound = spec.sampling.max_tokens
             output = spec.choices * (OUTPUT_TOKENS if bound is None else bound)
             meters = {_INPUT: given + _around(spec), _CACHED: 0, _OUTPUT: output, _REASONING: 0}
-            return Demand(meters, ceil(given / BYTES_PER_TOKEN) + spec.choices * (bound or 0))
+            tokens = ceil(given / BYTES_PER_TOKEN) + spec.choices * (bound or 0)
+            entries = dict.fromkeys((_OUTPUT, _REASONING), output // ENTRY_TOKENS + 2) if spec.stream else ONE
+            return Demand(meters, tokens, entries=entries)
         case EmbedSpec():
             sizes = [len(text.encode(errors="replace")) if isinstance(text, str) else len(text) for text in spec.texts]
             most = sum(sizes) + MESSAGE_TOKENS * len(sizes)
@@ -59,13 +65,19 @@ def of_audio(spec: TranscribeSpec) -> Demand:
     """Return the demand of a live stream's first stretch, or of a recording whose length is not known yet."""
     channels = spec.format.channels if spec.live and spec.multichannel else 1
     ms = STRETCH_MS if spec.live else 1
-    return Demand(heard(ms, channels, spec.live and spec.charges_time), live=spec.live)
+    meters = heard(ms, channels, spec.live and spec.charges_time)
+    return Demand(meters, live=spec.live, entries=utterances(meters) if spec.live else ONE)
 
 
 def heard(ms: int, channels: int, charges_time: bool = False) -> Mapping[Meter, int]:
     """Return what so much audio of each channel is charged, and so much time, if that is charged, too."""
     lengths = {Meter(Dimension.STT_AUDIO_MS, number): ms for number in range(channels)}
     return lengths | {Meter(Dimension.STT_SESSION_MS): ms} if charges_time else lengths
+
+
+def utterances(meters: Meters) -> Entries:
+    """Return how many entries so much live audio may be charged in."""
+    return {meter: ms // UTTERANCE_MS + 2 for meter, ms in meters.items()}
 
 
 def input_bytes(spec: GenerateSpec) -> int:

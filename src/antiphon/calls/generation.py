@@ -47,7 +47,7 @@ from antiphon.core.usage import Dimension, Meter
 from antiphon.core.wire import Keep
 from antiphon.slo.measure import TokenTimer
 
-ENTRY_TOKENS = 64  # of a running stream; tokens beyond its entries are noted
+ENTRY_TOKENS = demands.ENTRY_TOKENS  # of a running stream; tokens beyond its entries are noted
 HELD_TOKENS = 64
 BYTES_PER_TOKEN = 4  # of an input not counted because the caller left early
 RELEASE_S = 10.0  # for an engine to stop its work

@@ -68,7 +68,7 @@ class MeteredSession(ABC, Generic[Event]):
         self._account = Account(services, call, model, self._use.feature)
         self._allowance: Allowance | None = None
         if services.allowances is not None and not self._account.replays:
-            self._allowance = services.allowances.open(call, self._use, demand)
+            self._allowance = self._account.allowance = services.allowances.open(call, self._use, demand)
             if self._allowance is not None and self._allowance.by_entry:
                 self._account.entries = []
         self._error: AntiphonError | None = None
@@ -156,6 +156,8 @@ class MeteredSession(ABC, Generic[Event]):
             if events:
                 await self._pay(events)
                 yield events
+        except BudgetExceeded:
+            pass  # nor is there room for this
         except Exception as error:
             self._defect(error)
 

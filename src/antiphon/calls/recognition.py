@@ -227,8 +227,9 @@ class Recognition(MeteredSession[Output]):
         for wanted_ms in (heard_ms + demands.STRETCH_MS, heard_ms):
             if wanted_ms <= self._covered_ms:
                 return True
+            wanted = demands.heard(wanted_ms, len(self._channels), self._spec.charges_time)
             try:
-                allowance.cover(demands.heard(wanted_ms, len(self._channels), self._spec.charges_time))
+                allowance.cover(wanted, demands.utterances(wanted))
             except BudgetExceeded as error:
                 refused = error
             else:

@@ -24,6 +24,7 @@ from antiphon.core.budgets import (
     Limits,
     Measure,
     Window,
+    owned_budgets,
     parse_amount,
     parse_budgets,
     parse_limits,
@@ -32,11 +33,11 @@ from antiphon.core.budgets import (
     text_of,
 )
 from antiphon.core.errors import CallerError, InternalError, NotFound
-from antiphon.core.identity import Project
-from antiphon.metering.allowances import rebuilt
+from antiphon.core.identity import Organisation
+from antiphon.core.policy import Policy
 from antiphon.metering.budgets import record
-from antiphon.metering.pricing.book import NoBook, Series
 from antiphon.metering.pricing.library import make_library
+from antiphon.metering.rebuilding import rebuilt
 
 app = typer.Typer(help="Show and set budgets and limits of projects and keys.", no_args_is_help=True)
 
@@ -54,22 +55,27 @@ class Kind(StrEnum):
 
 
 Whose = Annotated[str, typer.Option("--project", help="The project's id.")]
+Together = Annotated[
+    str, typer.Option("--organisation", help="Instead of a project: an organisation, with all its projects together.")
+]
 Of = Annotated[str, typer.Option("--key", help="Of this key (its id) alone.")]
 Number = Annotated[str | None, typer.Option(help=f"A number, or '{NO_LIMIT}'.")]
 
 
 @app.command()
 def show(
-    project: Whose,
+    project: Whose = "",
+    organisation: Together = "",
     url: Annotated[str, typer.Option(help="Ask this running server, which knows what is reserved.")] = "",
     api_key: Annotated[str, typer.Option(envvar="ANTIPHON_API_KEY", help="The key to ask it with.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
-    """Show what is used and left of a project's budgets, and its limits."""
-    policy = None if url else _find(project, config, data_dir).policy
-    states = _asked(url, api_key, project) if policy is None else _read(project, policy.budgets, config, data_dir)
+    """Show what is used and left of the budgets of a project or an organisation, and its limits."""
+    kind, id = _named(project, organisation).split()
+    found = None if url else _find(project, organisation, config, data_dir)
+    states = _asked(url, api_key, {kind: id}) if url else _read(project, organisation, config, data_dir)
     if as_json:
         print(json.dumps(states, indent=2))
         return
@@ -82,10 +88,11 @@ def show(
         amounts = (shown(measure, state[name]) for name in ("amount", "used", "reserved", "left"))
         window = state["window"] + ("" if state["hard"] else " (soft)")
         end = shown_time(until) if until is not None else "-"
-        table.add_row(f"{state['name']} ({unit})", state["key"] or "project", window, *amounts, end)
+        whose = state["key"] or ("project" if state["project"] else "organisation")
+        table.add_row(f"{state['name']} ({unit})", whose, window, *amounts, end)
     console = Console(markup=False, emoji=False)
     console.print(table)
-    for limits in parse_limits(policy.limits) if policy is not None else ():
+    for limits in parse_limits(found.limits) if found is not None else ():
         console.print(f"limits: {limits}")
 
 
@@ -95,7 +102,8 @@ def set_budget(
     measure: Annotated[Kind, typer.Argument(help="What it counts.")],
     amount: Annotated[str, typer.Argument(help="How much; money in the currency of the price book, such as 50.00.")],
     window: Annotated[Window, typer.Argument(help="How long it lasts; 'once' is a grant of prepaid credit.")],
-    project: Whose,
+    project: Whose = "",
+    organisation: Together = "",
     key: Of = EVERY,
     soft: Annotated[bool, typer.Option("--soft", help="Only raise alerts; refuse nothing.")] = False,
     since: Annotated[str | None, typer.Option("--from", help="A grant counts from then on; now if left out.")] = None,
@@ -108,7 +116,7 @@ def set_budget(
     if not once and (since or until):
         raise CallerError("only what is granted once has --from and --until")
     counted = Measure[measure.name]
-    before = {each.name: each for each in parse_budgets(_find(project, config, data_dir).policy.budgets)}
+    before = {each.name: each for each in parse_budgets(_find(project, organisation, config, data_dir).budgets)}
     begins = before[name].since_unix_ms if name in before and before[name].since_unix_ms else now_unix_ms()
     try:
         budget = Budget(
@@ -116,30 +124,32 @@ def set_budget(
             since_unix_ms=parse_time(since) if since else begins if once else 0,
             until_unix_ms=parse_time(until) if until else None,
         )
-        _put(project, config, data_dir, budgets=text_of((before | {name: budget}).values()))
+        _put(project, organisation, config, data_dir, budgets=text_of((before | {name: budget}).values()))
     except ValueError as error:
         raise CallerError(f"this is no budget: {error}") from None
-    print(f"Project {project}: {budget}")
+    print(f"{_named(project, organisation).capitalize()}: {budget}")
 
 
 @app.command()
 def remove(
     name: Annotated[str, typer.Argument(help="The budget's name.")],
-    project: Whose,
+    project: Whose = "",
+    organisation: Together = "",
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
     """Remove a budget."""
-    before = parse_budgets(_find(project, config, data_dir).policy.budgets)
+    before = parse_budgets(_find(project, organisation, config, data_dir).budgets)
     if all(each.name != name for each in before):
-        raise NotFound(f"project {project} has no budget '{name}'")
-    _put(project, config, data_dir, budgets=text_of(each for each in before if each.name != name))
-    print(f"The budget {name} of project {project} is removed.")
+        raise NotFound(f"{_named(project, organisation)} has no budget '{name}'")
+    _put(project, organisation, config, data_dir, budgets=text_of(each for each in before if each.name != name))
+    print(f"The budget {name} of {_named(project, organisation)} is removed.")
 
 
 @app.command()
 def limit(
-    project: Whose,
+    project: Whose = "",
+    organisation: Together = "",
     key: Of = EVERY,
     requests_per_minute: Number = None,
     tokens_per_minute: Number = None,
@@ -150,7 +160,7 @@ def limit(
 ) -> None:
     """Set limits of rate and of calls at once, or take them away. Others stay as they are."""
     given = dict(zip(COUNTS, (requests_per_minute, tokens_per_minute, live_streams, calls), strict=True))
-    before = {each.key: each for each in parse_limits(_find(project, config, data_dir).policy.limits)}
+    before = {each.key: each for each in parse_limits(_find(project, organisation, config, data_dir).limits)}
     changes: dict[str, Any] = {}
     for name, text in given.items():
         if text is not None:
@@ -161,40 +171,52 @@ def limit(
     kept = {**before, key: changed}
     if changed == Limits(key):
         del kept[key]
-    _put(project, config, data_dir, limits=text_of(kept.values()))
-    print(
-        f"Project {project}: {changed}" if key in kept else f"Project {project}: no limits for {key or 'the project'}"
-    )
+    _put(project, organisation, config, data_dir, limits=text_of(kept.values()))
+    whose = _named(project, organisation)
+    said = str(changed) if key in kept else f"no limits for {key or f'the {whose.split()[0]}'}"
+    print(f"{whose.capitalize()}: {said}")
 
 
-def _find(project: str, config: Path | None, data_dir: str | None) -> Project:
-    found = next((each for each in find_control(config, data_dir).list_projects() if each.id == project), None)
-    if found is None:
-        raise NotFound(f"project {project} not found")
-    return found
+def _find(project: str, organisation: str, config: Path | None, data_dir: str | None) -> Policy | Organisation:
+    """Return what has the budgets: the policy of a project, or an organisation."""
+    _named(project, organisation)
+    control = find_control(config, data_dir)
+    if organisation:
+        return control.find_organisation(organisation)
+    return control.find_project(project).policy
 
 
-def _put(project: str, config: Path | None, data_dir: str | None, **policy: object) -> None:
-    open_control(config, data_dir).change_project(project, now_unix_ms(), **policy)
+def _named(project: str, organisation: str) -> str:
+    """Return whose budgets they are, in words."""
+    if bool(project) == bool(organisation):
+        raise CallerError("say whose budgets they are: either --project or --organisation")
+    return f"project {project}" if project else f"organisation {organisation}"
 
 
-def _read(project: str, text: str, config: Path | None, data_dir: str | None) -> list[dict[str, Any]]:
+def _put(project: str, organisation: str, config: Path | None, data_dir: str | None, **texts: str) -> None:
+    """Set budgets or limits."""
+    control = open_control(config, data_dir)
+    if organisation:
+        control.change_organisation(organisation, now_unix_ms(), **texts)
+    else:
+        control.change_project(project, now_unix_ms(), **texts)
+
+
+def _read(project: str, organisation: str, config: Path | None, data_dir: str | None) -> list[dict[str, Any]]:
     """Return the budgets as the ledger has them."""
     pricing = configured(config, data_dir).pricing
     library = make_library(map(Path, pricing.books), pricing.default, pricing.projects, pricing.costs)
-    series: Series | None
-    try:
-        series = library.of(project)
-    except NoBook:
-        series = None
+    control = find_control(config, data_dir)
+    text = _find(project, organisation, config, data_dir).budgets
     if not text:
         return []
-    now = now_unix_ms()
-    funds, _ = rebuilt(configured_stores(config, data_dir).usage, series, project, text, now)
-    return [record(state, funds.currency) for state in funds.states(now)]
+    projects = [project] if project else control.list_organisations().get(control.find_organisation(organisation), [])
+    budgets, now = owned_budgets(text, project), now_unix_ms()
+    funds, _ = rebuilt(configured_stores(config, data_dir).usage, library.of, projects, budgets, now)
+    return [record(state, funds.currency(state.budget)) for state in funds.states(now)]
 
 
-def _asked(url: str, api_key: str, project: str) -> list[dict[str, Any]]:
+def _asked(url: str, api_key: str, whose: dict[str, str]) -> list[dict[str, Any]]:
     """Return the budgets as a running server has them."""
     import aiohttp
 
@@ -202,7 +224,7 @@ def _asked(url: str, api_key: str, project: str) -> list[dict[str, Any]]:
         headers = {"Authorization": f"Bearer {api_key}"}
         async with (
             aiohttp.ClientSession(headers=headers) as http,
-            http.get(f"{url.rstrip('/')}/admin/v1/budgets", params={"project": project}) as response,
+            http.get(f"{url.rstrip('/')}/admin/v1/budgets", params=whose) as response,
         ):
             return response.status, await response.json()
 

@@ -96,6 +96,10 @@ OPTIONS: dict[str, Any] = {
             help="Whose usage it is at Stripe: 'cus_...', 'none' if it does not go there, or '' if not said yet."
         ),
     ],
+    "organisation": Annotated[
+        str | None,
+        typer.Option(help="The organisation that it belongs to, whose budgets and limits count it, too; '' is none."),
+    ],
     "budgets": Annotated[
         list[str] | None,
         typer.Option(

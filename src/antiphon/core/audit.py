@@ -7,14 +7,14 @@ hashed, signed and exported; empty fields are left out.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import NamedTuple
 
 from antiphon.core.budgets import parse_budgets, parse_limits
-from antiphon.core.identity import NO_LIMITS, Key, KeyLimits
+from antiphon.core.identity import NO_LIMITS, Key, KeyLimits, Organisation
 from antiphon.core.merkle import HASH_BYTES
 from antiphon.core.policy import Policy
 
@@ -181,20 +181,32 @@ def policy_changes(by: Author, project: str, before: Policy, after: Policy) -> l
     others = [{k: v for k, v in policy.values().items() if k not in _SHOWN} for policy in (before, after)]
     said = difference(*others)
     records = [by.did(Action.POLICY_CHANGE, project, project, said, version)] if said else []
-    for old, new in ((_budgets(before), _budgets(after)), (_limits(before), _limits(after))):
-        for name in sorted({*old, *new}):
-            if old.get(name) != new.get(name):
-                reason = f"{old.get(name, 'none')} -> {new.get(name, 'none')}"
-                records.append(by.did(Action.BUDGET_CHANGE, project, name, reason, version))
+    for name, reason in _budget_changes(before, after, "the project"):
+        records.append(by.did(Action.BUDGET_CHANGE, project, name, reason, version))
     return records
 
 
-def _budgets(policy: Policy) -> dict[str, str]:
-    return {each.name: str(each) for each in parse_budgets(policy.budgets)}
+def organisation_changes(by: Author, before: Organisation, after: Organisation) -> list[AuditRecord]:
+    """Return the records of a change of an organisation's budgets and limits by this author, one for each."""
+    return [
+        by.did(Action.BUDGET_CHANGE, "", f"{name} of organisation {after.id}", reason)
+        for name, reason in _budget_changes(before, after, "all projects")
+    ]
 
 
-def _limits(policy: Policy) -> dict[str, str]:
-    return {f"limits of {each.key or 'the project'}": str(each) for each in parse_limits(policy.limits)}
+def _budget_changes(
+    before: Policy | Organisation, after: Policy | Organisation, whole: str
+) -> Iterator[tuple[str, str]]:
+    """Yield each budget that changed, and each scope whose limits did, and how."""
+
+    def lines(of: Policy | Organisation) -> dict[str, str]:
+        budgets = {each.name: str(each) for each in parse_budgets(of.budgets)}
+        return budgets | {f"limits of {each.key or whole}": str(each) for each in parse_limits(of.limits)}
+
+    old, new = lines(before), lines(after)
+    for name in sorted({*old, *new}):
+        if old.get(name) != new.get(name):
+            yield name, f"{old.get(name, 'none')} -> {new.get(name, 'none')}"
 
 
 def scopes_of(key: Key) -> str:

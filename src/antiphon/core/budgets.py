@@ -1,6 +1,6 @@
-"""What a project, or one of its keys, may use: budgets, and limits of rate and of calls at once.
+"""What an organisation, a project, or one of its keys may use: budgets, and limits of rate and of calls at once.
 
-Both are fields of the project's policy: texts of one budget, or one scope's limits, per line.
+Both are fields of the project's policy, or of the organisation: texts of one budget, or one scope's limits, per line.
 
     monthly money 50.00 month
     minutes audio_ms 36000000 day soft key=K1
@@ -13,19 +13,20 @@ together, the one that ends first before the others.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from enum import IntEnum, StrEnum
 from functools import lru_cache
+from typing import Any
 
 from antiphon.core.errors import CapacityError
 
 NANO = 1_000_000_000  # parts of a unit of a currency
-MAX_BUDGETS = 64  # of a project
+MAX_BUDGETS = 64  # of a project, or of an organisation
 MAX_LIMITS = 256  # scopes of a project with limits
 MAX_AMOUNT = 10**18
-EVERY = ""  # the scope of the whole project
+EVERY = ""  # all keys of a project, or all projects of an organisation
 THRESHOLDS = (50, 80, 100)  # percent of a budget, at which an alert is raised
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -57,8 +58,10 @@ class Window(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The most of a measure in a window, for a project or one key. A `hard` one ends what would exceed it; others only
-    raise alerts. A grant (`Window.ONCE`) holds from `since` until `until`, if set (Unix ms).
+    """The most of a measure in a window, for an organisation, a project, or one key. A `hard` one ends what would
+    exceed it; others only raise alerts. A grant (`Window.ONCE`) holds from `since` until `until`, if set (Unix ms).
+
+    `project` is set where budgets of several projects are together, and not part of the line.
     """
 
     name: str
@@ -69,6 +72,12 @@ class Budget:
     key: str = EVERY
     since_unix_ms: int = 0
     until_unix_ms: int | None = None
+    project: str = EVERY
+
+    @property
+    def whose(self) -> str:
+        """Whose it is, in a word."""
+        return "API key" if self.key else "project" if self.project else "organisation"
 
     def __str__(self) -> str:
         """Return the budget's line."""
@@ -82,13 +91,19 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of a project, or one key; `None` is no limit."""
+    """The limits of an organisation, a project, or one key; `None` is no limit. `project` is as in `Budget`."""
 
     key: str = EVERY
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     live_streams: int | None = None
     calls: int | None = None
+    project: str = EVERY
+
+    @property
+    def whose(self) -> str:
+        """Whose they are, in a word."""
+        return "API key" if self.key else "project" if self.project else "organisation"
 
     def __str__(self) -> str:
         """Return the line of the limits."""
@@ -149,6 +164,16 @@ def parse_limits(text: str) -> tuple[Limits, ...]:
     return limits
 
 
+def owned_budgets(text: str, project: str) -> tuple[Budget, ...]:
+    """Return the budgets of a text, as those of a project. Raises `ValueError`."""
+    return tuple(replace(each, project=project) for each in parse_budgets(text))
+
+
+def owned_limits(text: str, project: str) -> tuple[Limits, ...]:
+    """Return the limits of a text, as those of a project. Raises `ValueError`."""
+    return tuple(replace(each, project=project) for each in parse_limits(text))
+
+
 def text_of(lines: Iterable[Budget | Limits]) -> str:
     return "\n".join(map(str, lines))
 
@@ -161,6 +186,14 @@ def canonical_budgets(value: object) -> str:
 def canonical_limits(value: object) -> str:
     """Return the checked text of limits in its only form. Raises `ValueError`."""
     return text_of(parse_limits(_text(value)))
+
+
+def canonical_together(budgets: object, limits: object) -> tuple[str, str]:
+    """Return the checked texts of an organisation's budgets and limits, which name no keys. Raises `ValueError`."""
+    texts = canonical_budgets(budgets), canonical_limits(limits)
+    if any(each.key for each in parse_budgets(texts[0])) or any(each.key for each in parse_limits(texts[1])):
+        raise ValueError("an organisation's budgets and limits are of all its projects, not of a key")
+    return texts
 
 
 def parse_amount(measure: Measure, text: str) -> int:
@@ -213,7 +246,7 @@ def _budget(words: list[str]) -> Budget:
 
 def _limits(words: list[str]) -> Limits:
     said = _pairs(words, ("key", *COUNTS))
-    counts = {name: int(said[name]) for name in COUNTS if name in said and said[name].isascii()}
+    counts: dict[str, Any] = {name: int(said[name]) for name in COUNTS if name in said and said[name].isascii()}
     if any(not 0 <= count <= MAX_AMOUNT for count in counts.values()) or len(said) == ("key" in said):
         raise ValueError("limits are whole numbers from 0 on")
     return Limits(_key(said), **counts)

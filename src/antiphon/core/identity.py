@@ -71,6 +71,20 @@ class Project:
 
 
 @dataclass(frozen=True, slots=True)
+class Organisation:
+    """What belongs together of a customer's projects; `budgets` and `limits` are those of all of them together, one a
+    line, as `core.budgets` reads them.
+    """
+
+    id: str
+    budgets: str = ""
+    limits: str = ""
+
+
+NO_ORGANISATION = Organisation("")
+
+
+@dataclass(frozen=True, slots=True)
 class KeyLimits:
     """Where a key may be used: from `networks` (CIDR), for `models` (patterns of names), on `surfaces`. An empty list
     is no limit.

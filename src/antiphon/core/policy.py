@@ -24,6 +24,8 @@ MAX_MODEL_CHARS = 200
 MAX_DISCLOSURE_CHARS = 200
 DISCLOSURE = "You are speaking with an AI system, and this voice is synthetic."  # where a policy only demands one
 _NESTED = re.compile(r"[*+}]\)[*+{]")
+ORGANISATION = r"[a-z0-9][a-z0-9_-]{0,62}"  # an id of one
+UNREADABLE = "-"  # stands for the organisation of a project whose own is not readable: its calls are refused
 NO_CUSTOMER = "none"  # of a project whose usage does not go to Stripe
 
 
@@ -152,6 +154,9 @@ def _text(said: str, pattern: str, strictest: str) -> dict[str, _Rule]:
 
 
 # What cannot be read allows nothing.
+_ORGANISATION = _text(
+    "an organisation's id (1 to 63 characters of a-z, 0-9, '-' and '_'), or empty", rf"{ORGANISATION}|", UNREADABLE
+)
 _BUDGETS = {"rule": _Rule("budgets, one a line", canonical_budgets, "unreadable requests 0 day")}
 _LIMITS = {"rule": _Rule("limits, one scope a line", canonical_limits, "calls=0")}
 _CUSTOMER = _text(
@@ -175,9 +180,10 @@ class Policy:
     regular expressions to hide, one per line. `prompts` says whether engines that others operate get prompts without
     all that, or without personal data of any kind if answers may have it. `consent` says which calls need a tag of
     consent. `disclosure` is the sentence with which a spoken conversation begins; empty for none. `stripe_customer` is
-    the customer at Stripe to whom the usage is exported: empty if not yet known, `NO_CUSTOMER` for none. `budgets` and
-    `limits` are those of the project and its keys, one per line, as `core.budgets` reads them. `models` are the models
-    that it may use, by names or patterns; empty allows all.
+    the customer at Stripe to whom the usage is exported: empty if not yet known, `NO_CUSTOMER` for none. `organisation`
+    is the one that it belongs to, whose budgets and limits count it, too; empty for none. `budgets` and `limits` are
+    those of the project and its keys, one per line, as `core.budgets` reads them. `models` are the models that it may
+    use, by names or patterns; empty allows all.
 
     The last four are required of every engine that serves the project (`trust.residency`): it is in one of the
     `regions` or a part of one, it is run by one of the `processors`, its processor has signed all `agreements`, and
@@ -196,6 +202,7 @@ class Policy:
     consent: ConsentPolicy = field(default=ConsentPolicy.NONE, metadata=_word(ConsentPolicy, ConsentPolicy.VOICE))
     disclosure: str = field(default="", metadata=_DISCLOSURE)
     stripe_customer: str = field(default="", metadata=_CUSTOMER)
+    organisation: str = field(default="", metadata=_ORGANISATION)
     budgets: str = field(default="", metadata=_BUDGETS)
     limits: str = field(default="", metadata=_LIMITS)
     models: str = field(default="", metadata=_MODELS)

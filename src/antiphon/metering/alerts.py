@@ -12,14 +12,14 @@ from antiphon.metering.export.webhook import signature
 TYPE = "antiphon.budget.reached"
 
 
-def notice(url: str, secret: bytes, project: str, alert: Alert, currency: str, now_unix_ms: int) -> Notice:
+def notice(url: str, secret: bytes, project: str, alert: Alert, now_unix_ms: int) -> Notice:
     """Return the message for a URL. Its id is the same for the same threshold and window."""
     budget = alert.budget
     id = f"{project}/{budget.name}/{alert.until_unix_ms}/{alert.percent}"
     data = {
         "budget": budget.name,
         "measure": budget.measure.name.lower(),
-        "currency": currency,
+        "currency": alert.currency,
         "window": budget.window.value,
         "key": budget.key,
         "hard": budget.hard,

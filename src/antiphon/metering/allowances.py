@@ -3,33 +3,34 @@
 A call asks for an allowance before it does anything, extends it before it takes more, and settles it when it has ended.
 Each is one step of the event loop. The calls of a project without budgets and limits have none.
 
-The budgets' state is in memory only. It is read from the ledger, by project and time, when the server starts and when a
-project's budgets change. Until a project's first ones are known, its calls are refused; after a change, the earlier
-ones apply until the new ones are known.
+The projects of an organisation that has budgets or limits are one group, with one tally; any other project is a group
+of its own. A group's state is in memory only. It is read from the ledger, by project and time, when the server starts
+and when its budgets or its projects change. Until a group's first ones are known, its calls are refused; after a
+change, the earlier ones apply until the new ones are known.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-from antiphon.core.budgets import Measure, RateLimit, parse_budgets
+from antiphon.core.budgets import EVERY, Budget, RateLimit, owned_budgets, owned_limits
 from antiphon.core.call import Call
-from antiphon.core.entry import MAX_INTEGER
-from antiphon.core.errors import CapacityError, NotFound
+from antiphon.core.errors import CapacityError, NotFound, PolicyError
+from antiphon.core.identity import NO_ORGANISATION, Organisation
 from antiphon.core.policy import Policy
 from antiphon.core.ports import Clock
 from antiphon.core.stores import Usage
 from antiphon.core.units import NS_PER_S
-from antiphon.core.usage import SessionQuery
-from antiphon.metering.budgets import Alert, Funds, State, begins
-from antiphon.metering.pricing.book import NoBook, Series
-from antiphon.metering.statements import month_of
-from antiphon.metering.tally import RETRY_AFTER_S, Charged, Demand, Permit, Tally, amounts_in
-from antiphon.metering.tariff import Meters, Tariff, Use
+from antiphon.metering.budgets import Alert, Funds, State
+from antiphon.metering.pricing.book import Series
+from antiphon.metering.rebuilding import rebuilt
+from antiphon.metering.tally import RETRY_AFTER_S, Charged, Demand, Permit, Tally
+from antiphon.metering.tariff import ONE, Entries, Meters, Tariff, Use
 
 RETRY_NS = RETRY_AFTER_S * NS_PER_S  # between two attempts to read what a project has used
 
-Watcher = Callable[[str, Alert], None]  # of a project's alerts
+Watcher = Callable[[str, Alert], None]  # of alerts, with the id of the project, or of the organisation
 
 log = logging.getLogger(__name__)
 
@@ -37,56 +38,140 @@ log = logging.getLogger(__name__)
 class Allowance:
     """What one running call may use."""
 
-    __slots__ = ("_allowances", "_followed", "_permit")
+    __slots__ = ("_allowances", "_covered", "_entries", "_group", "_permit")
 
-    def __init__(self, allowances: "Allowances", followed: "_Followed", permit: Permit) -> None:
+    def __init__(self, allowances: "Allowances", group: "_Group", permit: Permit, demand: Demand) -> None:
         self._allowances = allowances
-        self._followed = followed
+        self._group = group
         self._permit = permit
+        self._covered, self._entries = demand.meters, demand.entries
 
     @property
     def bounded(self) -> bool:
         """Whether its output needs a bound, as a hard budget counts it."""
-        return self._followed.tally.bounds(self._permit.key)
+        return self._group.tally.bounds(self._permit.project, self._permit.key)
 
     @property
     def by_entry(self) -> bool:
         """Whether its single entries matter for what it costs."""
-        return self._followed.tally.by_entry(self._permit.key)
+        return self._group.tally.by_entry(self._permit.project, self._permit.key)
 
-    def cover(self, meters: Meters) -> None:
-        """Reserve what it may be charged in all. Raises `BudgetExceeded`; then nothing changes."""
-        self._allowances.cover(self._followed, self._permit, meters)
+    def cover(self, meters: Meters, entries: Entries = ONE) -> None:
+        """Reserve what it may be charged in all. Raises `BudgetExceeded`, `Unpriced`; then nothing changes."""
+        self._allowances.cover(self._group, self._permit, meters, entries)
+        self._covered, self._entries = meters, entries
+
+    def charge(self, meters: Meters, entries: Entries = ONE) -> None:
+        """Make sure that this, which is charged next in all, is reserved. Raises as `cover` does."""
+        covered = self._covered
+        for meter, amount in meters.items():
+            if amount > covered.get(meter, 0):
+                break
+        else:
+            if entries is ONE or all(number <= self._entries.get(meter, 1) for meter, number in entries.items()):
+                return
+        self.cover(meters, entries)
+
+    def within(self, meters: Meters, entries: Entries = ONE) -> Meters:
+        """Return the part of what is charged at the end, in all, that the budgets have room for."""
+        try:
+            self.charge(meters, entries)
+        except PolicyError:
+            most = {meter: self._entries.get(meter, 1) for meter in meters}
+            return {
+                meter: min(amount, self._covered.get(meter, 0))
+                for meter, amount in meters.items()
+                if entries.get(meter, 1) <= most[meter]
+            }
+        return meters
 
     def note(self, meters: Meters) -> None:
         """Note what it has used so far, for alerts."""
-        self._allowances.note(self._followed, self._permit, meters)
+        self._allowances.note(self._group, self._permit, meters)
 
     def rates(self) -> tuple[RateLimit, ...]:
         """Return its limits of rate."""
-        return self._followed.tally.rates(self._permit.key, self._allowances.clock.now_ns())
+        permit = self._permit
+        return self._group.tally.rates(permit.project, permit.key, self._allowances.clock.now_ns())
 
     def leave(self) -> None:
         """Count it no more as a running call: its caller was served."""
-        self._followed.tally.leave(self._permit)
+        self._group.tally.leave(self._permit)
 
     def settle(self, charged: Charged) -> None:
         """End it with what was charged. Takes effect once."""
-        self._allowances.settle(self._followed, self._permit, charged)
+        self._allowances.settle(self._group, self._permit, charged)
 
 
-class _Followed:
-    """A project whose policy has budgets or limits. `text` are the budgets that apply now."""
+class _Ended(NamedTuple):
+    """A session that ended while the ledger was read."""
 
-    def __init__(self, project: str) -> None:
-        self.project = project
-        self.policy = Policy()
-        self.text: str | None = None
-        self.tally = Tally(project, Tariff(project, None))
+    id: str
+    project: str
+    key: str
+    use: Use
+    charged: Charged
+
+
+class _Applied(NamedTuple):
+    """What the state of a group is of."""
+
+    budgets: tuple[Budget, ...]
+    projects: frozenset[str]
+
+
+class _Group:
+    """The projects to which one tally applies. `applied` is nothing until it is known for the first time."""
+
+    def __init__(self, id: tuple[str, str]) -> None:
+        self.id = id  # of the organisation, and of a project that is alone; one is empty
+        self.places: dict[str, _Place] = {}
+        self.changed = True  # whether what it wants is to be made out anew
+        self.wanted = _Applied((), frozenset())
+        self.applied: _Applied | None = None
+        self.tally = Tally()
         self.reading: asyncio.Task[None] | None = None
         self.read_ns: int | None = None  # when the last reading began
         self.own: set[str] = set()  # sessions that are counted by us, not from the ledger
-        self.ended: list[tuple[str, Use, str, Charged]] = []  # of these, while the ledger is read
+        self.ended: list[_Ended] = []  # of these, while the ledger is read
+
+    @property
+    def name(self) -> str:
+        return self.id[0] or self.id[1]
+
+    def make_out(self) -> None:
+        """Make out what applies to its projects by their present policies, and apply the limits."""
+        self.changed = False
+        places = self.places.values()
+        organisation = next((each.organisation for each in places), NO_ORGANISATION) if self.id[0] else NO_ORGANISATION
+        budgets = owned_budgets(organisation.budgets, EVERY)
+        limits = owned_limits(organisation.limits, EVERY)
+        for project, place in self.places.items():
+            budgets += owned_budgets(place.policy.budgets, project)
+            limits += owned_limits(place.policy.limits, project)
+        self.tally.take_limits(limits)
+        wanted = _Applied(budgets, frozenset(self.places) if budgets else frozenset())
+        if wanted != self.wanted:
+            self.wanted = wanted
+
+
+class _Place:
+    """A project as it was when its group was found; no group if nothing applies to it."""
+
+    __slots__ = ("group", "organisation", "policy")
+
+    def __init__(self, policy: Policy, organisation: Organisation, group: _Group | None) -> None:
+        self.policy = policy
+        self.organisation = organisation
+        self.group = group
+
+    def stays(self, policy: Policy, organisation: Organisation) -> bool:
+        """Return whether the same applies by another version of the policy."""
+        return (
+            self.policy.budgets == policy.budgets
+            and self.policy.limits == policy.limits
+            and self.organisation == organisation
+        )
 
 
 class Allowances:
@@ -96,31 +181,35 @@ class Allowances:
         self,
         policy: Callable[[str], Policy],
         projects: Callable[[], Collection[str]],
+        organisation: Callable[[str], Organisation],
         series_of: Callable[[str], Series],
         ledger: Usage,
         clock: Clock,
         watchers: Sequence[Watcher],
     ) -> None:
-        """`projects` returns the ids of all projects, as the same object until they or their policies change;
-        `series_of` the price book of a project, or raises `NoBook`; `watchers` are told of alerts.
+        """`projects` returns the ids of all projects, `organisation` an organisation by its id: as the same object
+        until they or their policies change. `series_of` returns the price book of a project, or raises `NoBook`;
+        `watchers` are told of alerts.
         """
         self.clock = clock
         self.running: Callable[[str], Iterable[str]] = lambda project: ()  # ids of a project's running sessions
         self._policy = policy
         self._projects = projects
+        self._organisation = organisation
         self._seen: Collection[str] | None = None
         self._series_of = series_of
         self._ledger = ledger
         self._watchers = watchers
-        self._followed: dict[str, _Followed] = {}
+        self._places: dict[str, _Place] = {}
+        self._groups: dict[tuple[str, str], _Group] = {}
 
     async def start(self) -> None:
         """Read what has been used, before the first call."""
         self.refresh()
-        await asyncio.gather(*(each.reading for each in self._followed.values() if each.reading is not None))
+        await asyncio.gather(*(each.reading for each in self._groups.values() if each.reading is not None))
 
     async def close(self) -> None:
-        reading = [each.reading for each in self._followed.values() if each.reading is not None]
+        reading = [each.reading for each in self._groups.values() if each.reading is not None]
         for task in reading:
             task.cancel()
         await asyncio.gather(*reading, return_exceptions=True)
@@ -129,174 +218,201 @@ class Allowances:
         """Follow the policies of all projects."""
         projects, seen = self._projects(), self._seen
         self._seen = projects
-        for project in {*(() if projects is seen else projects), *self._followed}:
-            self._follow(project)
+        for project in {*(() if projects is seen else projects), *self._places}:
+            self._find(project)
+        for group in tuple(self._groups.values()):
+            self._keep_up(group)
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
     def open(self, call: Call[object], use: Use, demand: Callable[[], Demand]) -> Allowance | None:
         """Admit a call; `None` if nothing applies to it. Raises `BudgetExceeded`, `Unpriced`, `CapacityError`."""
-        followed = self._follow(call.principal.project)
-        if followed is None:
+        principal = call.principal
+        group = self._follow(principal.project)
+        if group is None:
             return None
-        if followed.text is None and any(budget.hard for budget in parse_budgets(followed.policy.budgets)):
+        if group.applied is None and any(
+            each.hard and each.project in (EVERY, principal.project) for each in group.wanted.budgets
+        ):
             raise CapacityError("The budgets of this project are being read.", retry_after_s=RETRY_AFTER_S)
-        clock, tally = self.clock, followed.tally
+        clock, asked = self.clock, demand()
         try:
-            permit = tally.admit(call.id, call.principal.key_id, use, demand(), clock.now_ns(), clock.unix_ms())
+            permit = group.tally.admit(
+                call.id, principal.project, principal.key_id, use, asked, clock.now_ns(), clock.unix_ms()
+            )
         finally:
-            self._tell(followed)
-        if followed.reading is not None:
-            followed.own.add(call.id)
-        return Allowance(self, followed, permit)
+            self._tell(group)
+        if group.reading is not None:
+            group.own.add(call.id)
+        return Allowance(self, group, permit, asked)
 
-    def cover(self, followed: _Followed, permit: Permit, meters: Meters) -> None:
+    def cover(self, group: _Group, permit: Permit, meters: Meters, entries: Entries) -> None:
         try:
-            followed.tally.cover(permit, meters, self.clock.unix_ms())
+            group.tally.cover(permit, meters, self.clock.unix_ms(), entries)
         finally:
-            self._tell(followed)
+            self._tell(group)
 
-    def note(self, followed: _Followed, permit: Permit, meters: Meters) -> None:
-        followed.tally.note(permit, meters, self.clock.unix_ms())
-        self._tell(followed)
+    def note(self, group: _Group, permit: Permit, meters: Meters) -> None:
+        group.tally.note(permit, meters, self.clock.unix_ms())
+        self._tell(group)
 
-    def settle(self, followed: _Followed, permit: Permit, charged: Charged) -> None:
-        if followed.tally.settle(permit, charged, self.clock.now_ns()) is None:
+    def settle(self, group: _Group, permit: Permit, charged: Charged) -> None:
+        if group.tally.settle(permit, charged, self.clock.now_ns()) is None:
             return
-        if followed.reading is not None:
-            followed.ended.append((permit.id, permit.use, permit.key, charged))
+        ended = _Ended(permit.id, permit.project, permit.key, permit.use, charged)
+        if group.reading is not None:
+            group.ended.append(ended)
         else:
-            followed.own.discard(permit.id)
-        self._tell(followed)
+            group.own.discard(permit.id)
+        self._tell(group)
+        place = self._places.get(permit.project)
+        if place is not None and place.group is not group:
+            self._count(place.group, ended)
 
     def follows(self, project: str) -> bool:
         """Return whether anything applies to a project."""
-        return project in self._followed
+        place = self._places.get(project)
+        return place is not None and place.group is not None
 
     def count(self, call: Call[object], use: Use, charged: Charged) -> None:
         """Count a session that began before anything applied to it."""
-        followed = self._followed.get(call.principal.project)
-        if followed is None or call.id not in followed.own:
+        principal = call.principal
+        place = self._places.get(principal.project)
+        if place is not None:
+            self._count(place.group, _Ended(call.id, principal.project, principal.key_id, use, charged))
+
+    def _count(self, group: _Group | None, ended: _Ended) -> None:
+        if group is None or ended.id not in group.own:
             return
-        if followed.reading is not None:
-            followed.ended.append((call.id, use, call.principal.key_id, charged))
-        elif followed.tally.funds is not None:
-            followed.own.discard(call.id)
-            key = call.principal.key_id
-            amounts = followed.tally.amounts(call.id, key, use, charged)
-            followed.tally.funds.spend(key, amounts, charged.closed_unix_ms)
-            self._tell(followed)
+        if group.reading is not None:
+            group.ended.append(ended)
+        elif group.tally.funds is not None:
+            group.own.discard(ended.id)
+            _spend(group.tally, ended)
+            self._tell(group)
 
     # -- questions -----------------------------------------------------------------------------------------------------
 
-    def states(self, project: str) -> tuple[str, list[State]]:
-        """Return the currency and the budgets of a project as they stand; none if they are not known yet. Raises
+    def states(self, project: str) -> list[tuple[str, State]]:
+        """Return the budgets of a project as they stand, each with its currency; none if they are not known yet. Raises
         `NotFound`.
         """
         if project not in self._projects():  # nor does it have the strictest ones, which its calls would meet
             raise NotFound(f"project {project} not found", param="project")
-        followed = self._follow(project)
-        funds = followed.tally.funds if followed is not None else None
-        return (funds.currency, funds.states(self.clock.unix_ms())) if funds is not None else ("", [])
+        return self._states(self._follow(project), project)
+
+    def states_of(self, organisation: str) -> list[tuple[str, State]]:
+        """Return the budgets of an organisation as they stand, as `states` does. Raises `NotFound`."""
+        if not self._organisation(organisation).id:
+            raise NotFound(f"organisation {organisation} not found", param="organisation")
+        return self._states(self._groups.get((organisation, "")), EVERY)
+
+    def _states(self, group: _Group | None, project: str) -> list[tuple[str, State]]:
+        funds = group.tally.funds if group is not None else None
+        if funds is None:
+            return []
+        states = funds.states(self.clock.unix_ms())
+        return [(funds.currency(each.budget), each) for each in states if each.budget.project == project]
 
     def rates(self, project: str, key: str) -> tuple[RateLimit, ...]:
         """Return the limits of rate of a key's calls."""
-        followed = self._follow(project)
-        return followed.tally.rates(key, self.clock.now_ns()) if followed is not None else ()
+        group = self._follow(project)
+        return group.tally.rates(project, key, self.clock.now_ns()) if group is not None else ()
 
     # -- policies ------------------------------------------------------------------------------------------------------
 
-    def _follow(self, project: str) -> _Followed | None:
-        """Return what applies to a project by its present policy; `None` if nothing does."""
-        policy, followed = self._policy(project), self._followed.get(project)
-        if followed is None:
-            if not (policy.budgets or policy.limits):
-                return None
-            followed = self._followed[project] = _Followed(project)
-        if followed.policy is not policy:
-            if followed.policy.limits != policy.limits:
-                followed.tally.take_limits(policy.limits)
-            followed.policy = policy
-        if followed.text != policy.budgets and followed.reading is None:
-            self._read_again(followed)
-        if not (policy.budgets or policy.limits) and followed.text == "" and not followed.tally.open:
-            del self._followed[project]
-            return None
-        return followed
+    def _follow(self, project: str) -> _Group | None:
+        """Return the group of a project by its present policy; `None` if nothing applies to it."""
+        group = self._find(project)
+        if group is not None and (group.changed or group.applied is not group.wanted):
+            self._keep_up(group)
+        return group
 
-    def _read_again(self, followed: _Followed) -> None:
-        if not followed.policy.budgets:
-            followed.tally.take_funds(None, Tariff(followed.project, None))
-            followed.text = ""
-            followed.own.clear()
+    def _find(self, project: str) -> _Group | None:
+        policy, place = self._policy(project), self._places.get(project)
+        organisation = self._organisation(policy.organisation) if policy.organisation else NO_ORGANISATION
+        if place is not None:
+            if place.policy is policy and place.organisation is organisation:
+                return place.group
+            if place.stays(policy, organisation):
+                place.policy, place.organisation = policy, organisation
+                return place.group
+        return self._move(project, place, policy, organisation)
+
+    def _move(self, project: str, place: _Place | None, policy: Policy, organisation: Organisation) -> _Group | None:
+        """Put a project into the group that is its own now."""
+        id: tuple[str, str] | None = None
+        if organisation.budgets or organisation.limits:
+            id = organisation.id, ""
+        elif policy.budgets or policy.limits:
+            id = "", project
+        before = place.group if place is not None else None
+        if before is not None and id is None and before.id == ("", project) and before.tally.open:
+            id = before.id  # until its calls have ended
+        if before is not None and before.id != id:
+            del before.places[project]
+            before.changed = True
+            if not before.places:
+                del self._groups[before.id]
+        group = self._groups.setdefault(id, _Group(id)) if id is not None else None
+        self._places[project] = place = _Place(policy, organisation, group)
+        if group is not None:
+            group.places[project] = place
+            group.changed = True
+        return group
+
+    def _keep_up(self, group: _Group) -> None:
+        """Read what a group has used, if something else applies to it than before."""
+        if group.changed:
+            group.make_out()
+        if group.applied is group.wanted or group.reading is not None:
+            return
+        if not group.wanted.budgets:
+            group.tally.take_funds(None, {})
+            group.applied = group.wanted
+            group.own.clear()
             return
         now_ns = self.clock.now_ns()
-        if followed.read_ns is not None and now_ns - followed.read_ns < RETRY_NS:
+        if group.read_ns is not None and now_ns - group.read_ns < RETRY_NS:
             return
-        followed.read_ns = now_ns
-        followed.own = {*self.running(followed.project), *(permit.id for permit in followed.tally.open)}
-        followed.ended = []
-        followed.reading = asyncio.create_task(self._read(followed), name=f"budgets of {followed.project}")
+        group.read_ns = now_ns
+        running = (id for project in group.places for id in self.running(project))
+        group.own = {*running, *(permit.id for permit in group.tally.open)}
+        group.ended = []
+        group.reading = asyncio.create_task(self._read(group), name=f"budgets of {group.name}")
 
-    async def _read(self, followed: _Followed) -> None:
-        """Read what the project has used, then apply its budgets."""
-        text, now_unix_ms = followed.policy.budgets, self.clock.unix_ms()
+    async def _read(self, group: _Group) -> None:
+        """Read what the projects have used, then apply their budgets."""
+        wanted, now_unix_ms = group.wanted, self.clock.unix_ms()
         try:
-            funds, tariff = await asyncio.to_thread(self._rebuilt, followed.project, text, now_unix_ms, followed.own)
-            tally = followed.tally
-            tally.take_funds(funds, tariff)
-            for id, use, key, charged in followed.ended:
-                funds.spend(key, tally.amounts(id, key, use, charged), charged.closed_unix_ms)
+            funds, tariffs = await asyncio.to_thread(self._rebuilt, wanted, now_unix_ms, group.own)
+            group.tally.take_funds(funds, tariffs)
+            for ended in group.ended:
+                _spend(group.tally, ended)
             funds.catch_up(self.clock.unix_ms())
-            followed.text, followed.read_ns = text, None
-            followed.own -= {id for id, _, _, _ in followed.ended}
+            group.applied, group.read_ns = wanted, None
+            group.own -= {ended.id for ended in group.ended}
         except Exception as error:
-            log.error("what a project has used cannot be read", exc_info=error, extra={"project": followed.project})
+            log.error("what a project has used cannot be read", exc_info=error, extra={"project": group.name})
         finally:
-            followed.reading = None
-            followed.ended = []
+            group.reading = None
+            group.ended = []
 
-    def _rebuilt(self, project: str, text: str, now_unix_ms: int, own: Collection[str]) -> tuple[Funds, Tariff]:
-        try:
-            series: Series | None = self._series_of(project)
-        except NoBook:
-            series = None
-        return rebuilt(self._ledger, series, project, text, now_unix_ms, own)
+    def _rebuilt(self, wanted: _Applied, now_unix_ms: int, own: Collection[str]) -> tuple[Funds, Mapping[str, Tariff]]:
+        return rebuilt(self._ledger, self._series_of, wanted.projects, wanted.budgets, now_unix_ms, own)
 
-    def _tell(self, followed: _Followed) -> None:
-        funds = followed.tally.funds
+    def _tell(self, group: _Group) -> None:
+        funds = group.tally.funds
         if funds is not None and funds.alerts:
             alerts = tuple(funds.alerts)
             funds.alerts.clear()
             for alert in alerts:
                 for watch in self._watchers:
-                    watch(followed.project, alert)
+                    watch(alert.budget.project or group.name, alert._replace(currency=funds.currency(alert.budget)))
 
 
-def rebuilt(
-    ledger: Usage, series: Series | None, project: str, text: str, now_unix_ms: int, own: Collection[str] = ()
-) -> tuple[Funds, Tariff]:
-    """Return the budgets and prices of a project as its sessions, without our `own`, left them; blocking. Reads the
-    sessions that closed since the first window of a budget began, or since its month did if the prices depend on it.
-    """
-    budgets = parse_budgets(text)
-    money = any(budget.measure is Measure.MONEY for budget in budgets)
-    tariff = Tariff(project, series if money else None)
-    funds = Funds(budgets, tariff.currency)
-    since = begins(budgets, now_unix_ms)
-    if tariff.by_month:
-        since = month_of(since).since_unix_ms
-    query = SessionQuery(
-        project=project,
-        since_unix_ms=since,
-        until_unix_ms=MAX_INTEGER,
-        known_unix_ms=MAX_INTEGER,
-        head=ledger.head(),
-        by_entry=tariff.by_entry,
-    )
-    for session in ledger.sessions(query):
-        if session.session not in own:
-            amounts = amounts_in(session, tariff.settle(session) if money else 0)
-            funds.spend(session.charges[0].key_id, amounts, min(session.closed_unix_ms, now_unix_ms))
-            funds.alerts.clear()
-    return funds, tariff
+def _spend(tally: Tally, ended: _Ended) -> None:
+    if tally.funds is not None:
+        id, project, key, use, charged = ended
+        amounts = tally.amounts(id, project, key, use, charged)
+        tally.funds.spend(key, amounts, charged.closed_unix_ms, project)

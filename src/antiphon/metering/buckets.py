@@ -22,20 +22,20 @@ class Bucket:
         """Return how long until so many are available; at most what the bucket holds is waited for."""
         if not self.limit:
             return MINUTE_NS
-        return max(0, self._missing_ns(now_ns) + self._ns(min(wanted, self.limit)) - MINUTE_NS)
+        missing_ns = self._full_ns - now_ns
+        if missing_ns <= 0:
+            return 0
+        return max(0, missing_ns + min(wanted, self.limit) * MINUTE_NS // self.limit - MINUTE_NS)
 
     def take(self, amount: int, now_ns: int) -> None:
         """Take so many, or give them back if negative, even beyond what is available."""
         if self.limit:
-            self._full_ns = now_ns + self._missing_ns(now_ns) + self._ns(amount)
+            full_ns = self._full_ns
+            self._full_ns = (full_ns if full_ns > now_ns else now_ns) + amount * MINUTE_NS // self.limit
 
     def state(self, name: str, now_ns: int) -> RateLimit:
-        missing_ns = self._missing_ns(now_ns)
+        missing_ns = self._full_ns - now_ns
+        if missing_ns <= 0:
+            return RateLimit(name, self.limit, self.limit, 0)
         remaining = max(0, MINUTE_NS - missing_ns) * self.limit // MINUTE_NS
         return RateLimit(name, self.limit, remaining, -(-missing_ns // NS_PER_MS))
-
-    def _missing_ns(self, now_ns: int) -> int:
-        return max(0, self._full_ns - now_ns)
-
-    def _ns(self, amount: int) -> int:
-        return amount * MINUTE_NS // self.limit

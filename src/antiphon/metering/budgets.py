@@ -6,7 +6,7 @@ A session counts in the window in which it ends, as it does in a statement; whil
 present one. Nothing here outlives the process: what was used is in the ledger.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ class Alert(NamedTuple):
     used: int
     amount: int
     until_unix_ms: int | None
+    currency: str = ""  # of money
 
 
 class State(NamedTuple):
@@ -46,10 +47,12 @@ class State(NamedTuple):
 class Counter:
     """The present window of one budget. `running` is what open calls have used so far, out of what they reserved."""
 
-    __slots__ = ("_told", "amount", "budget", "reserved", "running", "since", "spent", "until")
+    __slots__ = ("_told", "amount", "budget", "hard", "place", "reserved", "running", "since", "spent", "until")
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
+        self.hard = budget.hard
+        self.place = int(budget.measure)  # among amounts
         self.amount = budget.amount
         self.spent = self.running = self.reserved = 0
         self.since = self.until = 0
@@ -123,100 +126,124 @@ class Credits(Counter):
         return State(self.budget, self.amount, self.spent, self.reserved, None, until)
 
 
+class Purse(NamedTuple):
+    """The budgets that apply to the calls of one key: what they count, and what those count that are hard."""
+
+    counters: tuple[Counter, ...]
+    counts: frozenset[Measure]
+    bounds: frozenset[Measure]
+
+
 class Reservation:
     """What one call holds of all budgets that apply to it."""
 
-    __slots__ = ("_counters", "amounts", "key", "used")
+    __slots__ = ("amounts", "counters", "key", "project", "used")
 
-    def __init__(self, key: str, counters: tuple[Counter, ...]) -> None:
+    def __init__(self, key: str, project: str, counters: tuple[Counter, ...]) -> None:
         self.key = key
+        self.project = project
         self.amounts = self.used = NOTHING
-        self._counters = counters
+        self.counters = counters
 
 
 class Funds:
-    """The budgets of one project."""
+    """The budgets of one project, or of an organisation with its projects. `currencies` are those of the projects'
+    price books.
+    """
 
-    def __init__(self, budgets: Iterable[Budget], currency: str = "") -> None:
+    def __init__(self, budgets: Iterable[Budget], currencies: Mapping[str, str] | None = None) -> None:
         self.alerts: list[Alert] = []  # to be told, then cleared
-        self.currency = currency
+        self._currencies = currencies or {}
         self._counters: list[Counter] = []
-        grants: dict[tuple[Measure, str, bool], list[Budget]] = {}
+        grants: dict[tuple[Measure, str, str, bool], list[Budget]] = {}
         for budget in budgets:
             if budget.window is Window.ONCE:
-                grants.setdefault((budget.measure, budget.key, budget.hard), []).append(budget)
+                grants.setdefault((budget.measure, budget.project, budget.key, budget.hard), []).append(budget)
             else:
                 self._counters.append(Counter(budget))
         self._counters += map(Credits, grants.values())
-        self._of: dict[str, tuple[Counter, ...]] = {}
+        self._purses: dict[tuple[str, str], Purse] = {}
 
-    def of(self, key: str) -> tuple[Counter, ...]:
-        """Return the counters of the calls of a key."""
-        found = self._of.get(key)
+    def of(self, key: str, project: str = EVERY) -> Purse:
+        """Return what applies to the calls of a key of a project."""
+        found = self._purses.get((project, key))
         if found is None:
-            found = self._of[key] = tuple(each for each in self._counters if each.budget.key in (EVERY, key))
+            counters = tuple(
+                each
+                for each in self._counters
+                if each.budget.project in (EVERY, project) and each.budget.key in (EVERY, key)
+            )
+            found = self._purses[project, key] = Purse(
+                counters,
+                frozenset(each.budget.measure for each in counters),
+                frozenset(each.budget.measure for each in counters if each.hard),
+            )
         return found
 
-    def counts(self, key: str, measure: Measure) -> bool:
-        """Return whether any budget counts this measure for calls of the key."""
-        return any(each.budget.measure is measure for each in self.of(key))
+    def currency(self, budget: Budget) -> str:
+        """Return the currency of a budget of money: of an organisation's, that of all its projects, if it is one."""
+        if budget.measure is not Measure.MONEY:
+            return ""
+        if budget.project:
+            return self._currencies.get(budget.project, "")
+        found = {each for each in self._currencies.values() if each}
+        return found.pop() if len(found) == 1 else ""
 
-    def bounds(self, key: str, measure: Measure) -> bool:
-        """Return whether calls of the key are bounded in this measure."""
-        return any(each.budget.measure is measure and each.budget.hard for each in self.of(key))
-
-    def reserve(self, key: str, amounts: Amounts, now_unix_ms: int) -> Reservation:
+    def reserve(self, key: str, amounts: Amounts, now_unix_ms: int, project: str = EVERY) -> Reservation:
         """Reserve what a call may come to. Raises `BudgetExceeded`, and then reserves nothing."""
-        reservation = Reservation(key, self.of(key))
+        reservation = Reservation(key, project, self.of(key, project).counters)
         self.extend(reservation, amounts, now_unix_ms)
         return reservation
 
     def extend(self, reservation: Reservation, amounts: Amounts, now_unix_ms: int) -> None:
         """Reserve up to these amounts, where they are more than what the call holds. Raises as `reserve` does."""
         held = reservation.amounts
-        for counter in reservation._counters:
-            counter.roll(now_unix_ms)
-            more = amounts[counter.budget.measure] - held[counter.budget.measure]
-            if more > 0 and counter.budget.hard and more > counter.left:
+        for counter in reservation.counters:
+            if now_unix_ms >= counter.until:
+                counter.roll(now_unix_ms)
+            more = amounts[counter.place] - held[counter.place]
+            if more > 0 and counter.hard and more > counter.amount - counter.spent - counter.reserved:
                 self.alerts += counter.crossed(refused=True)
                 raise self._refusal(counter)
-        self._hold(reservation, tuple(map(max, amounts, held)))  # type: ignore[arg-type]
+        self._hold(reservation, tuple(map(max, amounts, held)) if any(held) else amounts)  # type: ignore[arg-type]
 
     def use(self, reservation: Reservation, used: Amounts, now_unix_ms: int) -> None:
         """Note what a call has used so far."""
         before, reservation.used = reservation.used, used
-        for counter in reservation._counters:
+        for counter in reservation.counters:
             counter.roll(now_unix_ms)
-            counter.running += used[counter.budget.measure] - before[counter.budget.measure]
+            counter.running += used[counter.place] - before[counter.place]
             self.alerts += counter.crossed()
 
     def settle(self, reservation: Reservation, amounts: Amounts, now_unix_ms: int) -> None:
         """End the call: what it came to is used, and what it held beyond is free."""
         self.drop(reservation)
-        self.spend(reservation.key, amounts, now_unix_ms)
+        self.spend(reservation.key, amounts, now_unix_ms, reservation.project)
 
-    def spend(self, key: str, amounts: Amounts, at_unix_ms: int) -> None:
+    def spend(self, key: str, amounts: Amounts, at_unix_ms: int, project: str = EVERY) -> None:
         """Count what was used without a reservation."""
-        for counter in self.of(key):
-            counter.roll(at_unix_ms)
-            if amount := amounts[counter.budget.measure]:
+        for counter in self.of(key, project).counters:
+            if at_unix_ms >= counter.until:
+                counter.roll(at_unix_ms)
+            if amount := amounts[counter.place]:
                 counter.spend(amount)
                 self.alerts += counter.crossed()
 
     def drop(self, reservation: Reservation) -> None:
         """Let go of all that a call holds."""
-        for counter in reservation._counters:
-            counter.running -= reservation.used[counter.budget.measure]
-        reservation.used = NOTHING
+        if reservation.used is not NOTHING:
+            for counter in reservation.counters:
+                counter.running -= reservation.used[counter.place]
+            reservation.used = NOTHING
         self._hold(reservation, NOTHING)
 
     def adopt(self, reservation: Reservation) -> None:
         """Take over a running call from the budgets before a change, whatever is left."""
         amounts, used = reservation.amounts, reservation.used
-        reservation._counters, reservation.amounts = self.of(reservation.key), NOTHING
+        reservation.counters, reservation.amounts = self.of(reservation.key, reservation.project).counters, NOTHING
         self._hold(reservation, amounts)
-        for counter in reservation._counters:
-            counter.running += used[counter.budget.measure]
+        for counter in reservation.counters:
+            counter.running += used[counter.place]
 
     def states(self, now_unix_ms: int) -> list[State]:
         for counter in self._counters:
@@ -232,14 +259,14 @@ class Funds:
 
     def _hold(self, reservation: Reservation, amounts: Amounts) -> None:
         held, reservation.amounts = reservation.amounts, amounts
-        for counter in reservation._counters:
-            counter.reserved += amounts[counter.budget.measure] - held[counter.budget.measure]
+        for counter in reservation.counters:
+            counter.reserved += amounts[counter.place] - held[counter.place]
 
     def _refusal(self, counter: Counter) -> BudgetExceeded:
         budget, state = counter.budget, counter.state()
-        whose = "API key" if budget.key else "project"
-        unit = self.currency if budget.measure is Measure.MONEY else budget.measure.name.lower()
-        said = f"The budget '{budget.name}' of this {whose} is used up: {shown(budget.measure, state.amount)} {unit}"
+        unit = self.currency(budget) if budget.measure is Measure.MONEY else budget.measure.name.lower()
+        amount = shown(budget.measure, state.amount)
+        said = f"The budget '{budget.name}' of this {budget.whose} is used up: {amount} {unit}"
         if budget.window is Window.ONCE:
             return BudgetExceeded(f"{said.rstrip()}.")
         begins = (_EPOCH + timedelta(milliseconds=counter.until)).strftime("%Y-%m-%d %H:%M")
@@ -252,8 +279,9 @@ def record(state: State, currency: str) -> dict[str, Any]:
     return {
         "name": budget.name,
         "measure": budget.measure.name.lower(),
-        "currency": currency if budget.measure is Measure.MONEY else "",
+        "currency": currency,
         "window": budget.window.value,
+        "project": budget.project,
         "key": budget.key,
         "hard": budget.hard,
         "amount": state.amount,

@@ -157,11 +157,6 @@ class Rater:
         if self._total < least:
             yield summary(LineKind.MINIMUM, project, None, 0, least - self._total, f"at least {least} nano an invoice")
 
-    def counted(self, each: Rate, unix_ms: int) -> int:
-        """Return the parts that count in the tiers of a price at that time."""
-        day = unix_ms // DAY_MS
-        return self._used.get((each.price.id, each.parts, day if each.price.every is Every.DAY else 0), 0)
-
     def _rates(self, session: ClosedSession) -> Rates:
         book = self._series.at(session.charges[0].at_unix_ms)
         rates = self._of.get(book.version)

@@ -1,10 +1,11 @@
-"""What applies to the calls of one project: budgets, prices, and limits. Pure; the time is an argument.
+"""What applies to the calls of one project, or of all projects of an organisation: budgets, prices, and limits. Pure;
+the time is an argument.
 
 `admit` checks everything, then reserves everything, in one step: a call that is refused leaves no trace.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from antiphon.core.budgets import (
@@ -15,15 +16,14 @@ from antiphon.core.budgets import (
     Measure,
     RateLimit,
     RateLimited,
-    parse_limits,
 )
 from antiphon.core.entry import CLOSING, Entry, EntryKind
 from antiphon.core.errors import PolicyError
 from antiphon.core.units import NS_PER_S
 from antiphon.core.usage import Charge, ClosedSession, Dimension, Meter
 from antiphon.metering.buckets import Bucket
-from antiphon.metering.budgets import Funds, Reservation
-from antiphon.metering.tariff import Held, Meters, Tariff, Use
+from antiphon.metering.budgets import Funds, Purse, Reservation
+from antiphon.metering.tariff import ONE, Entries, Meters, Tariff, Use
 
 RETRY_AFTER_S = 1  # when one more call may fit
 LIVE, CALLS = "live_streams", "calls"
@@ -38,6 +38,7 @@ MEASURES: Mapping[str, Measure] = {
     Dimension.LLM_REASONING_TOKENS: Measure.TOKENS,
     Dimension.EMBEDDING_TOKENS: Measure.TOKENS,
 }
+_BOUNDED = {Measure.MONEY, Measure.TOKENS}
 _TOO_MANY = {
     LIVE: "live streams at once",
     CALLS: "calls at once",
@@ -48,12 +49,13 @@ _TOO_MANY = {
 
 class Demand(NamedTuple):
     """What a call asks for: what it may be charged at most, the tokens that it counts in limits of rate until it ends,
-    and whether it is a live stream.
+    whether it is a live stream, and how many entries it may write of each meter (one if left out).
     """
 
     meters: Meters
     tokens: int = 0
     live: bool = False
+    entries: Entries = ONE
 
 
 class Charged(NamedTuple):
@@ -69,110 +71,112 @@ class Charged(NamedTuple):
 class Permit:
     """What one call may use, and what it holds."""
 
-    __slots__ = ("counted", "held", "id", "key", "reservation", "served", "tokens", "use")
+    __slots__ = ("id", "key", "limits", "live", "project", "reservation", "served", "tokens", "use")
 
-    def __init__(self, id: str, key: str, use: Use) -> None:
+    def __init__(self, id: str, project: str, key: str, use: Use) -> None:
         self.id = id
+        self.project = project
         self.key = key
         self.use = use
         self.reservation: Reservation | None = None
-        self.held: Held = {}  # parts in tiers
-        self.counted: tuple[tuple[str, str], ...] = ()  # in what it counts as a running call
+        self.limits: tuple[Scope, ...] = ()  # in which it counts as a running call
+        self.live = False
         self.tokens = 0  # of those that were taken from buckets
         self.served = False
 
 
-class Tally:
-    """The state of one project."""
+class Scope:
+    """The limits of an organisation, a project or a key: their buckets, and how many of its calls run."""
 
-    def __init__(self, project: str, tariff: Tariff) -> None:
-        self.project = project
-        self.tariff = tariff
+    __slots__ = ("calls", "limits", "live", "requests", "tokens")
+
+    def __init__(self, limits: Limits, before: "Scope | None") -> None:
+        """Begin, or follow the limits of before a change: a rate that stays the same keeps its state."""
+        self.limits = limits
+        self.calls: int = before.calls if before else 0
+        self.live: int = before.live if before else 0
+        self.requests: Bucket | None = _bucket(limits.requests_per_minute, before.requests if before else None)
+        self.tokens: Bucket | None = _bucket(limits.tokens_per_minute, before.tokens if before else None)
+
+
+class Tally:
+    """The state of one project, or of an organisation with its projects: these have a price list each."""
+
+    def __init__(self) -> None:
+        self.tariffs: Mapping[str, Tariff] = {}  # by project
         self.funds: Funds | None = None
         self.open: set[Permit] = set()
-        self._limits: dict[str, Limits] = {}
-        self._buckets: dict[tuple[str, str], Bucket] = {}  # by the key of the limits, and what they limit
-        self._running: Counter[tuple[str, str]] = Counter()
+        self._limits: dict[tuple[str, str], Scope] = {}  # by project and key
+        self._scopes: dict[tuple[str, str], tuple[Scope, ...]] = {}  # that apply to a key of a project
 
     # -- what applies --------------------------------------------------------------------------------------------------
 
-    def take_limits(self, text: str) -> None:
-        """Apply these limits from now on. A rate that stays the same keeps its state."""
-        self._limits = {each.key: each for each in parse_limits(text)}
-        before, self._buckets = self._buckets, {}
-        for key, each in self._limits.items():
-            for name, limit in ((REQUESTS, each.requests_per_minute), (TOKENS, each.tokens_per_minute)):
-                if limit is not None:
-                    known = before.get((key, name))
-                    self._buckets[key, name] = known if known and known.limit == limit else Bucket(limit)
+    def take_limits(self, limits: Iterable[Limits]) -> None:
+        """Apply these limits from now on. Running calls count where they were counted before."""
+        before, self._limits, self._scopes = self._limits, {}, {}
+        for each in limits:
+            place = each.project, each.key
+            self._limits[place] = Scope(each, before.get(place))
+        for permit in self.open:
+            if not permit.served:
+                permit.limits = tuple(self._limits.get((s.limits.project, s.limits.key), s) for s in permit.limits)
 
-    def take_funds(self, funds: Funds | None, tariff: Tariff) -> None:
+    def take_funds(self, funds: Funds | None, tariffs: Mapping[str, Tariff]) -> None:
         """Apply these budgets from now on, also to running calls."""
         for permit in self.open:
             if permit.reservation is not None and funds is not None:
                 funds.adopt(permit.reservation)
-                tariff.hold(permit.held)
             else:
                 permit.reservation = None
-                permit.held.clear()
-        self.funds, self.tariff = funds, tariff
+        self.funds, self.tariffs = funds, tariffs
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
-    def admit(self, id: str, key: str, use: Use, demand: Demand, now_ns: int, now_unix_ms: int) -> Permit:
-        """Admit a call. Raises `PolicyError` for a model that is not allowed, `RateLimited`, `BudgetExceeded`,
-        `Unpriced`.
-        """
-        permit = Permit(id, key, use)
-        scopes = [each for each in (self._limits.get(EVERY), self._limits.get(key)) if each is not None]
-        for limits in scopes:
-            self._check(limits, demand, now_ns)
-        self.cover(permit, demand.meters, now_unix_ms)
-        for limits in scopes:
-            if bucket := self._buckets.get((limits.key, REQUESTS)):
-                bucket.take(1, now_ns)
-            if bucket := self._buckets.get((limits.key, TOKENS)):
-                bucket.take(demand.tokens, now_ns)
-        permit.tokens = demand.tokens
-        permit.counted = tuple(
-            (limits.key, name) for limits in scopes for name in ((LIVE, CALLS) if demand.live else (CALLS,))
-        )
-        self._running.update(permit.counted)
+    def admit(self, id: str, project: str, key: str, use: Use, demand: Demand, now_ns: int, now_unix_ms: int) -> Permit:
+        """Admit a call. Raises `RateLimited`, `BudgetExceeded`, `Unpriced`."""
+        permit = Permit(id, project, key, use)
+        scopes = self._scopes_of(project, key)
+        for scope in scopes:
+            self._check(scope, permit, demand, now_ns)
+        self.cover(permit, demand.meters, now_unix_ms, demand.entries)
+        for scope in scopes:
+            if scope.requests is not None:
+                scope.requests.take(1, now_ns)
+            if scope.tokens is not None:
+                scope.tokens.take(demand.tokens, now_ns)
+            scope.calls += 1
+            scope.live += demand.live
+        permit.tokens, permit.limits, permit.live = demand.tokens, scopes, demand.live
         self.open.add(permit)
         return permit
 
-    def cover(self, permit: Permit, meters: Meters, now_unix_ms: int) -> None:
+    def cover(self, permit: Permit, meters: Meters, now_unix_ms: int, entries: Entries = ONE) -> None:
         """Reserve what the call may be charged in all. Raises `BudgetExceeded`, `Unpriced`; then nothing changes."""
-        if (funds := self.funds) is None:
+        funds = self.funds
+        if funds is None:
             return
-        reservation = permit.reservation or funds.reserve(permit.key, NOTHING, now_unix_ms)
-        held = dict(permit.held)
-        try:
-            money = 0
-            if funds.counts(permit.key, Measure.MONEY) or self.tariff.by_month:
-                money = self._most(funds, permit, meters, now_unix_ms, permit.held)
-            funds.extend(reservation, amounts_of(meters, money, requests=1), now_unix_ms)
-        except PolicyError:
-            self.tariff.release(permit.held)
-            permit.held.update(held)
-            self.tariff.hold(held)
-            raise
-        permit.reservation = reservation
+        purse = funds.of(permit.key, permit.project)
+        money = self._most(purse, permit, meters, now_unix_ms, entries) if Measure.MONEY in purse.counts else 0
+        amounts = amounts_of(meters, money, requests=1)
+        if permit.reservation is None:
+            permit.reservation = funds.reserve(permit.key, amounts, now_unix_ms, permit.project)
+        else:
+            funds.extend(permit.reservation, amounts, now_unix_ms)
 
     def note(self, permit: Permit, meters: Meters, now_unix_ms: int) -> None:
         """Note what a running call has used so far, for alerts."""
         if self.funds is not None and permit.reservation is not None:
-            money, held = 0, Held()
-            if self.funds.counts(permit.key, Measure.MONEY):
-                money = self._most(self.funds, permit, meters, now_unix_ms, held)
-                self.tariff.release(held)
+            purse = self.funds.of(permit.key, permit.project)
+            money = self._most(purse, permit, meters, now_unix_ms, ONE) if Measure.MONEY in purse.counts else 0
             self.funds.use(permit.reservation, amounts_of(meters, money), now_unix_ms)
 
     def leave(self, permit: Permit) -> None:
         """Count the call no more as a running one: its caller was served."""
         if not permit.served:
             permit.served = True
-            self._running.subtract(permit.counted)
+            for scope in permit.limits:
+                scope.calls -= 1
+                scope.live -= permit.live
 
     def settle(self, permit: Permit, charged: Charged, now_ns: int) -> Amounts | None:
         """End a call, and return what it came to; `None` if it had ended."""
@@ -180,67 +184,95 @@ class Tally:
         if permit not in self.open:
             return None
         self.open.discard(permit)
-        if permit.held:
-            self.tariff.release(permit.held)
-        amounts = self.amounts(permit.id, permit.key, permit.use, charged)
+        amounts = self.amounts(permit.id, permit.project, permit.key, permit.use, charged)
         if self.funds is not None:
             if permit.reservation is not None:
                 self.funds.drop(permit.reservation)
-            self.funds.spend(permit.key, amounts, charged.closed_unix_ms)
+            self.funds.spend(permit.key, amounts, charged.closed_unix_ms, permit.project)
         if more := amounts[Measure.TOKENS] - permit.tokens:
-            for key in {EVERY, permit.key}:
-                if bucket := self._buckets.get((key, TOKENS)):
-                    bucket.take(more, now_ns)
+            for scope in self._scopes_of(permit.project, permit.key):
+                if scope.tokens is not None:
+                    scope.tokens.take(more, now_ns)
         return amounts
 
-    def amounts(self, id: str, key: str, use: Use, charged: Charged) -> Amounts:
+    def amounts(self, id: str, project: str, key: str, use: Use, charged: Charged) -> Amounts:
         """Return what a session came to."""
         if not any(charged.meters.values()):
             return NOTHING
-        money = self.tariff.cost(use, charged.meters, charged.since_unix_ms)
-        if money is None:
-            money = self.tariff.settle(closed_session(self.project, id, key, use, charged))
-        return amounts_of(charged.meters, money, requests=1)
+        tariff = self.tariffs.get(project)
+        money = tariff.cost(use, charged.meters, charged.since_unix_ms) if tariff is not None else 0
+        if tariff is not None and money is None:
+            money = tariff.settle(closed_session(project, id, key, use, charged))
+        return amounts_of(charged.meters, money or 0, requests=1)
 
     # -- questions -----------------------------------------------------------------------------------------------------
 
-    def bounds(self, key: str) -> bool:
+    def bounds(self, project: str, key: str) -> bool:
         """Return whether the output of the key's calls needs a bound, as a hard budget counts it."""
         funds = self.funds
-        return funds is not None and any(funds.bounds(key, each) for each in (Measure.MONEY, Measure.TOKENS))
+        return funds is not None and not _BOUNDED.isdisjoint(funds.of(key, project).bounds)
 
-    def by_entry(self, key: str) -> bool:
+    def by_entry(self, project: str, key: str) -> bool:
         """Return whether single entries of a call matter for what it costs."""
-        return self.funds is not None and self.tariff.by_entry and self.funds.counts(key, Measure.MONEY)
+        tariff, funds = self.tariffs.get(project), self.funds
+        if funds is None or tariff is None or not tariff.by_entry:
+            return False
+        return Measure.MONEY in funds.of(key, project).counts
 
-    def rates(self, key: str, now_ns: int) -> tuple[RateLimit, ...]:
+    def rates(self, project: str, key: str, now_ns: int) -> tuple[RateLimit, ...]:
         """Return the limits of rate of the key's calls, of each kind the one that has the least left."""
         found: list[RateLimit] = []
+        scopes = self._scopes_of(project, key)
         for name in (REQUESTS, TOKENS):
-            buckets = (self._buckets.get((each, name)) for each in {EVERY, key})
-            states = [bucket.state(name, now_ns) for bucket in buckets if bucket is not None]
-            if states:
-                found.append(min(states, key=lambda state: state.remaining))
+            least: RateLimit | None = None
+            for scope in scopes:
+                bucket = scope.requests if name is REQUESTS else scope.tokens
+                if bucket is not None:
+                    state = bucket.state(name, now_ns)
+                    if least is None or state.remaining < least.remaining:
+                        least = state
+            if least is not None:
+                found.append(least)
         return tuple(found)
 
-    def _check(self, limits: Limits, demand: Demand, now_ns: int) -> None:
-        whose = "API key" if limits.key else "project"
-        for name, most in ((LIVE, limits.live_streams if demand.live else None), (CALLS, limits.calls)):
-            if most is not None and self._running[limits.key, name] >= most:
-                raise RateLimited(f"This {whose} may have {most} {_TOO_MANY[name]}.", RETRY_AFTER_S)
-        for name, wanted in ((REQUESTS, 1), (TOKENS, demand.tokens)):
-            bucket = self._buckets.get((limits.key, name))
-            if bucket is not None and wanted and (wait_ns := bucket.wait_ns(wanted, now_ns)):
-                said = f"This {whose} may have {bucket.limit} {_TOO_MANY[name]}."
-                raise RateLimited(said, -(-wait_ns // NS_PER_S), self.rates(limits.key, now_ns))
+    def _scopes_of(self, project: str, key: str) -> tuple[Scope, ...]:
+        found = self._scopes.get((project, key))
+        if found is None:
+            places = dict.fromkeys(((EVERY, EVERY), (project, EVERY), (project, key)))
+            found = tuple(self._limits[place] for place in places if place in self._limits)
+            self._scopes[project, key] = found
+        return found
 
-    def _most(self, funds: Funds, permit: Permit, meters: Meters, now_unix_ms: int, held: Held) -> int:
+    def _check(self, scope: Scope, permit: Permit, demand: Demand, now_ns: int) -> None:
+        limits = scope.limits
+        if demand.live and limits.live_streams is not None and scope.live >= limits.live_streams:
+            raise _too_many(limits, limits.live_streams, LIVE)
+        if limits.calls is not None and scope.calls >= limits.calls:
+            raise _too_many(limits, limits.calls, CALLS)
+        for name, bucket, wanted in ((REQUESTS, scope.requests, 1), (TOKENS, scope.tokens, demand.tokens)):
+            if bucket is not None and wanted and (wait_ns := bucket.wait_ns(wanted, now_ns)):
+                rates = self.rates(permit.project, permit.key, now_ns)
+                raise _too_many(limits, bucket.limit, name, -(-wait_ns // NS_PER_S), rates)
+
+    def _most(self, purse: Purse, permit: Permit, meters: Meters, now_unix_ms: int, entries: Entries) -> int:
         try:
-            return self.tariff.most(permit.use, meters, now_unix_ms, held)
+            return self.tariffs[permit.project].most(permit.use, meters, now_unix_ms, entries)
         except PolicyError:
-            if funds.bounds(permit.key, Measure.MONEY):
+            if Measure.MONEY in purse.bounds:
                 raise
             return 0  # only alerts depend on it
+
+
+def _bucket(limit: int | None, before: Bucket | None) -> Bucket | None:
+    if limit is None:
+        return None
+    return before if before is not None and before.limit == limit else Bucket(limit)
+
+
+def _too_many(
+    limits: Limits, most: int, name: str, retry_after_s: int = RETRY_AFTER_S, rates: tuple[RateLimit, ...] = ()
+) -> RateLimited:
+    return RateLimited(f"This {limits.whose} may have {most} {_TOO_MANY[name]}.", retry_after_s, rates)
 
 
 def amounts_of(meters: Meters, money: int, requests: int = 0) -> Amounts:

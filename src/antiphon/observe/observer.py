@@ -318,7 +318,7 @@ class Observer:
         self._budget_alerts(project, budget.name, str(alert.percent)).inc()
         used, amount = shown(budget.measure, alert.used), shown(budget.measure, alert.amount)
         reason = f"{budget.name}: {used} of {amount} {budget.measure.name.lower()}, {budget.window}"
-        whose = budget.key or "all of the project's"
+        whose = budget.key or f"all of the {budget.whose}'s"
         log.warning(
             f"a budget has reached {alert.percent} %", extra={"project": project, "key": whose, "reason": reason}
         )

@@ -13,12 +13,22 @@ from antiphon.core.audit import (
     Author,
     ChangeRecord,
     limits_of,
+    organisation_changes,
     policy_changes,
     policy_version,
     scopes_of,
 )
 from antiphon.core.errors import CallerError, Conflict, NotFound
-from antiphon.core.identity import ENVIRONMENT_KEY_ID, MAX_WEBHOOKS, Key, KeyLimits, Project, Webhook, WebhookSettings
+from antiphon.core.identity import (
+    ENVIRONMENT_KEY_ID,
+    MAX_WEBHOOKS,
+    Key,
+    KeyLimits,
+    Organisation,
+    Project,
+    Webhook,
+    WebhookSettings,
+)
 from antiphon.core.policy import read_policy
 from antiphon.core.stores import MAX_READ, DirectoryView
 
@@ -49,6 +59,12 @@ class FakeDirectory:
         for record in policy_changes(by, project, known.policy, changed.policy):
             self.note(record)
         return changed
+
+    def put_organisation(self, organisation: Organisation, by: Author = THE_SERVER) -> None:
+        known = self._view.organisations
+        self._view = replace(self._view, organisations={**known, organisation.id: organisation})
+        for record in organisation_changes(by, known.get(organisation.id, Organisation(organisation.id)), organisation):
+            self.note(record)
 
     def add_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
         self._project(key.project, "project")

@@ -19,9 +19,19 @@ from antiphon.core.errors import (
     PolicyError,
     Unauthenticated,
 )
-from antiphon.core.identity import ENVIRONMENT_KEY_ID, NO_LIMITS, Key, Principal, Project, Scope, Webhook
+from antiphon.core.identity import (
+    ENVIRONMENT_KEY_ID,
+    NO_LIMITS,
+    NO_ORGANISATION,
+    Key,
+    Organisation,
+    Principal,
+    Project,
+    Scope,
+    Webhook,
+)
 from antiphon.core.labels import labels_of
-from antiphon.core.policy import STRICTEST, Policy
+from antiphon.core.policy import STRICTEST, UNREADABLE, Policy
 from antiphon.core.ports import Clock
 from antiphon.core.stores import Directory, DirectoryView
 from antiphon.core.units import NS_PER_S
@@ -34,6 +44,7 @@ MAX_UNREAD_NS = 60 * NS_PER_S  # for which open calls continue while keys cannot
 RETRY_AFTER_S = 5
 WEBHOOKS = b"antiphon webhooks"
 _NO_DIGEST = bytes(32)
+_UNREADABLE = Organisation(UNREADABLE, STRICTEST.budgets, STRICTEST.limits)
 
 
 class KeyRing:
@@ -171,6 +182,12 @@ class KeyRing:
     def projects(self) -> Mapping[str, Project]:
         """Return all projects by id: the same object until the directory changes."""
         return self._known.projects
+
+    def organisation(self, organisation: str) -> Organisation:
+        """Return an organisation: the same object until the directory changes; the strictest if it is not readable."""
+        if organisation == UNREADABLE:
+            return _UNREADABLE
+        return self._known.organisations.get(organisation, NO_ORGANISATION)
 
     def labels(self, project: str, tags: tuple[str, ...]) -> tuple[str, ...]:
         """Return what the ledger may keep of a caller's tags."""

@@ -8,6 +8,7 @@ from ipaddress import ip_network
 from urllib.parse import urlsplit
 
 from antiphon.core.audit import THE_SERVER, Author
+from antiphon.core.budgets import canonical_together
 from antiphon.core.errors import CallerError, Conflict, NotFound
 from antiphon.core.identity import (
     DEFAULT_PROJECT,
@@ -18,13 +19,14 @@ from antiphon.core.identity import (
     USUAL_SETTINGS,
     Key,
     KeyLimits,
+    Organisation,
     Project,
     Scope,
     Webhook,
     WebhookSettings,
 )
 from antiphon.core.labels import forms_of
-from antiphon.core.policy import Policy, parse_policy, read_policy
+from antiphon.core.policy import ORGANISATION, Policy, parse_policy, read_policy
 from antiphon.core.stores import Directory
 from antiphon.trust import keys as form
 from antiphon.trust.profiles import Profiles
@@ -43,6 +45,7 @@ _OWN_HEADERS = frozenset(  # those that say what the message is, or concern one 
         *("proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
     )
 )
+_ORGANISATION = re.compile(ORGANISATION)
 _PROJECT_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
@@ -123,6 +126,44 @@ class Control:
         if before is not None:
             self.profiles.check(project_id, read_policy(before.policy.values() | changes)[0], changes)
         return self._directory.set_policy(project_id, changes, self._at(now_unix_ms))
+
+    def find_organisation(self, organisation: str) -> Organisation:
+        """Return an organisation, whether or not it has budgets or limits. Raises `CallerError` for an invalid id."""
+        if not _ORGANISATION.fullmatch(organisation):
+            raise CallerError(
+                "an organisation's id has 1 to 63 characters of a-z, 0-9, '-' and '_', and begins with a letter or"
+                " digit",
+                param="organisation",
+            )
+        return self._directory.view().organisations.get(organisation) or Organisation(organisation)
+
+    def list_organisations(self) -> dict[Organisation, list[str]]:
+        """Return all organisations that have projects, budgets or limits, with the ids of their projects."""
+        view = self._directory.view()
+        found: dict[str, list[str]] = {each: [] for each in view.organisations}
+        for project in view.projects.values():
+            if project.policy.organisation:
+                found.setdefault(project.policy.organisation, []).append(project.id)
+        return {view.organisations.get(id) or Organisation(id): found[id] for id in sorted(found)}
+
+    def change_organisation(
+        self, organisation: str, now_unix_ms: int, budgets: object = None, limits: object = None
+    ) -> Organisation:
+        """Set the budgets or the limits of an organisation. A running server applies them within a second.
+
+        Raises `CallerError` for an invalid id, budget or limit.
+        """
+        before = self.find_organisation(organisation)
+        texts = (
+            before.budgets if budgets is None else budgets,
+            before.limits if limits is None else limits,
+        )
+        try:
+            changed = Organisation(organisation, *canonical_together(*texts))
+        except ValueError as error:
+            raise CallerError(f"these are no budgets and limits of an organisation: {error}") from None
+        self._directory.put_organisation(changed, self._at(now_unix_ms))
+        return changed
 
     def forget_tags(self, project_id: str) -> Project:
         """Destroy the key that hashed the project's tags, so that those in the ledger become meaningless. Raises

@@ -63,7 +63,9 @@ class Admin:
         exports = ExportControl(self.exports, ledger, {"out": 1000}, self.clock.unix_ms)
         billing = Billing(ledger, FakeBills(), Library().of)
         checks = self.authenticate, ledger, self.clock, inspectors.check
-        allowances = Allowances(self.ring.policy, self.ring.projects, Library().of, self.log, self.clock, ())
+        allowances = Allowances(
+            *(self.ring.policy, self.ring.projects, self.ring.organisation, Library().of, self.log, self.clock, ())
+        )
         self.answers, jobs, passing = FakeAnswers(self.clock), FakeJobs(self.clock), FakeJobs(self.clock)
         stores = directory, FakeBills(), self.log, self.log, self.answers, jobs, passing, FakeResources(self.clock)
         keeper = Keeper(self.answers, lambda project: 3600, self.clock)
@@ -176,6 +178,7 @@ def test_projects_are_made_and_listed(admin):
         "redact_patterns": "",
         "prompts": "plain",
         "stripe_customer": "",
+        "organisation": "",
         "budgets": "",
         "limits": "",
         "models": "",
@@ -356,6 +359,7 @@ def test_the_document_says_what_the_api_does(admin):
         "list_keys", "create_key", "rotate_key", "limit_key", "revoke_key",
         "read_usage", "read_audit", "read_checkpoint", "read_proof",
         "read_statement", "issue_statement", "read_budgets",
+        "list_organisations", "change_organisation",
         "list_webhooks", "create_webhook", "delete_webhook",
         "list_exports", "list_gaps", "settle_gaps", "send_gaps_again", "replay_export",
     }  # fmt: skip
@@ -555,3 +559,25 @@ def test_budgets_are_set_with_the_policy_and_shown_as_they_stand(admin):
     assert admin.call("GET", "/budgets", own).json()["project"] == "acme"
     assert admin.call("GET", "/budgets?project=default", own).status_code == 404
     assert error(admin.call("GET", "/budgets?project=none"))[::2] == (404, "project")
+
+
+def test_organisations_have_budgets_that_count_their_projects_together(admin):
+    assert admin.call("PATCH", "/projects/acme", json={"organisation": "group"}).json()["organisation"] == "group"
+    assert error(admin.call("PATCH", "/projects/acme", json={"organisation": "A b"}))[2] == "organisation"
+    texts = {"budgets": "all tokens 100 month", "limits": "calls=3"}
+    known = {"id": "group", "projects": ["acme"]}
+    assert admin.call("PATCH", "/organisations/group", json=texts).json() == known | texts
+    assert admin.call("PATCH", "/organisations/group", json={"limits": ""}).json() == known | texts | {"limits": ""}
+    for wrong in ({"budgets": "all tokens 1 month key=K1"}, {"budgets": "what"}, {"limits": "key=K1 calls=1"}):
+        assert admin.call("PATCH", "/organisations/group", json=wrong).status_code == 400
+    assert admin.call("PATCH", "/organisations/A", json={}).status_code == 400
+    assert admin.call("GET", "/organisations").json()["data"] == [known | texts | {"limits": ""}]
+    asked = "/budgets?organisation=group"
+    admin.clock.advance_ms(1000)
+    admin.ring.refresh()
+    states = admin.call("GET", asked).json()
+    assert (states["project"], states["organisation"]) == ("", "group")
+    own = admin.key("acme", Scope.USAGE)
+    assert error(admin.call("GET", asked, own))[::2] == (404, "organisation")
+    assert error(admin.call("GET", asked + "&project=acme"))[::2] == (400, "organisation")
+    assert error(admin.call("GET", "/budgets?organisation=none"))[::2] == (404, "organisation")

@@ -65,7 +65,9 @@ class Admin:
         notary = Notary(self.ledger, Signer("log", Ed25519PrivateKey.generate()), Path(), Outside(), None)
         checks = self.authenticate, self.ledger, self.clock, inspect
         auditing = Auditing(auditor, self.ledger, notary)
-        allowances = Allowances(self.ring.policy, self.ring.projects, library.of, self.ledger, self.clock, ())
+        allowances = Allowances(
+            *(self.ring.policy, self.ring.projects, self.ring.organisation, library.of, self.ledger, self.clock, ())
+        )
         policies = Policies(lambda *asked: (), 1)
         made = create_admin(control, *checks, auditing, exports, self.billing, None, policies, {}.get, allowances)
         server.mount("/admin/v1", made)

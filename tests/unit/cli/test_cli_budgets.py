@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from antiphon.cli import app
 from antiphon.core.audit import Action
 from antiphon.core.entry import Entry, EntryKind
+from antiphon.core.errors import CallerError
 from antiphon.core.usage import Dimension, Quantity
 from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.stores.sqlite.ledger import SqliteLedger
@@ -45,10 +46,10 @@ def run(tmp_path, monkeypatch):
     return call
 
 
-def use(tmp_path, *lengths_ms, ago_ms=0):
+def use(tmp_path, *lengths_ms, ago_ms=0, project="acme"):
     ledger = SqliteLedger(tmp_path / "ledger.db", "a")
     for ms in lengths_ms:
-        fields = {"project": "acme", "key_id": "K1", "session": str(uuid.uuid4()), "surface": "deepgram"}
+        fields = {"project": project, "key_id": "K1", "session": str(uuid.uuid4()), "surface": "deepgram"}
         fields |= {"model": "tiny", "feature": "live", "at_unix_ms": int(time.time() * 1000) - ago_ms}
         used = Entry(**fields, sequence=0, quantity=Quantity(Dimension.STT_AUDIO_MS, ms))
         ended = Entry(**fields, sequence=1, quantity=Quantity(Dimension.STT_AUDIO_MS, 0), kind=EntryKind.COMPLETED)
@@ -128,3 +129,28 @@ def test_each_change_is_recorded(run, tmp_path):
         ("limits of K1", "none -> key=K1 calls=2"),
     ]
     assert {each.actor.partition(":")[0] for each in changes} == {"cli"}
+
+
+def test_budgets_of_an_organisation_count_all_its_projects(run, tmp_path):
+    run("projects", "create", "beta", "--organisation", "group")
+    run("projects", "set", "acme", "--organisation", "group")
+    said = run("budgets", "set", "all", "money", "50", "month", "--organisation", "group")
+    assert said == "Organisation group: all money 50.00 month\n"
+    use(tmp_path, 30_000, 45_000)
+    use(tmp_path, 5_000, project="beta")
+    (state,) = json.loads(run("budgets", "show", "--organisation", "group", "--json"))
+    assert (state["currency"], state["used"], state["project"]) == ("EUR", 80_000_000, "")
+    assert run("budgets", "limit", "--organisation", "group", "--calls", "2") == "Organisation group: calls=2\n"
+    assert "limits: calls=2" in (shown := run("budgets", "show", "--organisation", "group"))
+    assert "organisation" in shown
+    assert run("budgets", "remove", "all", "--organisation", "group").endswith("of organisation group is removed.\n")
+    with pytest.raises(CallerError, match="either"):
+        raise run("budgets", "show")
+    with pytest.raises(CallerError, match="not of a key"):
+        raise run("budgets", "set", "one", "money", "5", "month", "--organisation", "group", "--key", "K1")
+    records = [each.record for each in SqliteDirectory(tmp_path).changes()[1]]
+    assert [each.object for each in records if each.action is Action.BUDGET_CHANGE] == [
+        "all of organisation group",
+        "limits of all projects of organisation group",
+        "all of organisation group",
+    ]

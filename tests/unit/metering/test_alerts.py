@@ -8,7 +8,6 @@ from antiphon.config import Budgets, Config, Invalid
 from antiphon.core.budgets import parse_budgets
 from antiphon.exporting import alerting
 from antiphon.metering.budgets import Alert
-from antiphon.metering.pricing.library import Library
 from antiphon.testing import FakeClock
 
 SECRET = bytes(range(32))
@@ -26,7 +25,7 @@ class Sent:
 
 def post(table, environment=None):
     sent = Sent()
-    for send in alerting(Config(budgets=table), environment or {}, Library(), sent, FakeClock()):
+    for send in alerting(Config(budgets=table), environment or {}, sent, FakeClock()):
         send("acme", ALERT)
     return sent.notices
 

@@ -24,7 +24,7 @@ def tokens(amount):
 
 
 def funds(*lines):
-    return Funds(parse_budgets("\n".join(lines)), "USD")
+    return Funds(parse_budgets("\n".join(lines)), {"acme": "USD"})
 
 
 def left(funds, now=NOON):
@@ -53,7 +53,7 @@ def test_what_is_reserved_cannot_be_spent_twice_and_comes_back():
     with pytest.raises(BudgetExceeded) as refused:
         pool.reserve("k", tokens(41), NOON)
     assert refused.value.message == (
-        "The budget 'day' of this project is used up: 100 tokens a day. It begins anew at 2026-12-01 00:00 UTC."
+        "The budget 'day' of this organisation is used up: 100 tokens a day. It begins anew at 2026-12-01 00:00 UTC."
     )
     pool.reserve("k", tokens(40), NOON)
     pool.settle(first, tokens(10), NOON)

@@ -6,10 +6,12 @@ import uuid
 import pytest
 from event_loop import settle
 
-from antiphon.core.budgets import RateLimited
+from antiphon.core.budgets import Measure, RateLimited, parse_amount
 from antiphon.core.errors import BudgetExceeded, CapacityError, StillRunning, Unpriced
-from antiphon.core.events import Completed, End, Failed, Final, Opened, Say, Spoken, TextDelta
+from antiphon.core.events import Completed, End, Failed, Final, Inferred, Opened, Say, Spoken, TextDelta
+from antiphon.core.identity import Organisation
 from antiphon.core.specs import GenerateSpec, Sampling
+from antiphon.core.tensors import Tensor
 from antiphon.core.usage import Dimension
 from antiphon.metering.pricing.book import Series
 from antiphon.metering.pricing.parse import parse_book
@@ -444,7 +446,7 @@ async def test_a_call_without_budgets_has_no_allowance(house):
     session = house.open()
     assert session._allowance is None
     await session.close(delivered=False)
-    assert house.allowances.states("acme") == ("", [])
+    assert house.allowances.states("acme") == []
 
 
 async def test_nothing_is_read_twice_for_a_policy_that_cannot_be(house, caplog):
@@ -469,3 +471,146 @@ def test_specs_are_counted_by_bytes():
     assert demand.meters[Dimension.LLM_INPUT_TOKENS, 0] == 6 + 64
     assert demand.meters[Dimension.LLM_OUTPUT_TOKENS, 0] == 14
     assert demand.tokens == 2 + 14
+
+
+# -- what nobody knows before ------------------------------------------------------------------------------------------
+
+BYTES = """
+[[price]]
+id = "tensors"
+dimension = "inference.bytes"
+amount = "0.001"
+per = "byte"
+[[price]]
+id = "inference"
+dimension = "inference.requests"
+amount = "0.001"
+per = "inference"
+"""
+
+
+async def test_tensors_that_the_budget_has_no_room_for_are_not_given_out(house):
+    house.books["acme"] = Series([parse_book(f"{BOOK}{BYTES}".encode(), "test")])
+    await house.budget("money money 0.018 month")  # one call of five bytes in, ten out, and two more bytes
+    events = await whole(house.infer(Tensor("x", "UINT8", (5,), b"12345")))
+    assert any(isinstance(event, Inferred) for event in events)
+    assert house.used() == {"money": (16_000_000, 0, 2_000_000)}
+    events = await whole(house.infer(Tensor("x", "UINT8", (1,), b"1")))  # reserves for its input, and gives out two
+    assert isinstance(events[-1].error, BudgetExceeded)
+    assert not any(isinstance(event, Inferred) for event in events)
+    assert house.used() == {"money": (16_000_000, 0, 2_000_000)}
+
+
+@pytest.mark.parametrize(("amount", "cut"), [("0.10", False), ("0.0365", True)])
+async def test_sound_that_lasts_longer_than_its_text_says_is_not_sent_beyond_the_budget(
+    house, monkeypatch, amount, cut
+):
+    monkeypatch.setattr("antiphon.calls.demands.CHARACTER_MS", 1)
+    text = BOOK.replace('not_charged = ["tts.audio_ms"]', "") + (
+        '[[price]]\nid = "sound"\ndimension = "tts.audio_ms"\namount = "0.01"\nper = "second"\n'
+    )
+    house.books["acme"] = Series([parse_book(text.encode(), "test")])
+    await house.budget(f"money money {amount} once")
+    events = await whole(house.speak(stream=True, text="one two three four, five six seven."))
+    assert isinstance(events[-1], Failed) is cut
+    assert any(isinstance(event, Spoken) and event.audio for event in events)
+    used, reserved, _ = house.used()["money"]
+    assert 0 < used <= parse_amount(Measure.MONEY, amount)
+    assert reserved == 0
+
+
+async def test_finals_that_cost_something_each_end_a_stream_before_they_cost_too_much(house):
+    """With 15 seconds at least for each final, of which a stretch has more than its length says."""
+    text = BOOK.replace("[[price]]", '[[price]]\nminimum = 15_000\nscope = "entry"', 1)
+    house.books["acme"] = Series([parse_book(text.encode(), "test")])
+    await house.budget("money money 0.05 month")
+    with pytest.raises(BudgetExceeded):
+        house.open()
+    await house.budget("money money 0.14 month")
+    session = house.open()
+    listening = asyncio.create_task(said(session))
+    for _ in range(12):
+        await pour(session, SPEECH)
+    await session.feed(End())
+    events = await listening
+    await session.close(delivered=True)
+    finals = sum(isinstance(event, Final) for event in events)
+    assert isinstance(events[-1].error, BudgetExceeded)
+    assert 4 < finals < 12
+    assert house.used() == {"money": (15_000_000 * finals, 0, 140_000_000 - 15_000_000 * finals)}
+
+
+# -- organisations -----------------------------------------------------------------------------------------------------
+
+
+async def test_ten_thousand_calls_of_two_projects_spend_what_their_organisation_has_left(priced):
+    house = priced
+    house.books["beta"] = house.books["acme"]
+    house.keys.organised = {"acme": "group", "beta": "group"}
+    texts = "tokens tokens 2700 month\nmoney money 0.01 month"
+    house.keys.organisations["group"] = Organisation("group", texts, "calls=20000")
+    await house.allowances.start()
+    refused = 0
+
+    async def call(number):
+        nonlocal refused
+        try:
+            house.keys.project = ("acme", "beta")[number % 2]
+            session = generate(house)
+        except BudgetExceeded:
+            refused += 1
+            return
+        assert isinstance((await whole(session))[-1], Completed)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(call(number) for number in range(10_000)))
+    spent = sum(house.tokens().values())
+    assert spent == (10_000 - refused) * USED <= 2700
+    assert {entry.project for entry in house.ledger.entries} == {"acme", "beta"}
+    used = {each.budget.name: (each.used, each.reserved) for _, each in house.allowances.states_of("group")}
+    assert used == {"tokens": (spent, 0), "money": (spent * 1000, 0)}
+    assert house.allowances.states("acme") == []
+    again = House()
+    again.ledger, again.books, again.keys, again.clock = house.ledger, house.books, house.keys, house.clock
+    for name in ("_ledger", "_policy", "_projects", "_organisation"):
+        setattr(again.allowances, name, getattr(house.allowances, name))
+    await again.allowances.start()
+    assert {e.budget.name: (e.used, e.reserved) for _, e in again.allowances.states_of("group")} == used
+
+
+async def test_budgets_of_a_project_and_of_its_organisation_both_hold_and_a_project_may_move(priced):
+    house = priced
+    await house.budget("own requests 2 month")
+    await whole(generate(house))
+    running = generate(house)  # begins before its project moves, and counts there, too
+    house.keys.organised["acme"] = "group"
+    house.keys.organisations["group"] = Organisation("group", "all requests 3 month", "calls=1")
+    with pytest.raises(CapacityError):
+        generate(house)
+    await house.allowances.start()
+    await whole(running)
+    assert house.used() == {"own": (2, 0, 0)}
+    assert [each.used for _, each in house.allowances.states_of("group")] == [2]
+    with pytest.raises(BudgetExceeded, match="of this project"):
+        generate(house)
+    await house.budget("own requests 5 month")
+    running = generate(house)
+    with pytest.raises(RateLimited, match="organisation may have 1"):
+        generate(house)
+    await whole(running)
+    with pytest.raises(BudgetExceeded, match="of this organisation"):
+        generate(house)
+    house.keys.organised.clear()
+    await house.allowances.start()
+    assert house.used() == {"own": (3, 0, 2)}
+    await whole(generate(house))
+
+
+async def test_an_organisation_of_two_currencies_has_no_budget_of_money(priced):
+    house = priced
+    house.books["beta"] = Series([parse_book(BOOK.replace("USD", "EUR").encode(), "test")])
+    house.keys.organised = {"acme": "group", "beta": "group"}
+    house.keys.organisations["group"] = Organisation("group", "all money 3 month")
+    await house.allowances.start()
+    with pytest.raises(Unpriced, match="several currencies"):
+        generate(house)

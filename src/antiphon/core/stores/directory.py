@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from antiphon.core.audit import THE_SERVER, AuditRecord, Author, ChangeRecord
-from antiphon.core.identity import Key, KeyLimits, Project, Webhook, WebhookSettings
+from antiphon.core.identity import Key, KeyLimits, Organisation, Project, Webhook, WebhookSettings
 from antiphon.core.stores.ledger import MAX_READ
 
 
@@ -19,6 +19,7 @@ class DirectoryView:
     keys: Mapping[str, tuple[Key, bytes]] = field(default_factory=dict)
     tag_keys: Mapping[str, bytes] = field(default_factory=dict)
     webhooks: Mapping[str, Webhook] = field(default_factory=dict)
+    organisations: Mapping[str, Organisation] = field(default_factory=dict)
 
 
 class Follower(Protocol):
@@ -47,6 +48,9 @@ class Directory(Protocol):
 
     def set_policy(self, project: str, values: Mapping[str, str | int], by: Author = THE_SERVER) -> Project:
         """Set the named fields; the others stay as they are stored, known or not. Raises `NotFound`."""
+
+    def put_organisation(self, organisation: Organisation, by: Author = THE_SERVER) -> None:
+        """Set the budgets and limits of an organisation."""
 
     def add_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
         """Add a key. Raises `NotFound` without its project, `Conflict` if its id is taken."""

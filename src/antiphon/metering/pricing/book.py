@@ -233,6 +233,15 @@ class Series:
             raise NoBook(f"no version of the price book {self.name} was in force at {unix_ms} ms (Unix time)")
         return self.books[number - 1]
 
+    def between(self, since_unix_ms: int, until_unix_ms: int) -> Sequence[Book]:
+        """Return the versions in force at any time of these. Raises `NoBook` if none was at the first."""
+        if len(self.books) == 1 and since_unix_ms >= self._times[0]:
+            return self.books
+        number = bisect_right(self._times, since_unix_ms)
+        if not number:
+            return [self.at(since_unix_ms)]
+        return self.books[number - 1 : bisect_right(self._times, until_unix_ms)]
+
 
 def specificity(patterns: Sequence[str], text: str) -> int:
     """Return how closely the best of the patterns matches; 0 if none does."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from math import lcm
 
-from antiphon.metering.pricing.book import REQUESTS, Book, Price, Rounding, choose
+from antiphon.metering.pricing.book import REQUESTS, Binding, Book, Price, Rounding, Span, choose
 
 
 class Rate:
@@ -19,6 +19,7 @@ class Rate:
 
     __slots__ = (
         *("binding", "book", "factor", "flat", "increment", "least", "minimum", "parts", "price", "scale", "tiers"),
+        *("entry_nano", "entry_parts", "highest", "nano_parts", "quantum", "slack", "steps"),
     )
 
     def __init__(self, book: Book, price: Price, below: Price | None = None) -> None:
@@ -38,6 +39,7 @@ class Rate:
         ]
         self.flat = self.tiers[0][1] if len(self.tiers) == 1 else None
         self.least = int(price.minimum_nano * self.scale)
+        self._bound()
 
     def billable(self, amount: int) -> int:
         """Return the parts of a unit that are charged for a quantity: at least the minimum, rounded up to whole
@@ -51,6 +53,35 @@ class Rate:
         if self.increment:
             parts = -(-parts // self.increment) * self.increment
         return parts
+
+    def most(self, amount: int, entries: int = 1) -> int:
+        """Return the most nano-units that a quantity can cost in a session, in so many entries, whatever is counted in
+        the tiers before it.
+        """
+        parts = self.billable(amount)
+        if not parts:
+            return 0
+        exact = (parts + (entries - 1) * self.entry_parts) * self.highest + self.steps
+        if exact < self.least:
+            exact = self.least
+        return -(-exact // self.nano_parts) * self.quantum + (entries - 1) * self.entry_nano + self.slack
+
+    def _bound(self) -> None:
+        """Set what `most` goes by: the highest price of a part, and what each further entry may add to parts and
+        amount. Where the price of all units rises with their number, one session may pay that `steps` for all of them.
+        """
+        rounding = self.book.rounding
+        by_entry = rounding.per is Span.ENTRY
+        long = rounding.per in (Span.DAY, Span.INVOICE)
+        self.quantum = 1 if long else rounding.quantum_nano
+        self.nano_parts = self.scale * self.quantum
+        self.slack = 1 if long else 0  # a sum rounded anew may gain more than what was added to it
+        self.entry_nano = self.quantum if by_entry else 0
+        self.highest = max(nano for _, nano in self.tiers)
+        rises = zip(self.tiers, self.tiers[1:], strict=False) if self.price.volume else ()
+        self.steps = sum((up_to or 0) * max(0, above - below) for (up_to, below), (_, above) in rises)
+        least = self.billable(1) - self.factor  # more than it measures
+        self.entry_parts = max(least, self.increment - 1, 0) if self.binding is Binding.ENTRY else 0
 
     def cost(self, parts: int) -> int:
         """Return the cost of the first so many parts, in parts of a nano-unit."""

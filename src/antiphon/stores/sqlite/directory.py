@@ -20,13 +20,23 @@ from antiphon.core.audit import (
     ChangeRecord,
     canonical,
     limits_of,
+    organisation_changes,
     parse,
     policy_changes,
     policy_version,
     scopes_of,
 )
 from antiphon.core.errors import Busy, CallerError, Conflict, InternalError, KeysUnavailable, NotFound
-from antiphon.core.identity import ENVIRONMENT_KEY_ID, MAX_WEBHOOKS, Key, KeyLimits, Project, Webhook, WebhookSettings
+from antiphon.core.identity import (
+    ENVIRONMENT_KEY_ID,
+    MAX_WEBHOOKS,
+    Key,
+    KeyLimits,
+    Organisation,
+    Project,
+    Webhook,
+    WebhookSettings,
+)
 from antiphon.core.stores import MAX_READ, DirectoryView, Follower
 from antiphon.storage.files import WatchedFile, private_file
 from antiphon.stores.sqlite.connection import connect, transaction
@@ -38,6 +48,7 @@ from antiphon.stores.sqlite.directory_schema import (
     merged_policy,
     read_view,
     to_key,
+    to_organisation,
     to_project,
     to_webhook,
 )
@@ -126,6 +137,15 @@ class SqliteDirectory:
             for record in policy_changes(by, project, before, changed.policy):
                 _note(opened, record)
             return changed
+
+    def put_organisation(self, organisation: Organisation, by: Author = THE_SERVER) -> None:
+        with self._writing() as opened:
+            row = _find(opened, "organisations", organisation.id)
+            before = to_organisation(row) if row is not None else Organisation(organisation.id)
+            values = organisation.id, organisation.budgets, organisation.limits
+            opened.execute("INSERT OR REPLACE INTO organisations VALUES (?, ?, ?)", values)
+            for record in organisation_changes(by, before, organisation):
+                _note(opened, record)
 
     def add_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
         with self._writing() as opened:

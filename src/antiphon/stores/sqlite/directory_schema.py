@@ -12,7 +12,8 @@ from dataclasses import asdict
 from sqlite3 import Connection, Row
 from typing import TypeVar
 
-from antiphon.core.identity import Key, KeyLimits, Project, Scope, Webhook, WebhookSettings
+from antiphon.core.budgets import canonical_together
+from antiphon.core.identity import Key, KeyLimits, Organisation, Project, Scope, Webhook, WebhookSettings
 from antiphon.core.policy import STRICTEST, read_policy
 from antiphon.core.stores import DirectoryView
 
@@ -57,6 +58,15 @@ CREATE TABLE keys (
     # Records of changes, until the ledger has them. A position never comes again.
     ("CREATE TABLE outbox (position INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL) STRICT",),
     ("ALTER TABLE keys ADD COLUMN limits TEXT NOT NULL DEFAULT '{}'",),
+    # Those that have budgets or limits; which projects are theirs, the policies say.
+    (
+        """
+CREATE TABLE organisations (
+    id TEXT NOT NULL PRIMARY KEY,
+    budgets TEXT NOT NULL,
+    limits TEXT NOT NULL
+) STRICT""",
+    ),
 )
 SECRETS_MIGRATIONS = (
     ("CREATE TABLE tag_keys (project TEXT NOT NULL PRIMARY KEY, key BLOB NOT NULL) STRICT",),
@@ -98,6 +108,7 @@ def read_view(control: Connection, keys: Connection) -> DirectoryView:
         ),
         {row["project"]: bytes(row["key"]) for row in keys.execute("SELECT project, key FROM tag_keys")},
         _sound(to_webhook, keys.execute("SELECT * FROM webhooks ORDER BY created_unix_ms, id")),
+        _sound(to_organisation, control.execute("SELECT * FROM organisations ORDER BY id")),
     )
 
 
@@ -107,6 +118,14 @@ def to_project(row: Row) -> Project:
         names = ", ".join(sorted(odd))
         log.warning("a project's policy has fields that are not known here", extra={"key": row["id"], "reason": names})
     return Project(row["id"], row["name"], row["created_unix_ms"], policy)
+
+
+def to_organisation(row: Row) -> Organisation:
+    try:
+        return Organisation(row["id"], *canonical_together(row["budgets"], row["limits"]))
+    except ValueError:
+        log.warning("an organisation's budgets or limits are not known here", extra={"key": row["id"]})
+        return Organisation(row["id"], STRICTEST.budgets, STRICTEST.limits)
 
 
 def to_key(row: Row) -> Key:
