@@ -12,9 +12,8 @@ change, the earlier ones apply until the new ones are known.
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
-from antiphon.core.budgets import EVERY, Budget, RateLimit, owned_budgets, owned_limits
+from antiphon.core.budgets import EVERY, RateLimit
 from antiphon.core.call import Call
 from antiphon.core.errors import CapacityError, NotFound, PolicyError
 from antiphon.core.identity import NO_ORGANISATION, Organisation
@@ -23,9 +22,10 @@ from antiphon.core.ports import Clock
 from antiphon.core.stores import Usage
 from antiphon.core.units import NS_PER_S
 from antiphon.metering.budgets import Alert, Funds, State
+from antiphon.metering.groups import Applied, Ended, Group, Place
 from antiphon.metering.pricing.book import Series
 from antiphon.metering.rebuilding import rebuilt
-from antiphon.metering.tally import RETRY_AFTER_S, Charged, Demand, Permit, Tally
+from antiphon.metering.tally import RETRY_AFTER_S, Charged, Demand, Permit
 from antiphon.metering.tariff import ONE, Entries, Meters, Tariff, Use
 
 RETRY_NS = RETRY_AFTER_S * NS_PER_S  # between two attempts to read what a project has used
@@ -40,7 +40,7 @@ class Allowance:
 
     __slots__ = ("_allowances", "_covered", "_entries", "_group", "_permit")
 
-    def __init__(self, allowances: "Allowances", group: "_Group", permit: Permit, demand: Demand) -> None:
+    def __init__(self, allowances: "Allowances", group: "Group", permit: Permit, demand: Demand) -> None:
         self._allowances = allowances
         self._group = group
         self._permit = permit
@@ -103,77 +103,6 @@ class Allowance:
         self._allowances.settle(self._group, self._permit, charged)
 
 
-class _Ended(NamedTuple):
-    """A session that ended while the ledger was read."""
-
-    id: str
-    project: str
-    key: str
-    use: Use
-    charged: Charged
-
-
-class _Applied(NamedTuple):
-    """What the state of a group is of."""
-
-    budgets: tuple[Budget, ...]
-    projects: frozenset[str]
-
-
-class _Group:
-    """The projects to which one tally applies. `applied` is nothing until it is known for the first time."""
-
-    def __init__(self, id: tuple[str, str]) -> None:
-        self.id = id  # of the organisation, and of a project that is alone; one is empty
-        self.places: dict[str, _Place] = {}
-        self.changed = True  # whether what it wants is to be made out anew
-        self.wanted = _Applied((), frozenset())
-        self.applied: _Applied | None = None
-        self.tally = Tally()
-        self.reading: asyncio.Task[None] | None = None
-        self.read_ns: int | None = None  # when the last reading began
-        self.own: set[str] = set()  # sessions that are counted by us, not from the ledger
-        self.ended: list[_Ended] = []  # of these, while the ledger is read
-
-    @property
-    def name(self) -> str:
-        return self.id[0] or self.id[1]
-
-    def make_out(self) -> None:
-        """Make out what applies to its projects by their present policies, and apply the limits."""
-        self.changed = False
-        places = self.places.values()
-        organisation = next((each.organisation for each in places), NO_ORGANISATION) if self.id[0] else NO_ORGANISATION
-        budgets = owned_budgets(organisation.budgets, EVERY)
-        limits = owned_limits(organisation.limits, EVERY)
-        for project, place in self.places.items():
-            budgets += owned_budgets(place.policy.budgets, project)
-            limits += owned_limits(place.policy.limits, project)
-        self.tally.take_limits(limits)
-        wanted = _Applied(budgets, frozenset(self.places) if budgets else frozenset())
-        if wanted != self.wanted:
-            self.wanted = wanted
-
-
-class _Place:
-    """A project as it was when its group was found; no group if nothing applies to it."""
-
-    __slots__ = ("group", "organisation", "policy")
-
-    def __init__(self, policy: Policy, organisation: Organisation, group: _Group | None) -> None:
-        self.policy = policy
-        self.organisation = organisation
-        self.group = group
-
-    def stays(self, policy: Policy, organisation: Organisation) -> bool:
-        """Return whether the same applies by another version of the policy."""
-        return (
-            self.policy.budgets == policy.budgets
-            and self.policy.limits == policy.limits
-            and self.organisation == organisation
-        )
-
-
 class Allowances:
     """The allowances of all projects."""
 
@@ -200,8 +129,8 @@ class Allowances:
         self._series_of = series_of
         self._ledger = ledger
         self._watchers = watchers
-        self._places: dict[str, _Place] = {}
-        self._groups: dict[tuple[str, str], _Group] = {}
+        self._places: dict[str, Place] = {}
+        self._groups: dict[tuple[str, str], Group] = {}
 
     async def start(self) -> None:
         """Read what has been used, before the first call."""
@@ -246,20 +175,20 @@ class Allowances:
             group.own.add(call.id)
         return Allowance(self, group, permit, asked)
 
-    def cover(self, group: _Group, permit: Permit, meters: Meters, entries: Entries) -> None:
+    def cover(self, group: Group, permit: Permit, meters: Meters, entries: Entries) -> None:
         try:
             group.tally.cover(permit, meters, self.clock.unix_ms(), entries)
         finally:
             self._tell(group)
 
-    def note(self, group: _Group, permit: Permit, meters: Meters) -> None:
+    def note(self, group: Group, permit: Permit, meters: Meters) -> None:
         group.tally.note(permit, meters, self.clock.unix_ms())
         self._tell(group)
 
-    def settle(self, group: _Group, permit: Permit, charged: Charged) -> None:
+    def settle(self, group: Group, permit: Permit, charged: Charged) -> None:
         if group.tally.settle(permit, charged, self.clock.now_ns()) is None:
             return
-        ended = _Ended(permit.id, permit.project, permit.key, permit.use, charged)
+        ended = Ended(permit.id, permit.project, permit.key, permit.use, charged)
         if group.reading is not None:
             group.ended.append(ended)
         else:
@@ -279,16 +208,16 @@ class Allowances:
         principal = call.principal
         place = self._places.get(principal.project)
         if place is not None:
-            self._count(place.group, _Ended(call.id, principal.project, principal.key_id, use, charged))
+            self._count(place.group, Ended(call.id, principal.project, principal.key_id, use, charged))
 
-    def _count(self, group: _Group | None, ended: _Ended) -> None:
+    def _count(self, group: Group | None, ended: Ended) -> None:
         if group is None or ended.id not in group.own:
             return
         if group.reading is not None:
             group.ended.append(ended)
         elif group.tally.funds is not None:
             group.own.discard(ended.id)
-            _spend(group.tally, ended)
+            group.spend(ended)
             self._tell(group)
 
     # -- questions -----------------------------------------------------------------------------------------------------
@@ -307,7 +236,7 @@ class Allowances:
             raise NotFound(f"organisation {organisation} not found", param="organisation")
         return self._states(self._groups.get((organisation, "")), EVERY)
 
-    def _states(self, group: _Group | None, project: str) -> list[tuple[str, State]]:
+    def _states(self, group: Group | None, project: str) -> list[tuple[str, State]]:
         funds = group.tally.funds if group is not None else None
         if funds is None:
             return []
@@ -321,14 +250,14 @@ class Allowances:
 
     # -- policies ------------------------------------------------------------------------------------------------------
 
-    def _follow(self, project: str) -> _Group | None:
+    def _follow(self, project: str) -> Group | None:
         """Return the group of a project by its present policy; `None` if nothing applies to it."""
         group = self._find(project)
         if group is not None and (group.changed or group.applied is not group.wanted):
             self._keep_up(group)
         return group
 
-    def _find(self, project: str) -> _Group | None:
+    def _find(self, project: str) -> Group | None:
         policy, place = self._policy(project), self._places.get(project)
         organisation = self._organisation(policy.organisation) if policy.organisation else NO_ORGANISATION
         if place is not None:
@@ -339,7 +268,7 @@ class Allowances:
                 return place.group
         return self._move(project, place, policy, organisation)
 
-    def _move(self, project: str, place: _Place | None, policy: Policy, organisation: Organisation) -> _Group | None:
+    def _move(self, project: str, place: Place | None, policy: Policy, organisation: Organisation) -> Group | None:
         """Put a project into the group that is its own now."""
         id: tuple[str, str] | None = None
         if organisation.budgets or organisation.limits:
@@ -354,14 +283,14 @@ class Allowances:
             before.changed = True
             if not before.places:
                 del self._groups[before.id]
-        group = self._groups.setdefault(id, _Group(id)) if id is not None else None
-        self._places[project] = place = _Place(policy, organisation, group)
+        group = self._groups.setdefault(id, Group(id)) if id is not None else None
+        self._places[project] = place = Place(policy, organisation, group)
         if group is not None:
             group.places[project] = place
             group.changed = True
         return group
 
-    def _keep_up(self, group: _Group) -> None:
+    def _keep_up(self, group: Group) -> None:
         """Read what a group has used, if something else applies to it than before."""
         if group.changed:
             group.make_out()
@@ -381,14 +310,14 @@ class Allowances:
         group.ended = []
         group.reading = asyncio.create_task(self._read(group), name=f"budgets of {group.name}")
 
-    async def _read(self, group: _Group) -> None:
+    async def _read(self, group: Group) -> None:
         """Read what the projects have used, then apply their budgets."""
         wanted, now_unix_ms = group.wanted, self.clock.unix_ms()
         try:
             funds, tariffs = await asyncio.to_thread(self._rebuilt, wanted, now_unix_ms, group.own)
             group.tally.take_funds(funds, tariffs)
             for ended in group.ended:
-                _spend(group.tally, ended)
+                group.spend(ended)
             funds.catch_up(self.clock.unix_ms())
             group.applied, group.read_ns = wanted, None
             group.own -= {ended.id for ended in group.ended}
@@ -398,10 +327,10 @@ class Allowances:
             group.reading = None
             group.ended = []
 
-    def _rebuilt(self, wanted: _Applied, now_unix_ms: int, own: Collection[str]) -> tuple[Funds, Mapping[str, Tariff]]:
+    def _rebuilt(self, wanted: Applied, now_unix_ms: int, own: Collection[str]) -> tuple[Funds, Mapping[str, Tariff]]:
         return rebuilt(self._ledger, self._series_of, wanted.projects, wanted.budgets, now_unix_ms, own)
 
-    def _tell(self, group: _Group) -> None:
+    def _tell(self, group: Group) -> None:
         funds = group.tally.funds
         if funds is not None and funds.alerts:
             alerts = tuple(funds.alerts)
@@ -409,10 +338,3 @@ class Allowances:
             for alert in alerts:
                 for watch in self._watchers:
                     watch(alert.budget.project or group.name, alert._replace(currency=funds.currency(alert.budget)))
-
-
-def _spend(tally: Tally, ended: _Ended) -> None:
-    if tally.funds is not None:
-        id, project, key, use, charged = ended
-        amounts = tally.amounts(id, project, key, use, charged)
-        tally.funds.spend(key, amounts, charged.closed_unix_ms, project)

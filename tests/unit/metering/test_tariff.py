@@ -54,6 +54,13 @@ def settled(prices, ms, id="00000000-0000-4000-8000-000000000001"):
     return tally.amounts(id, "acme", "k", LIVE, Charged({Meter(AUDIO): ms}, NOVEMBER, NOVEMBER + 1))[0]
 
 
+def test_each_entry_may_be_rounded_up_by_itself():
+    prices = tariff(PRICE + 'increment = 1_000\nscope = "entry"\nfactor = "7"\n')
+    assert prices.most(LIVE, {Meter(AUDIO): 1_859}, NOVEMBER) == 1_796_667  # 13.013 s are 14
+    # 1 ms is 7 and counts as 1,000, 1,858 ms are 13,006 and count as 14,000.
+    assert prices.most(LIVE, {Meter(AUDIO): 1_859}, NOVEMBER, {Meter(AUDIO): 2}) >= 1_925_000
+
+
 def test_the_golden_case():
     prices = tariff(PRICE)
     assert settled(prices, 61_234) == 7_858_363

@@ -61,14 +61,19 @@ class Rate:
         parts = self.billable(amount)
         if not parts:
             return 0
-        exact = (parts + (entries - 1) * self.entry_parts) * self.highest + self.steps
+        if entries > 1 and self.entry_parts:
+            parts = amount * self.factor + entries * self.entry_parts
+            if self.increment:
+                parts -= parts % self.increment
+        exact = parts * self.highest + self.steps
         if exact < self.least:
             exact = self.least
         return -(-exact // self.nano_parts) * self.quantum + (entries - 1) * self.entry_nano + self.slack
 
     def _bound(self) -> None:
-        """Set what `most` goes by: the highest price of a part, and what each further entry may add to parts and
-        amount. Where the price of all units rises with their number, one session may pay that `steps` for all of them.
+        """Set what `most` goes by: the highest price of a part, what each entry may add to the parts, and each further
+        one to the amount. Where the price of all units rises with their number, one session may pay that `steps` for
+        all of them.
         """
         rounding = self.book.rounding
         by_entry = rounding.per is Span.ENTRY
