@@ -20,6 +20,8 @@ OPERATIONS = {
     "export_subject": ("POST", "/projects/acme/subjects/export", {Scope.ADMIN}),
     "erase_subject": ("POST", "/projects/acme/subjects/erase", {Scope.ADMIN}),
     "erase_project": ("POST", "/projects/acme/erase", {Scope.ADMIN}),
+    "list_organisations": ("GET", "/organisations", {Scope.ADMIN, Scope.AUDIT}),
+    "change_organisation": ("PATCH", "/organisations/group", {Scope.ADMIN}),
     "list_keys": ("GET", "/keys", {Scope.ADMIN, Scope.AUDIT, Scope.KEYS}),
     "create_key": ("POST", "/keys", {Scope.ADMIN, Scope.KEYS}),
     "rotate_key": ("POST", "/keys/KEY/rotate", {Scope.ADMIN, Scope.KEYS}),
@@ -44,6 +46,7 @@ OPERATIONS = {
 BODIES = {
     "create_project": {"id": "new"},
     "change_project": {"weight": 2},
+    "change_organisation": {"limits": "calls=9"},
     "export_subject": {"subject": "ann"},
     "erase_subject": {"subject": "ann"},
     "erase_project": {},
@@ -147,6 +150,7 @@ def test_what_the_roles_may_do(admin):
     assert allowed[Role.AUDITOR] == {
         *(
             "list_projects",
+            "list_organisations",
             "list_webhooks",
             "read_policy",
             "explain_policy",

@@ -49,8 +49,10 @@ def test_what_is_stored_is_read_as_it_was():
 
 @pytest.mark.parametrize("value", [None, [], {}, 1.0, True, "teleport", 2**70, -1])
 def test_a_value_without_sense_is_the_strictest_and_cannot_be_set(value):
-    # Any text is a word to hide, or may be the name of a region or of somebody.
-    texts = {"redact_words", "redact_patterns", "regions", "processors", "models"} if isinstance(value, str) else set()
+    # Any text is a word to hide, or to say, or may be the name of a region or of somebody.
+    texts = {"redact_words", "redact_patterns", "disclosure", "organisation", "regions", "processors", "models"}
+    if not isinstance(value, str):
+        texts = set()
     for name in NAMES - texts:
         assert getattr(read_policy({name: value})[0], name) == getattr(STRICTEST, name)
         with pytest.raises(CallerError) as refused:

@@ -101,7 +101,7 @@ def test_what_is_not_known_in_a_policy_is_the_strictest_and_stays_as_it_stands(c
         "keep_answers_s": 70, "marking": "holographic", "weight": 1, "tags": "hashed", "stripe_customer": "",
         "consent": "none",
         "redact": "", "redact_as": "entity_name", "redact_patterns": "", "redact_words": "", "mood": "blue",
-        "prompts": "plain", "organisation": "", "budgets": "", "limits": "", "models": "",
+        "prompts": "plain", "disclosure": "", "organisation": "", "budgets": "", "limits": "", "models": "",
         "regions": "", "processors": "", "agreements": "", "max_retention": "",
     }  # fmt: skip
     assert {(record.key, record.reason) for record in caplog.records} == {("acme", "marking, mood")}

@@ -19,7 +19,7 @@ class Rate:
 
     __slots__ = (
         *("binding", "book", "factor", "flat", "increment", "least", "minimum", "parts", "price", "scale", "tiers"),
-        *("entry_nano", "entry_parts", "highest", "nano_parts", "quantum", "slack", "steps"),
+        *("entry_nano", "entry_parts", "entry_rest", "highest", "nano_parts", "quantum", "slack", "steps"),
     )
 
     def __init__(self, book: Book, price: Price, below: Price | None = None) -> None:
@@ -61,8 +61,11 @@ class Rate:
         parts = self.billable(amount)
         if not parts:
             return 0
-        if entries > 1 and self.entry_parts:
-            parts = amount * self.factor + entries * self.entry_parts
+        if entries > 1 and self.binding is Binding.ENTRY:
+            # What an entry counts as grows the faster, the longer it is: the most is one long entry beside short ones.
+            further = min(entries, amount) - 1
+            long = (amount - further) * self.factor + self.entry_rest
+            parts = further * self.entry_parts + max(self.entry_parts, long)
             if self.increment:
                 parts -= parts % self.increment
         exact = parts * self.highest + self.steps
@@ -71,9 +74,9 @@ class Rate:
         return -(-exact // self.nano_parts) * self.quantum + (entries - 1) * self.entry_nano + self.slack
 
     def _bound(self) -> None:
-        """Set what `most` goes by: the highest price of a part, what each entry may add to the parts, and each further
-        one to the amount. Where the price of all units rises with their number, one session may pay that `steps` for
-        all of them.
+        """Set what `most` goes by: the highest price of a part, what a short entry and the rest of a long one count as
+        at most, and what each further entry may add to the amount. Where the price of all units rises with their
+        number, one session may pay that `steps` for all of them.
         """
         rounding = self.book.rounding
         by_entry = rounding.per is Span.ENTRY
@@ -85,8 +88,8 @@ class Rate:
         self.highest = max(nano for _, nano in self.tiers)
         rises = zip(self.tiers, self.tiers[1:], strict=False) if self.price.volume else ()
         self.steps = sum((up_to or 0) * max(0, above - below) for (up_to, below), (_, above) in rises)
-        least = self.billable(1) - self.factor  # more than it measures
-        self.entry_parts = max(least, self.increment - 1, 0) if self.binding is Binding.ENTRY else 0
+        self.entry_rest = max(self.increment - 1, 0)
+        self.entry_parts = max(self.billable(1), self.factor + self.entry_rest)
 
     def cost(self, parts: int) -> int:
         """Return the cost of the first so many parts, in parts of a nano-unit."""
