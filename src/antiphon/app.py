@@ -200,7 +200,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
             return residency.permit(principal, auditor.misplaced)
 
         sessions = Sessions(services, keys, catalogue, voices, keeper, provenance, bounds, permit, residency.region)
-        stack.push_async_callback(sessions.settle)
+        stack.push_async_callback(sessions.all.settle)
         jobs = Service(tiers, latest, stores.sealer)
         oidc = _oidc(config, latest, stack)
         sign_ins = _sign_ins(config, oidc, latest)
@@ -217,7 +217,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
             ("run jobs", worker.run),
             ("fill with items", worker.watch_items),
             ("wipe files and jobs", tiers.watch),
-            ("watch sessions", sessions.watch),
+            ("watch sessions", sessions.all.watch),
             ("wipe kept answers", keeper.watch),
             ("keep the latest time", latest.keep),
             ("keep the last use of keys", uses.watch),

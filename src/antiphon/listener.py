@@ -197,7 +197,7 @@ async def _drain(listeners: Sequence[Listener], house: House, drain_s: int) -> N
     """End the sessions, then close their connections."""
     for listener in listeners:
         listener.stop_accepting()
-    await house.sessions.drain(drain_s)
+    await house.sessions.all.drain(drain_s)
     await asyncio.gather(*(listener.finish(GRACE_S) for listener in listeners))
 
 

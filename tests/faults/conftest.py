@@ -34,7 +34,7 @@ def door():
     """At the end nothing is open."""
     door = Door()
     yield door
-    door.loop.run_until_complete(door.house.sessions.settle())
+    door.loop.run_until_complete(door.house.sessions.all.settle())
     # No line at all where every body that this process tried was refused.
     opened = [line for line in door.house.metrics().splitlines() if line.startswith("antiphon_sessions_open{")]
     assert all(line.endswith(" 0.0") for line in opened)

@@ -190,7 +190,7 @@ async def test_a_conversation_without_end_levels_off(house, caplog):
     finally:
         tracemalloc.stop()
     assert talk.failures == []
-    assert len(house.sessions._open) <= 6  # itself, its ear, a reply, one ahead of it, and a voice that is still heard
+    assert len(house.sessions.all) <= 6  # itself, its ear, a reply, one ahead of it, and a voice that is still heard
     assert after[0] < level[0] + (1 << 20), (level, after)
     assert after[1] < level[1] + 2_000, (level, after)
     assert talk.counts[ItemAdded] - talk.counts[ItemRemoved] <= MOST_ITEMS
@@ -200,7 +200,7 @@ async def test_a_conversation_without_end_levels_off(house, caplog):
     await talk.conversation.close(delivered=True)
     talk.reading.cancel()
     await asyncio.gather(talk.reading, return_exceptions=True)
-    await until(lambda: not house.sessions._open)
+    await until(lambda: not house.sessions.all)
     await until(lambda: asyncio.all_tasks() == before)
     assert not house.generator.running
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
@@ -227,7 +227,7 @@ async def test_conversations_one_after_the_other_leave_nothing(house, caplog):
     async def some(count):
         for _ in range(count):
             await one()
-        await until(lambda: not house.sessions._open and asyncio.all_tasks() == before)
+        await until(lambda: not house.sessions.all and asyncio.all_tasks() == before)
         house.ledger.entries.clear()
         return weigh()
 

@@ -82,7 +82,7 @@ class Call:
     async def leave(self, house):
         self.says.put_nowait({"type": "websocket.disconnect"})
         await self.task
-        await until(lambda: not house.sessions._open)
+        await until(lambda: not house.sessions.all)
 
 
 async def test_a_conversation_that_goes_well(house, tmp_path, logged):

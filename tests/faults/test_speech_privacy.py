@@ -67,7 +67,7 @@ async def talk(house, where, messages, leaves=False):
 
     async with asyncio.timeout(20):
         await app(scope, says.get, send)
-        await until(lambda: not house.sessions._open)
+        await until(lambda: not house.sessions.all)
     return told
 
 

@@ -60,14 +60,14 @@ async def test_an_hour_of_conversation_leaves_nothing_behind():
         house.clock.advance_ms(30 if turn % 2 else HOUR_MS // TURNS)
         conversation.expire()
         if turn == TURNS // 5:
-            await until(lambda: len(house.sessions._open) <= 3)
+            await until(lambda: len(house.sessions.all) <= 3)
             early = alive()
-    await until(lambda: len(house.sessions._open) <= 3)
+    await until(lambda: len(house.sessions.all) <= 3)
     late = alive()
     await conversation.close(delivered=False)
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
-    await until(lambda: not house.sessions._open)
+    await until(lambda: not house.sessions.all)
     await house.keeper.close()
     await house.runner.stop()
     assert failed == []

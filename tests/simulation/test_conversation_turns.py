@@ -189,7 +189,7 @@ async def test_every_turn_is_answered(seed):
             await caller.conversation.close(delivered=False)
             caller.task.cancel()
         await asyncio.gather(*(caller.task for caller in callers), return_exceptions=True)
-        await until(lambda: not house.sessions._open)
+        await until(lambda: not house.sessions.all)
         await house.keeper.close()
         await house.runner.stop()
     assert any(caller.ids(ResponseEnded) for caller in callers)

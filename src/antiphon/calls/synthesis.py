@@ -14,9 +14,10 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 
 from antiphon.calls import demands
-from antiphon.calls.context import Mark, SpeechContext, SpeechWork, silence
+from antiphon.calls.context import Mark, SpeechContext
 from antiphon.calls.metered import MeteredSession
 from antiphon.calls.services import Services
+from antiphon.calls.speech_sound import SpeechSound
 from antiphon.catalogue.voices import Voice
 from antiphon.core.call import Call
 from antiphon.core.entry import EntryKind
@@ -38,18 +39,16 @@ from antiphon.core.events import (
     SpeechOutput,
     Spoken,
 )
-from antiphon.core.ports import Aligner, Clause
+from antiphon.core.ports import Aligner
 from antiphon.core.specs import SpeakSpec
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.usage import Dimension, Meter
 from antiphon.core.wire import Keep
 from antiphon.metering.allowances import Allowance
 from antiphon.text.clauses import Phrase
-from antiphon.text.timing import read_times, written_times
 
 MAX_WAITING_CHARACTERS = 100_000  # of a live session, not spoken yet
 MAX_CONTEXTS = 16
-LONG_BYTES = 16_000  # of samples; from this size they are encoded in a thread
 MAX_SENT = 4096  # pieces that `played` can look back on
 PIECE_CHARACTERS = 256  # cut into clauses at once, before other tasks run
 SLACK_MS = 30  # of a deadline: for coding, metering and sending
@@ -57,7 +56,6 @@ SLACK_MS = 30  # of a deadline: for coding, metering and sending
 CHARACTERS, AUDIO_MS = Meter(Dimension.TTS_CHARACTERS), Meter(Dimension.TTS_AUDIO_MS)
 
 Sign = Callable[[bytes], bytes]
-Times = tuple[CharacterTime, ...]
 
 
 class Synthesis(MeteredSession[SpeechOutput]):
@@ -87,7 +85,6 @@ class Synthesis(MeteredSession[SpeechOutput]):
         self._beside = beside
         self._spec = spec
         self._sign = sign
-        self._align = align
         self._part = part
         self._contexts: dict[str, SpeechContext] = {}
         self._now: deque[SpeechOutput] = deque()  # yielded before anything else
@@ -96,7 +93,7 @@ class Synthesis(MeteredSession[SpeechOutput]):
         self._reading = asyncio.Lock()
         self._drained = False
         self._held = part
-        self._characters = self._samples = 0  # of all contexts
+        self._sound = SpeechSound(spec, voice, align)
         self._written = 0  # characters that came, of a live text
         self._refused: BudgetExceeded | None = None  # by a budget: what came before is spoken, then this is the end
         self._sent: deque[tuple[int, int]] = deque(maxlen=MAX_SENT)  # totals after each piece: milliseconds, characters
@@ -113,7 +110,7 @@ class Synthesis(MeteredSession[SpeechOutput]):
     @property
     def characters(self) -> int:
         """The characters of all texts whose clause has begun to sound."""
-        return self._characters
+        return self._sound.characters
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
@@ -267,7 +264,7 @@ class Synthesis(MeteredSession[SpeechOutput]):
             self._costs = True
             yield (whole,)
         self._costs = True
-        yield (AllSpoken(self._characters, self._ms(self._samples)),)
+        yield (AllSpoken(self._sound.characters, self._sound.length_ms),)
 
     async def _pay(self, events: tuple[SpeechOutput, ...]) -> None:
         await self._account.charge(self._amounts())
@@ -293,7 +290,7 @@ class Synthesis(MeteredSession[SpeechOutput]):
                     written += event.characters
                     spelled += event.spelled
         signed = await asyncio.to_thread(self._sign, bytes(audio)) if self._sign else bytes(audio)
-        return Spoken(signed, 0, self._ms(self._samples), tuple(written), tuple(spelled))
+        return Spoken(signed, 0, self._sound.length_ms, tuple(written), tuple(spelled))
 
     async def _spoken(self) -> AsyncGenerator[tuple[SpeechOutput, ...], None]:
         """Yield every step's outcome, until the end."""
@@ -321,7 +318,7 @@ class Synthesis(MeteredSession[SpeechOutput]):
         answers, as if they were played while being made.
         """
         first_ns = context.received_ns + self._services.observer.objectives.tts_ttfb_ms * NS_PER_MS
-        made_ms = 0 if self._spec.stream else self._ms(context.samples)
+        made_ms = 0 if self._spec.stream else self._sound.ms(context.samples)
         return max(first_ns + made_ms * NS_PER_MS, context.plays_until_ns) - SLACK_MS * NS_PER_MS
 
     async def _advance(self, context: SpeechContext) -> tuple[SpeechOutput, ...]:
@@ -332,13 +329,15 @@ class Synthesis(MeteredSession[SpeechOutput]):
                 context.voice = following
                 return ()
             if isinstance(following, Mark):
-                return await self._mark(context, following)
-            context.work = self._begin(context, following)
+                if isinstance(following.event, ContextEnded):
+                    del self._contexts[context.name]
+                return await self._sound.mark(context, following)
+            context.work = self._sound.begin(context, following)
         work = context.work
         who = self.call.principal
         async with context.voice.steps.place(self._deadline_ns(context), who.project, who.weight) as step:
             piece = await anext(work.pieces, None)
-            step.made_ms = self._ms(len(piece or b"") // 2)
+            step.made_ms = self._sound.ms(len(piece or b"") // 2)
         if self._contexts.get(context.name) is not context:
             await work.pieces.aclose()
             return ()  # cleared meanwhile
@@ -347,89 +346,17 @@ class Synthesis(MeteredSession[SpeechOutput]):
             context.work = None
         elif self._spec.timings:
             return ()
-        return await self._sound(context, work, last=piece is None)
-
-    def _begin(self, context: SpeechContext, phrase: Phrase) -> SpeechWork:
-        from antiphon.audio.speech import ClauseShaper
-
-        engine, offset = context.voice.engine, context.spoken
-        shaper = ClauseShaper(engine.sample_rate, context.voice.gain)
-        if not phrase.words:
-            return SpeechWork(phrase, "", offset, silence(), shaper)
-        text = context.take(phrase.words[-1].end)
-        pieces = engine.synthesise(Clause(phrase.text, context.speed * phrase.speed))
-        return SpeechWork(phrase, text, offset, pieces, shaper)
-
-    async def _sound(self, context: SpeechContext, work: SpeechWork, last: bool) -> tuple[SpeechOutput, ...]:
-        """Encode what has been made of a clause."""
-        if work.shaper.begun:
-            self._characters += context.bill()
-        pcm = bytes(work.pcm)
-        work.pcm.clear()
-        written, spelled = await self._times(context, work, pcm, last)
-        audio = await self._coded(context, pcm)
-        if not audio and not written:
-            return ()
-        return (self._said(context, audio, written, spelled),)
-
-    async def _coded(self, context: SpeechContext, pcm: bytes) -> bytes:
-        """Return the encoded bytes that can be sent after these samples."""
-        context.samples += len(pcm) // 2
-        self._samples += len(pcm) // 2
-        if len(pcm) < LONG_BYTES:
-            return context.encoder.push(pcm)
-        return await asyncio.to_thread(context.encoder.push, pcm)
-
-    def _said(self, context: SpeechContext, audio: bytes, written: Times = (), spelled: Times = ()) -> Spoken:
-        start_ms, context.sent_ms = context.sent_ms, self._ms(context.samples)
-        return Spoken(audio, start_ms, context.sent_ms, written, spelled, context.name)
-
-    async def _times(self, context: SpeechContext, work: SpeechWork, pcm: bytes, last: bool) -> tuple[Times, Times]:
-        """Return when each character of a clause is spoken, with the last of its sound."""
-        words = work.phrase.words
-        if not words or self._align is None or not (self._spec.timings or self._spec.times_follow):
-            return (), ()
-        begun_ms = self._ms(context.samples - len(work.heard) // 2)
-        work.heard += pcm
-        if not last:
-            return (), ()
-        from antiphon.audio.resample import to_house_rate
-
-        heard = to_house_rate(bytes(work.heard), self._voice.engine.sample_rate)
-        times = await asyncio.to_thread(self._align.align, heard, [word.read for word in words])
-        times = [(begun_ms + start_ms, begun_ms + end_ms) for start_ms, end_ms in times]
-        end_ms = begun_ms + self._ms(len(work.heard) // 2)
-        written = written_times(work.text, work.offset, words, times, begun_ms, end_ms)
-        if self.live and work.phrase.flushed and not work.text[-1:].isspace():
-            # Clients build words from these characters, and hold the last one back until they see its end.
-            written += (CharacterTime(" ", end_ms, end_ms),)
-        return written, read_times(words, times)
-
-    async def _mark(self, context: SpeechContext, mark: Mark) -> tuple[SpeechOutput, ...]:
-        """Return the mark's event, after the rest of the sound before it."""
-        self._characters += context.bill_rest(mark)
-        if isinstance(mark.event, ContextEnded):
-            del self._contexts[context.name]
-            audio = context.encoder.finish()
-        elif context.samples > context.flushed:
-            samples = context.encoder.flush_ms * self._voice.engine.sample_rate // 1000
-            audio = await self._coded(context, bytes(2 * samples))
-            context.flushed = context.samples
-        else:
-            audio = b""
-        return (self._said(context, audio), mark.event) if audio else (mark.event,)
-
-    def _ms(self, samples: int) -> int:
-        return samples * 1000 // self._voice.engine.sample_rate
+        return await self._sound.push(context, work, last=piece is None)
 
     # -- what it comes to ----------------------------------------------------------------------------------------------
 
     def _amounts(self) -> dict[Meter, int]:
-        return {CHARACTERS: self._characters, AUDIO_MS: self._ms(self._samples)}
+        return {CHARACTERS: self._sound.characters, AUDIO_MS: self._sound.length_ms}
 
     async def played(self, heard_ms: int) -> None:
         """Correct the charge to what was heard. Durable on return."""
-        characters = next((characters for end_ms, characters in self._sent if end_ms >= heard_ms), self._characters)
+        made = self._sound.characters
+        characters = next((characters for end_ms, characters in self._sent if end_ms >= heard_ms), made)
         charged = self._account.charged
         heard = {CHARACTERS: characters if heard_ms > 0 else 0, AUDIO_MS: heard_ms}
         await self._account.charge({meter: min(amount, charged.get(meter, 0)) for meter, amount in heard.items()})
@@ -441,7 +368,7 @@ class Synthesis(MeteredSession[SpeechOutput]):
             context = self._contexts.get(event.context) if isinstance(event, Spoken) else None
             if context is None or not isinstance(event, Spoken):
                 continue
-            self._sent.append((self._ms(self._samples), self._characters))
+            self._sent.append((self._sound.length_ms, self._sound.characters))
             if context.plays_until_ns <= context.received_ns:
                 self._services.observer.first_sound((now_ns - context.received_ns) / NS_PER_MS)
             elif context.plays_until_ns < now_ns:

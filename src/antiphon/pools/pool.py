@@ -2,13 +2,14 @@
 
 1. A request waits at the gate while every backend is full (`pools/gate.py`), then goes where `pools/routing.py`
    decides. While it runs, only plain iteration lies between it and its backend.
-2. A request is retried only if nothing was yielded, at a backend that it has not tried, while one has room, the call's
-   deadline has not passed and the budget allows: a tenth of all requests, and a few more. Errors of the caller are
-   never retried. If a pool hedges (`pools/hedge.py`), the second backend is chosen by the same rules, on the same
-   budget.
+2. A request is retried (`pools/attempt.py`) only if nothing was yielded, at a backend that it has not tried, while one
+   has room, the call's deadline has not passed and the budget allows: a tenth of all requests, and a few more. Errors
+   of the caller are never retried. If a pool hedges (`pools/hedge.py`), the second backend is chosen by the same rules,
+   on the same budget.
 3. Results and probes decide about health (`pools/breaker.py`). Output is a good sign, whatever ends it later except an
    error; a caller that leaves before any output gives no sign, unless the deadline had passed. Only errors of the
-   engine count: `HEALTH`. A backend that announces when it is ready (`core.ports.Announcing`) is tried at once then.
+   engine count: `attempt.HEALTH`. A backend that announces when it is ready (`core.ports.Announcing`) is tried at once
+   then.
 4. A backend that says it is full is not unhealthy: it is left alone for as long as it asks, within a bound.
 5. A project is served only by the backends that its policy permits, whatever chooses: first choice, retry or hedge. The
    policy is asked at each choice, so that a change holds for those that wait, too.
@@ -23,23 +24,19 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import ceil
-from types import TracebackType
 from typing import cast
 
 from antiphon.core.capabilities import Ability
 from antiphon.core.errors import (
-    CallerError,
-    CapacityError,
     EngineError,
-    EngineMisconfigured,
     NoEngineAllowed,
-    PolicyError,
 )
 from antiphon.core.events import Embedded, Inferred, TokenUsage
 from antiphon.core.ports import Announcing, Clock, Embedder, EngineCall, Generator, Inferrer
 from antiphon.core.specs import GenerateSpec, InferSpec
 from antiphon.core.tensors import ModelForm
-from antiphon.core.units import NS_PER_MS, NS_PER_S
+from antiphon.core.units import NS_PER_S
+from antiphon.pools.attempt import Attempt
 from antiphon.pools.backend import Backend, Hold, Member
 from antiphon.pools.breaker import Sign, State
 from antiphon.pools.gate import Ask, Gate
@@ -54,19 +51,8 @@ RETRY_SHARE = 0.1  # of requests
 RETRY_BURST = 10.0
 PROBE_S = 5.0  # for the answer to a probe
 LOOK_S = 0.5  # between checks whether a probe is due
-LONGEST_REST_S = 10
 LONGEST_RETRY_S = 60
 SMOOTH = 0.1  # share of the latest in a moving mean
-
-# What an error says about its backend's health; the first matching row counts. Any other error is a defect of the
-# server and says nothing about a backend. Only the engine's errors, and that it is full, are retried elsewhere.
-HEALTH: tuple[tuple[tuple[type[BaseException], ...], Sign | None], ...] = (
-    ((CallerError, PolicyError), None),  # the same request would fail anywhere
-    # It is up and works for others, or will once our configuration is right.
-    ((CapacityError, EngineMisconfigured), None),
-    ((EngineError, TimeoutError, OSError), Sign.FAILED),
-)
-ELSEWHERE = (CapacityError, EngineError, TimeoutError, OSError)
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +145,7 @@ class Pool:
             async for batch in produced:
                 yield batch
 
-    async def _generate(self, spec: GenerateSpec, call: EngineCall, attempt: "_Attempt | None" = None) -> Answer:
+    async def _generate(self, spec: GenerateSpec, call: EngineCall, attempt: Attempt | None = None) -> Answer:
         if attempt is None:
             key = prefix_key(spec.prompt) if len(self._backends) > 1 else None
             attempt = await self._attempt(self._ask(key, spec, call), call)
@@ -329,9 +315,9 @@ class Pool:
         gradual = spec.stream or self._always_streams
         return Ask(key, call.project, call.weight, spec.choices, gradual, call.item)
 
-    async def _attempt(self, ask: Ask, call: EngineCall) -> "_Attempt":
+    async def _attempt(self, ask: Ask, call: EngineCall) -> Attempt:
         self._budget = min(RETRY_BURST, self._budget + RETRY_SHARE)
-        return _Attempt(self, ask, call, await self._gate.enter(ask, call.deadline_ns), [])
+        return Attempt(self, ask, call, await self._gate.enter(ask, call.deadline_ns), [])
 
     def started(self, place: Member, first_ms: float) -> None:
         """Note the first output of a request."""
@@ -366,107 +352,3 @@ class Pool:
         soonest_ns = min(p.well_ns if p.well_ns > now_ns else p.breaker.probe_ns for p in backends or self._backends)
         retry_after_s = min(LONGEST_RETRY_S, max(1, ceil((soonest_ns - now_ns) / NS_PER_S)))
         return EngineError("No backend of this model is available.", retry_after_s=retry_after_s)
-
-
-class _Attempt:
-    """A request at a backend. As a context manager it returns the engine and frees the place at the end. If a retry is
-    right, it swallows the error and takes another place. `tried` are all backends that it was at.
-    """
-
-    __slots__ = ("_ask", "_begun_ns", "_call", "_hold", "_output", "_pool", "_said", "_tried")
-
-    def __init__(self, pool: Pool, ask: Ask, call: EngineCall, hold: Hold, tried: list[Member]) -> None:
-        self._pool = pool
-        self._ask = ask
-        self._call = call
-        self._hold = hold
-        self._tried = tried
-        tried.append(hold.place)
-        self._begun_ns = 0
-        self._said = self._output = False
-
-    def __enter__(self) -> Generator | Embedder | Inferrer:
-        self._begun_ns = self._pool.clock.now_ns()
-        return self._hold.place.engine
-
-    @property
-    def started(self) -> bool:
-        """Whether some output has come."""
-        return self._output
-
-    def answered(self, output: bool = True) -> None:
-        """Note an answer of the engine; without `output`, only a token count. A backend on trial then counts as
-        healthy.
-        """
-        hold, pool = self._hold, self._pool
-        self._said = True
-        if hold.place.state is State.HALF_OPEN:
-            pool.hear(hold.place, Sign.SUCCEEDED)
-        if output:
-            self._output = True
-            self._call.serving.engine = self._call.serving.engine or hold.place.name
-            first_ms = (pool.clock.now_ns() - self._begun_ns) / NS_PER_MS
-            if self._ask.gradual:
-                beside = max(hold.beside, hold.place.starting)
-                hold.place.learn(first_ms, beside, pool.ttft_ms)
-                pool.pace.learn_start(first_ms / beside)
-            hold.started()
-            pool.started(hold.place, first_ms)
-
-    def paced(self, tokens: int, waited_ns: int, took_ns: int) -> None:
-        """Learn the pace of an answer of so many tokens: those after the first output took `took_ns`, of which the
-        engine was waited for `waited_ns`. If the caller was slow, the engine was at least that fast.
-        """
-        gaps = tokens / self._ask.outputs - 1
-        if not self._ask.gradual:
-            return
-        if gaps < 1:
-            self._hold.place.learn_no_pace(self._pool.clock.now_ns())
-            return
-        slow = 2 * waited_ns <= took_ns
-        tpot_ms = (took_ns if slow else waited_ns) / gaps / NS_PER_MS
-        if not slow or tpot_ms <= self._pool.tpot_ms:
-            self._hold.place.learn_pace(tpot_ms, self._pool.tpot_ms, self._pool.clock.now_ns())
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
-        hold, now_ns, pool = self._hold, self._pool.clock.now_ns(), self._pool
-        hold.end()
-        if isinstance(error, CapacityError):
-            hold.place.rest(min(LONGEST_REST_S, error.retry_after_s or 1), now_ns)
-        elif isinstance(error, EngineMisconfigured):
-            hold.place.rest(LONGEST_REST_S, now_ns)
-            log.error(
-                "a backend rejects the server's credential, address or model name",
-                extra={"backend": hold.place.name, "reason": error.message},
-            )
-        pool.note(hold.place, error)
-        elsewhere = None
-        if not self._said and isinstance(error, ELSEWHERE):
-            elsewhere = pool.elsewhere(self._tried, self._ask, self._call)
-        held_ms = (now_ns - self._begun_ns) / NS_PER_MS if self._output else None
-        pool.note_departure(hold.place, self._sign(error, now_ns), held_ms)
-        if elsewhere is None:
-            return False
-        pool.retried += 1
-        log.warning(
-            "request retried at another backend", extra={"backend": hold.place.name, "error": type(error).__name__}
-        )
-        self._hold = elsewhere
-        self._tried.append(elsewhere.place)
-        return True
-
-    def another(self) -> "_Attempt | None":
-        """Return the same request at a second backend, if one may be asked."""
-        hold = self._pool.elsewhere(self._tried, self._ask, self._call)
-        return None if hold is None else _Attempt(self._pool, self._ask, self._call, hold, self._tried)
-
-    def _sign(self, error: BaseException | None, now_ns: int) -> Sign | None:
-        """Return the sign of the backend's health."""
-        if isinstance(error, Exception):
-            return next((sign for kinds, sign in HEALTH if isinstance(error, kinds)), None)
-        if self._said:
-            return Sign.SUCCEEDED
-        late = self._call.deadline_ns is not None and now_ns >= self._call.deadline_ns
-        return Sign.FAILED if late else None  # the caller has left

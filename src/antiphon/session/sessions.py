@@ -1,8 +1,6 @@
-"""All open sessions: admission, and their end when a key becomes invalid or the server stops."""
+"""How calls are opened: which model or voice they get, what the policy says, and whether there is a place for them."""
 
-import asyncio
-import logging
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, cast, runtime_checkable
@@ -19,29 +17,19 @@ from antiphon.core.audio import Encoding
 from antiphon.core.budgets import RateLimit
 from antiphon.core.call import Call
 from antiphon.core.conversation.spec import ConverseSpec
-from antiphon.core.errors import (
-    AntiphonError,
-    CallerError,
-    ConsentRequired,
-    Draining,
-    KeysUnavailable,
-    LedgerUnavailable,
-    PolicyError,
-    Unauthenticated,
-    UnsupportedParameter,
-)
+from antiphon.core.errors import AntiphonError, CallerError, ConsentRequired, PolicyError, UnsupportedParameter
 from antiphon.core.identity import Principal
 from antiphon.core.policy import ConsentPolicy
 from antiphon.core.specs import GenerateSpec, SpeakSpec, Spec, TranscribeSpec
-from antiphon.core.speech import SpeechEngine
 from antiphon.core.stores import Claim
 from antiphon.core.tags import CONSENT, NAME, value_of
 from antiphon.core.units import NS_PER_S
 from antiphon.core.wire import Opening
 from antiphon.session.dialogue import DialogueConnection
 from antiphon.session.keeping import Keeper
+from antiphon.session.open_sessions import OpenSessions
 from antiphon.session.parts import OpenParts
-from antiphon.session.places import CallKind, Holds, Places
+from antiphon.session.places import CallKind, Places
 from antiphon.session.retries import Retries
 from antiphon.session.spending import SpendingCache
 from antiphon.slo.filling import Interactive, Traffic
@@ -51,9 +39,6 @@ from antiphon.trust.ephemeral import EphemeralSecrets
 from antiphon.trust.provenance import Provenance, signs
 from antiphon.trust.residency import requirement_of
 
-CHECK_S = 0.25
-RETRY_AFTER_S = 5
-LAST_WORDS_S = 2.0  # for the last messages and entries of failed sessions
 MAX_IDEMPOTENCY_KEY = 255
 MANY = 1 << 16  # places of an engine that reports none
 
@@ -83,11 +68,8 @@ class Shared(Protocol):
 
 
 Answering = Generation | Synthesis
-Open = Recognition | Generation | Synthesis | Conversation | DialogueConnection
 
 SPEAKING, CONVERSING = ({kind: 1} for kind in (CallKind.SPEECH, CallKind.CONVERSATION))
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +82,7 @@ class Bounds:
 
 
 class Sessions:
-    """All open sessions, and how to open them."""
+    """How to open sessions; `all` are those that are open."""
 
     def __init__(
         self,
@@ -120,7 +102,6 @@ class Sessions:
         self._catalogue = catalogue
         self._voices = voices
         self._permit = permit
-        self._region = region
         self.keeper = keeper
         self.secrets = EphemeralSecrets(services.clock)
         self.spending = SpendingCache(services)
@@ -129,13 +110,8 @@ class Sessions:
         self._provenance = provenance
         self._bounds = bounds
         self._retries = Retries(services.clock)
-        self._open: dict[Open, Holds] = {}
         self._places = Places(services, bounds.places)
-        self._empty = asyncio.Event()
-        self._empty.set()
-        self._draining = False
-        if services.allowances is not None:
-            services.allowances.running = self._running
+        self.all = OpenSessions(services, keys, self._places, self._retries, region)
 
     def catalogue(self, principal: Principal | None = None) -> Catalogue:
         """Return the models that the caller may use, or all."""
@@ -156,7 +132,7 @@ class Sessions:
     @property
     def trouble(self) -> str | None:
         """Why not everything is served, in words for the operator; `None` if it is."""
-        if self._draining:
+        if self.all.draining:
             return "the server is stopping"
         services = self._services
         return services.ledger.trouble or self._keys.trouble or services.observer.trouble()
@@ -211,7 +187,7 @@ class Sessions:
         spec, unmet = served.settle_speech(call.spec)
         call, principal = replace(call, spec=spec), call.principal
         model, engine = served.version, served.recogniser()
-        self._make_sure_it_may_begin()
+        self.all.make_sure_one_may_begin()
         if spec.live:
             # Separate channels count as that many streams.
             wanted = {CallKind.LIVE: spec.format.channels if spec.multichannel else 1}
@@ -222,9 +198,9 @@ class Sessions:
         self._places.check(principal, wanted)
         if spec.live:
             self._places.check_streams(principal, wanted[CallKind.LIVE], engine)
-        session = Recognition(self._services, call, model, engine, self._closed, unmet)
+        session = Recognition(self._services, call, model, engine, self.all.closed, unmet)
         session.serving.engine = next(iter(served.engines), "")
-        self._opened(session, wanted, recogniser=engine)
+        self.all.add(session, wanted, recogniser=engine)
         return session
 
     def generate(
@@ -239,7 +215,7 @@ class Sessions:
         """
         served = self.catalogue(call.principal).resolve(call.spec.model, ANSWERS)
         spec, unmet = served.settle(call.spec)
-        self._make_sure_it_may_begin()
+        self.all.make_sure_one_may_begin()
         # Each choice is computed separately. A call for more choices than places is admitted if all are free.
         choices = spec.choices if isinstance(spec, GenerateSpec) else 1
         kind = CallKind.ITEM if call.item else CallKind.GENERATION
@@ -247,9 +223,9 @@ class Sessions:
         self._places.check(call.principal, wanted)
         deadline_ns = self._services.clock.now_ns() + self._bounds.generation_s * NS_PER_S
         generation = Generation(
-            self._services, replace(call, spec=spec), served, deadline_ns, self._closed, keeping, held, unmet
+            self._services, replace(call, spec=spec), served, deadline_ns, self.all.closed, keeping, held, unmet
         )
-        self._opened(generation, wanted)
+        self.all.add(generation, wanted)
         return generation
 
     def speak(
@@ -271,7 +247,7 @@ class Sessions:
             beside(line.voice).check(spec.language)
         if spec.timings and voices.aligner is None:
             raise UnsupportedParameter("Timestamps need a speech recognition model, and this server has none.")
-        self._make_sure_it_may_begin()
+        self.all.make_sure_one_may_begin()
         sign = None
         if self._provenance and self._signs(principal, spec):
             spec = replace(spec, stream=False)
@@ -279,9 +255,9 @@ class Sessions:
             sign = partial(self._provenance.sign, format=spec.format, model=model)
         self._places.check(principal, SPEAKING)
         self._places.check_speech(principal, voice, part)
-        session = Synthesis(self._services, call, model, voice, self._closed, sign, voices.aligner, part, beside)
+        session = Synthesis(self._services, call, model, voice, self.all.closed, sign, voices.aligner, part, beside)
         session.serving.engine = voice.name
-        self._opened(session, SPEAKING)
+        self.all.add(session, SPEAKING)
         return session
 
     def converse(self, call: Call[ConverseSpec]) -> Conversation:
@@ -292,19 +268,20 @@ class Sessions:
         self._places.check(call.principal, CONVERSING)
         parts = OpenParts(self, call)
         disclosure = self._keys.policy(call.principal.project).disclosure
-        conversation = Conversation(self._services, call, parts, self._bounds.conversation_s, self._closed, disclosure)
-        self._opened(conversation, CONVERSING)
+        longest_s = self._bounds.conversation_s
+        conversation = Conversation(self._services, call, parts, longest_s, self.all.closed, disclosure)
+        self.all.add(conversation, CONVERSING)
         return conversation
 
     def dialogue(self, call: Call[None]) -> DialogueConnection:
         """Open a connection for successive calls, which holds the place of a conversation. Raises `Draining`,
         `LedgerUnavailable`, or `CapacityError` if one more would be too many.
         """
-        self._make_sure_it_may_begin()
+        self.all.make_sure_one_may_begin()
         self._places.check(call.principal, CONVERSING)
         recent = self.keeper.recents.open(call.principal)
-        dialogue = DialogueConnection(self._services, call, recent, self._bounds.conversation_s, self._closed)
-        self._opened(dialogue, CONVERSING)
+        dialogue = DialogueConnection(self._services, call, recent, self._bounds.conversation_s, self.all.closed)
+        self.all.add(dialogue, CONVERSING)
         return dialogue
 
     def check_consent(self, principal: Principal, tags: tuple[str, ...]) -> None:
@@ -344,10 +321,6 @@ class Sessions:
             return False
         return signs(self._keys.policy(principal.project).marking, spec.format, spec.stream, spec.live)
 
-    def _running(self, project: str) -> Iterator[str]:
-        """Yield the ids of a project's sessions that are charged and have not ended."""
-        return (each.call.id for each in self._open if each.call.principal.project == project)
-
     def limits(self, principal: Principal) -> tuple[RateLimit, ...]:
         """Return the caller's limits of rate; without any, how many generations may run at once, and how many more
         could start now.
@@ -370,113 +343,9 @@ class Sessions:
         `UnknownModel`.
         """
         served = self._catalogue.resolve(model, (*ANSWERS, *RECOGNISES))
-        if self._draining or not self._services.ledger.healthy:
+        if self.all.draining or not self._services.ledger.healthy:
             return served.version, Traffic(0, 0)
         if served.serves in RECOGNISES:
             return served.version, self._places.recordings()
         pool = served.engine
         return served.version, pool.traffic() if isinstance(pool, Shared) else Traffic(MANY, 0)
-
-    def _make_sure_it_may_begin(self) -> None:
-        if self._draining:
-            raise Draining("The server is stopping.", retry_after_s=RETRY_AFTER_S)
-        if not self._services.ledger.healthy:
-            raise _unrecorded()
-
-    async def watch(self) -> None:
-        """Run for ever: within a second, end the sessions of a revoked or expired key, and all sessions if the ledger
-        has failed, or if keys could not be read for `MAX_UNREAD_NS`.
-        """
-        trouble = None
-        while True:
-            await asyncio.sleep(CHECK_S)
-            try:
-                self._keys.refresh()
-                if self._services.allowances is not None:
-                    self._services.allowances.refresh()
-            except Exception as error:
-                log.error("changes of API keys could not be read", exc_info=error)
-            if self._keys.trouble != trouble:
-                trouble = self._keys.trouble
-                log.error(
-                    "changes of API keys cannot be read" if trouble else "changes of API keys are read again",
-                    extra={"reason": trouble},
-                )
-            for session, holds in tuple(self._open.items()):
-                try:
-                    if isinstance(session, Recognition | Synthesis):
-                        self._places.notice(session, holds)
-                    self._check(session)
-                    if isinstance(session, Recognition):
-                        session.renew()
-                except Exception as error:  # the other sessions must still be checked
-                    whose = {"session": session.call.id, "key": session.call.principal.key_id}
-                    log.error("a session could not be checked", exc_info=error, extra=whose)
-
-    def _check(self, session: Open) -> None:
-        """End a session that must not continue."""
-        if not self._keys.holds(session.call.principal.key_id):
-            session.fail(Unauthenticated("The API key is no longer valid."))
-        elif self._keys.unknown_for_long:
-            session.fail(KeysUnavailable("API keys cannot be checked at the moment.", retry_after_s=RETRY_AFTER_S))
-        elif not self._services.ledger.healthy:
-            session.fail(_unrecorded())
-
-    async def drain(self, bound_s: float) -> None:
-        """Accept no new sessions; finalise open ones, and fail them after `bound_s` seconds."""
-        self._draining = True
-        for session in tuple(self._open):
-            session.drain()
-        if not await self._all_closed(bound_s):
-            for session in tuple(self._open):
-                session.fail(Draining("The server is stopping."))
-            await self._all_closed(LAST_WORDS_S)
-
-    async def settle(self) -> None:
-        """Wait, after the transports have ended, until sessions have written everything."""
-        if not await self._all_closed(LAST_WORDS_S):
-            log.error("sessions could not be closed")
-
-    async def _all_closed(self, bound_s: float) -> bool:
-        try:
-            async with asyncio.timeout(bound_s):
-                await self._empty.wait()
-        except TimeoutError:
-            return False
-        return True
-
-    def _opened(self, session: Open, wanted: Mapping[CallKind, int], recogniser: SpeechEngine | None = None) -> None:
-        if session.call.claim:
-            try:
-                self._retries.began(session.call.claim)  # raises if it must not begin
-            except AntiphonError:
-                if not isinstance(session, Conversation | DialogueConnection):
-                    session.abandon()
-                raise
-        self._open[session] = self._places.hold(session.call.principal, wanted, recogniser)
-        if not isinstance(session, Conversation | DialogueConnection):
-            session.on_end = self._ended
-            if self._region is not None:
-                session.region_of = partial(self._region, session.call.principal.project)
-        self._empty.clear()
-        self._services.observer.opened(session.call.surface)
-
-    def _ended(self, session: Recognition | Generation | Synthesis) -> None:
-        """Free the session's places: its caller has been served, even if the ledger still gets its end."""
-        if holds := self._open.get(session):
-            self._places.let_go(holds)
-            self._open[session] = {}
-
-    def _closed(self, session: Open) -> None:
-        holds = self._open.pop(session, None)
-        if holds is not None:
-            self._places.let_go(holds)
-            self._retries.ended(session.call.id, session.was_charged, session.in_doubt)
-        if not self._open:
-            self._empty.set()
-
-
-def _unrecorded() -> LedgerUnavailable:
-    return LedgerUnavailable(
-        "Usage cannot be recorded, so no calls are accepted at the moment.", retry_after_s=RETRY_AFTER_S
-    )

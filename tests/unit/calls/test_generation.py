@@ -788,7 +788,7 @@ async def test_a_close_goes_on_when_its_caller_is_cancelled(house):
     closing.cancel()
     await asyncio.wait((closing,))
     house.ledger.gate.set()
-    await house.sessions.settle()
+    await house.sessions.all.settle()
     assert kinds(house)[-1] is EntryKind.COMPLETED
 
 

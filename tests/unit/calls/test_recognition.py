@@ -379,7 +379,7 @@ async def test_closing_goes_on_where_its_caller_is_cancelled(house):
     await asyncio.gather(closing, return_exceptions=True)
     assert 'antiphon_sessions_open{surface="deepgram"} 1.0' in house.metrics()
     house.ledger.gate.set()
-    await house.sessions.settle()
+    await house.sessions.all.settle()
     assert house.charged() == {0: 500}
     assert 'antiphon_sessions_open{surface="deepgram"} 0.0' in house.metrics()
 

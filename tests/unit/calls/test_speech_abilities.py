@@ -40,7 +40,7 @@ async def test_what_a_recogniser_cannot_do_is_not_opened(house, spec, error):
     for _ in range(10):  # more than there are places
         with pytest.raises(error):
             house.open(**spec)
-    assert not house.sessions._open
+    assert not house.sessions.all
 
 
 async def test_guidance_has_no_effect_on_one_that_takes_none(house):

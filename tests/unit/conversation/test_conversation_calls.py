@@ -155,7 +155,7 @@ async def calling(house, spec=SPEC):
         yield caller
     finally:
         await caller.leaves()
-        await until(lambda: not house.sessions._open)
+        await until(lambda: not house.sessions.all)
 
 
 def typed(text, role=Role.USER, **rest):
@@ -622,13 +622,13 @@ async def test_the_voice_makes_one_piece_ahead_and_no_more(house):
         await until(lambda: house.generator.calls and house.synthesiser.clauses)
         for _ in range(20):
             await asyncio.sleep(0)
-        (speaking,) = (session for session in house.sessions._open if isinstance(session, Synthesis))
+        (speaking,) = (session for session in house.sessions.all if isinstance(session, Synthesis))
         assert not caller.all(OutputSpeech)
         assert not caller.all(TurnStopped)
         assert house.tokens().keys() <= {Dimension.STT_AUDIO_MS}
         assert speaking.characters > 0
         await caller.says(audio(900, 200))  # and so it was for nothing
-        await until(lambda: speaking not in house.sessions._open)
+        await until(lambda: speaking not in house.sessions.all)
         assert house.synthesiser.dropped > 0
         await caller.says(audio(0, 500))
         await caller.sees(ResponseEnded)
@@ -675,7 +675,7 @@ async def test_who_leaves_while_what_was_said_ahead_is_recorded_leaves_nothing_o
         await caller.says(audio(0, 500))
         await caller.sees(ResponseStarted)
     house.ledger.note_gate.set()
-    await until(lambda: not house.sessions._open)
+    await until(lambda: not house.sessions.all)
 
 
 async def test_what_was_done_ahead_for_nothing_is_not_charged(house):
@@ -943,14 +943,14 @@ async def test_another_input_format_is_heard_from_then_on(house):
 async def test_a_conversation_needs_what_it_names(house, change):
     with pytest.raises(CallerError):
         Caller(house, ConverseSpec(**{**_fields(SPEC), **change}))
-    assert not house.sessions._open
+    assert not house.sessions.all
 
 
 async def test_a_project_whose_speech_must_be_signed_is_answered_in_writing_only(house):
     house.requires_signatures()
     with pytest.raises(PolicyError, match="signed"):
         Caller(house, SPEC)
-    assert not house.sessions._open
+    assert not house.sessions.all
     written = replace(SPEC, speak=False)
     async with calling(house, written) as caller:
         await caller.does(Configure(SPEC, event_id="aloud"), Respond(SPEC, event_id="once"))
@@ -1002,8 +1002,8 @@ async def test_a_drain_lets_the_reply_be_spoken_to_its_end(house):
     async with calling(house, replace(SPEC, turns=None)) as caller:
         await caller.does(AddItem(typed("hi")), Respond())
         await caller.sees(OutputText)
-        await until(lambda: len(house.sessions._open) == 4)
-        draining = asyncio.create_task(house.sessions.drain(10))
+        await until(lambda: len(house.sessions.all) == 4)
+        draining = asyncio.create_task(house.sessions.all.drain(10))
         await asyncio.sleep(0.01)
         house.generator.gate.set()
         await caller.task

@@ -201,7 +201,7 @@ async def live(spec, script):
         await run.conversation.close(delivered=True)
         run.reading.cancel()
         await asyncio.gather(run.reading, return_exceptions=True)
-        await until(lambda: not house.sessions._open)
+        await until(lambda: not house.sessions.all)
         check(run, [step for step in script if not isinstance(step, str)])
         assert asyncio.all_tasks() == before
         assert not house.generator.running

@@ -47,7 +47,7 @@ def placed(house):
     engines = dict.fromkeys(("tiny", "buzz", "vectors-2026", "tensors-2026", "near"), OWN) | {"far": Processing()}
     residency = Residency(engines, lambda project: house.policy, house.clock)
     house.sessions._permit = lambda principal: residency.permit(principal, house.auditor.misplaced)
-    house.sessions._region = residency.region
+    house.sessions.all._region = residency.region
     return house
 
 

@@ -25,7 +25,7 @@ from antiphon.core.routing import CallRow, DialogueRow, LookupRow
 from antiphon.core.specs import SpeakSpec, TranscribeSpec
 from antiphon.core.wire import Bearer, Opening, Url
 from antiphon.scheduler.steps import QueuedStep
-from antiphon.session import sessions as module
+from antiphon.session import open_sessions as module
 from antiphon.session.places import CallKind
 from antiphon.slo.measure import Measured
 from antiphon.slo.shares import Bound, Shares
@@ -44,7 +44,7 @@ def admit(house, secret, row=None, scope=Scope.TRANSCRIBE):
 @pytest.fixture
 async def watching(house, monkeypatch):
     monkeypatch.setattr(module, "CHECK_S", 0.001)
-    task = asyncio.create_task(house.sessions.watch())
+    task = asyncio.create_task(house.sessions.all.watch())
     yield task
     assert not task.done()
     task.cancel()
@@ -153,7 +153,7 @@ async def test_a_drain_finalises_what_was_heard(house):
     session = house.open(endpointing_ms=None)
     await pour(session, audio(900))
     hearing = asyncio.create_task(listen_and_close(session))
-    await house.sessions.drain(10)
+    await house.sessions.all.drain(10)
     events = await hearing
     assert [event.transcript.text for event in events if isinstance(event, Final)] == ["one two three"]
     assert isinstance(events[-1], Closed)
@@ -167,7 +167,7 @@ async def test_a_drain_lets_recordings_end_by_themselves(house):
     session = house.open(live=False, incremental=False)
     playing = asyncio.create_task(session.play(Url("https://example.com")))
     hearing = asyncio.create_task(listen_and_close(session))
-    draining = asyncio.create_task(house.sessions.drain(10))
+    draining = asyncio.create_task(house.sessions.all.drain(10))
     for _ in range(5):
         await asyncio.sleep(0)
     house.fetcher.gate.set()
@@ -181,7 +181,7 @@ async def test_a_drain_is_bounded(house):
     session = house.open(live=False, incremental=False)
     playing = asyncio.create_task(session.play(Url("https://example.com")))  # never answers
     hearing = asyncio.create_task(listen_and_close(session))
-    await house.sessions.drain(0.01)
+    await house.sessions.all.drain(0.01)
     assert isinstance((await hearing)[-1].error, Draining)
     playing.cancel()
 
@@ -189,8 +189,8 @@ async def test_a_drain_is_bounded(house):
 async def test_a_drain_does_not_wait_for_one_that_does_not_listen(house, monkeypatch):
     monkeypatch.setattr(module, "LAST_WORDS_S", 0.01)
     session = house.open()
-    await house.sessions.drain(0.01)
-    await house.sessions.settle()
+    await house.sessions.all.drain(0.01)
+    await house.sessions.all.settle()
     await session.close(delivered=False)
 
 
@@ -297,7 +297,7 @@ async def test_whoever_was_served_may_come_again_before_the_ledger_knows(house, 
         OPENINGS[kind](house).end(delivered=True)
     house.ledger.gate.set()
     await closed()
-    assert house.sessions._open == {}
+    assert not house.sessions.all
     assert house.sessions._places.shares[kind].held == 0
 
 
@@ -366,7 +366,7 @@ async def test_a_lone_caller_may_speak_beside_its_silent_connections(house):
     busy(house, 1000, 200)
     for _ in range(9):
         session = speak(house)
-        house.sessions._places.notice(session, house.sessions._open[session])
+        house.sessions._places.notice(session, house.sessions.all._holds[session])
     house.speak(text="one")
     with pytest.raises(CapacityError):
         house.speak(text="one")
@@ -500,12 +500,12 @@ async def test_each_recogniser_has_room_of_its_own(house):
     busy = FakeSpeechEngine()
     busy.stream_share = 2.0  # two workers cannot hear a second stream
     house.served["busy"] = Served("busy", busy, TranscribeSpec)
-    assert house.open(model="busy") in house.sessions._open
+    assert house.open(model="busy") in house.sessions.all
     with pytest.raises(CapacityError):
         house.open(model="busy")
     house.observer._recent.extend((0, False, "acme", busy) for _ in range(100))  # and it is late with everything
     sessions = [house.open() for _ in range(3)]
     assert house.observer.late(recogniser=house.runner) == 0.0
     assert house.observer.late(recogniser=busy) == 1.0
-    for session in (*sessions, *tuple(house.sessions._open)):
+    for session in (*sessions, *tuple(house.sessions.all)):
         await session.close(delivered=True)

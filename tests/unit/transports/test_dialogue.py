@@ -361,7 +361,7 @@ async def test_a_revoked_key_ends_it(house, connect):
     client = connect()
     await client.ask()
     house.keys.revoked = True
-    watching = asyncio.create_task(house.sessions.watch())
+    watching = asyncio.create_task(house.sessions.all.watch())
     await client.task
     watching.cancel()
     assert end(client) == ("invalid_api_key", 1008)
@@ -372,8 +372,8 @@ async def test_at_a_stop_the_answer_is_given_first(house, connect):
     house.generator.gate.clear()
     client.create()
     await until(lambda: house.generator.held)
-    stopping = asyncio.create_task(house.sessions.drain(5))
-    await until(lambda: house.sessions._draining)
+    stopping = asyncio.create_task(house.sessions.all.drain(5))
+    await until(lambda: house.sessions.all.draining)
     house.generator.gate.set()
     await client.task
     await stopping

@@ -219,7 +219,7 @@ async def test_a_client_that_vanishes_is_charged_what_was_heard(house):
 
     async with serving(house, served):
         gone = asyncio.create_task(asyncio.to_thread(vanish))
-        await until(lambda: bool(house.sessions._open))
+        await until(lambda: bool(house.sessions.all))
         await asyncio.sleep(0.5)  # until it was heard
         heard.set()
         await gone

@@ -131,7 +131,7 @@ async def test_a_server_that_is_stopped_in_the_middle_still_closes_the_session(h
         answering.cancel()
         await asyncio.sleep(0)
     house.ledger.gate.set()
-    await house.sessions.settle()
+    await house.sessions.all.settle()
     await asyncio.gather(answering, return_exceptions=True)
     assert not open_sessions(house)
     assert house.ledger.entries[-1].kind == "abandoned"

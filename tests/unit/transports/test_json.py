@@ -400,7 +400,7 @@ async def test_stopped_at_every_await(house, route):
             answering.cancel()
             await asyncio.sleep(0)
         await asyncio.wait((answering,))
-        await house.sessions.settle()
+        await house.sessions.all.settle()
         words = b"".join(m.get("body", b"") for m in caller.sent).split()
         ended = bool(caller.sent) and not caller.sent[-1].get("more_body", True)  # after the head there is more
         charged = house.tokens().get(OUT, 0)
@@ -414,7 +414,7 @@ async def test_draining(house, route, caller):
     house.generator.gate.clear()
     answering = asyncio.create_task(call(route(), caller))
     await until(lambda: house.generator.held)
-    draining = asyncio.create_task(house.sessions.drain(10))
+    draining = asyncio.create_task(house.sessions.all.drain(10))
     await asyncio.sleep(0)
     late = Caller()
     late.body(b"count")
@@ -430,7 +430,7 @@ async def test_a_drain_is_bounded(house, route, caller):
     house.generator.gate.clear()
     answering = asyncio.create_task(call(route(stream=True), caller))
     await until(lambda: house.generator.held)
-    await house.sessions.drain(0.01)
+    await house.sessions.all.drain(0.01)
     await answering
     assert caller.answer == (200, b"one two" + Draining.code.encode())
 
@@ -495,7 +495,7 @@ async def test_an_answer_that_did_not_leave_is_given_again_uncharged(house, rout
             await asyncio.sleep(0.01)
             house.ledger.gate.set()
         await answering
-        await house.sessions.settle()
+        await house.sessions.all.settle()
         assert caller.sent == [] or reads
     assert caller.answer == (200, COUNTED)
     assert house.tokens()[OUT] == 5
@@ -506,7 +506,7 @@ async def test_the_same_key_again_is_refused(house, route):
         caller = Caller()
         caller.body(body)
         await call(route(), caller, headers=KEY)
-        await house.sessions.settle()
+        await house.sessions.all.settle()
         assert caller.answer[0] == status
     assert house.tokens()[OUT] == 5
 

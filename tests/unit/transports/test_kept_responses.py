@@ -134,7 +134,7 @@ async def test_what_was_asked_not_to_be_stored_is_not(client, keeps):
 async def test_what_is_not_kept_is_not_given_again(house, client):
     key = {"extra_headers": {"Idempotency-Key": "k"}}
     await ask(client, **key)
-    await house.sessions.settle()
+    await house.sessions.all.settle()
     with pytest.raises(openai.UnprocessableEntityError) as error:
         await ask(client, **key)
     assert about(error) == (422, "already_answered", None)
@@ -149,7 +149,7 @@ async def test_what_is_kept_is_given_again_as_it_was(house, client, keeps, backg
     first = await ask(client, **asked)
     if background:
         first = await ended(client, first.id)
-    await house.sessions.settle()
+    await house.sessions.all.settle()
     charged = house.tokens()
     for _ in range(3):
         again = await ask(client, **asked)
@@ -168,7 +168,7 @@ async def test_what_is_kept_is_given_again_as_it_was(house, client, keeps, backg
 async def test_a_stream_of_what_is_kept_is_not_given_again(house, client, keeps):
     asked = {"extra_headers": {"Idempotency-Key": "k"}, "stream": True}
     assert [event async for event in await ask(client, **asked)]
-    await house.sessions.settle()
+    await house.sessions.all.settle()
     with pytest.raises(openai.UnprocessableEntityError) as error:
         await ask(client, **asked)
     assert about(error) == (422, "already_answered", None)
@@ -348,7 +348,7 @@ async def test_one_that_fails_is_shown_as_failed(house, client, keeps, error, co
 async def test_one_that_the_servers_end_interrupts_is_shown_as_failed(house, client, keeps):
     house.generator.gate.clear()
     begun = await ask(client, background=True)
-    await house.sessions.drain(0.01)
+    await house.sessions.all.drain(0.01)
     response = await client.responses.retrieve(begun.id)
     assert (response.status, response.error.message) == ("failed", "The server is stopping.")
     assert house.generator.running == []

@@ -154,7 +154,7 @@ async def test_an_error_of_the_session_is_told_and_closes(route, caller, house):
     answering = call(route(), caller)
     await until(lambda: open_sessions(house))
     house.keys.revoked = True
-    watching = asyncio.create_task(house.sessions.watch())
+    watching = asyncio.create_task(house.sessions.all.watch())
     await answering
     watching.cancel()
     assert (caller.sent[-1]["code"], caller.sent[-1]["reason"]) == (1008, "unauthenticated")
@@ -211,7 +211,7 @@ async def test_a_server_that_is_stopped_in_the_middle_still_closes_the_session(h
         answering.cancel()
         await asyncio.sleep(0)
     house.ledger.gate.set()
-    await house.sessions.settle()
+    await house.sessions.all.settle()
     await asyncio.gather(answering, return_exceptions=True)
     assert house.charged() == {0: 500}
 

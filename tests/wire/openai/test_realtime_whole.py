@@ -117,7 +117,7 @@ async def live(script: list[str]) -> None:
         await call.session.close(delivered=True)
         call.reading.cancel()
         await asyncio.gather(call.reading, return_exceptions=True)
-        await until(lambda: not house.sessions._open)
+        await until(lambda: not house.sessions.all)
         assert call.told[0]["type"] == "session.created"
         for told in call.told:
             known = ADAPTER.validate_python({**told, "previous_item_id": ""} if "previous_item_id" in told else told)
