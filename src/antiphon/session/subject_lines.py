@@ -6,8 +6,8 @@ whose they are, and an erasure that fails can be repeated.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 from antiphon.core.jobs import Blob, Job, JobKind, JobState, LineSubject, Outcome, Page, SubjectKind
@@ -15,8 +15,7 @@ from antiphon.core.stores import Jobs
 
 CHUNK_BYTES = 1 << 20  # of a file, read or overwritten at once
 MOST_LINES = 10_000  # about the person, in memory
-MOST_FILES = 10_000  # of a project that are looked at
-MOST_JOBS = 100  # read at once
+MOST_FILES, MOST_JOBS = 10_000, 1000  # of a project, listed at once
 MOST_LINE_BYTES = 128 << 20  # in memory; no longer line is looked at
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -67,7 +66,7 @@ class Lines:
 
     async def found(self) -> AsyncGenerator[Found, None]:
         """Yield them, file by file, at most `MOST_LINES` at once."""
-        files, _ = await self._store.blobs(self._project, (), Page(limit=MOST_FILES), self._keep_s)
+        files = await self._files()
         named: set[str] = set()  # files whose lines all name somebody, and the outputs of their jobs
         for kind_name, kind in self._kinds.items():
             for file in files:
@@ -87,7 +86,7 @@ class Lines:
                     yield found
                 if whole:
                     named.add(file.id)
-            async for job in self._jobs(kind_name):
+            for job in await self._jobs(kind_name):
                 if job.input in named:
                     named.update((job.output, job.errors))
         named -= self._unread
@@ -95,11 +94,10 @@ class Lines:
 
     async def answers(self, found: Found) -> AsyncGenerator[tuple[str, Place], None]:
         """Yield the answers to lines, of all jobs that read their file, with the file that has them."""
-        async for job in self._jobs(found.kind):
-            if job.input == found.file.id:
-                for id in filter(None, (job.output, job.errors)):
-                    async for place in self._answers(found, id):
-                        yield id, place
+        for job in await self._jobs(found.kind, found.file.id):
+            for id in filter(None, (job.output, job.errors)):
+                async for place in self._answers(found, id):
+                    yield id, place
 
     async def content(self, file: str, place: Place) -> bytes:
         return await self._store.read_written(self._project, file, place.start, place.size)
@@ -108,17 +106,21 @@ class Lines:
         """Erase lines and their answers, durable on return; return how many. Jobs that have not answered them never
         will.
         """
-        erased = await self._erase_answers(found, lambda job: True)
+        over: set[str] = set()
+        erased = await self._erase_answers(found, over)
         await self._blank(found.file.id, found.places)
-        erased += await self._erase_answers(found, lambda job: not job.over)  # written, or begun, since
+        erased += await self._erase_answers(found, over)  # of jobs that have begun meanwhile
         return erased + len(found.places)
 
-    async def _erase_answers(self, found: Found, wanted: Callable[[Job], bool]) -> int:
+    async def _erase_answers(self, found: Found, over: set[str]) -> int:
+        """Erase the answers of all jobs but those in `over`, and add to it those that write no more."""
         count, kind = 0, self._kinds[found.kind]
-        async for job in self._jobs(found.kind):
-            if job.input != found.file.id or not wanted(job):
+        for job in await self._jobs(found.kind, found.file.id):
+            if job.id in over:
                 continue
-            if not job.over:
+            if job.over:
+                over.add(job.id)
+            else:
                 told = (
                     Outcome(place.number, False, kind.unanswered(b"{}", str(uuid4()), JobState.FAILED))
                     for place in found.places
@@ -172,14 +174,25 @@ class Lines:
         if spans:
             await self._store.blank(self._project, id, spans)
 
-    async def _jobs(self, kind: str) -> AsyncGenerator[Job, None]:
-        page, more = Page(limit=MOST_JOBS, newest_first=False), True
+    async def _files(self) -> list[Blob]:
+        """Return the project's files, all before any is read: one that is deleted meanwhile stops nothing."""
+        files: list[Blob] = []
+        page, more = Page(limit=MOST_FILES), True
         while more:
-            jobs, more = await self._store.jobs(self._project, kind, page, self._keep_s)
-            for job in jobs:
-                yield job
-            page = Page(after=jobs[-1].id, limit=MOST_JOBS, newest_first=False) if jobs else page
-            more = more and bool(jobs)
+            some, more = await self._store.blobs(self._project, (), page, self._keep_s)
+            files += some
+            page, more = (replace(page, after=some[-1].id), more) if some else (page, False)
+        return files
+
+    async def _jobs(self, kind: str, input: str = "") -> list[Job]:
+        """Return the jobs of a kind, of all inputs or this one, that are not about the person as a whole."""
+        jobs: list[Job] = []
+        page, more = Page(limit=MOST_JOBS), True
+        while more:
+            some, more = await self._store.jobs(self._project, kind, page, self._keep_s)
+            jobs += (job for job in some if input in ("", job.input) and job.subject != self._pseudonym)
+            page, more = (replace(page, after=some[-1].id), more) if some else (page, False)
+        return jobs
 
 
 def _places(kind: SubjectKind, lines: list[bytes], number: int, start: int) -> list[Place | None]:

@@ -291,6 +291,11 @@ def _pieces(path):
 async def test_of_many_lines_all_are_erased_some_at_once(kept, monkeypatch):
     monkeypatch.setattr(subject_lines, "MOST_LINES", 2)
     monkeypatch.setattr(subject_lines, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(subject_lines, "MOST_FILES", 2)
+    monkeypatch.setattr(subject_lines, "MOST_JOBS", 1)
+    for n in range(4):
+        await kept.stores.jobs.put_blob("acme", blob(f"other{n}"), b"no JSON")
+        await kept.stores.jobs.create(job(f"b{n}", kind=KIND), 9)
     data = "\n".join(line(n, {"user": JANE if n % 2 else JOHN}) for n in range(20)).encode()
     await kept.stores.jobs.put_blob("acme", blob("in"), data)
     assert (await kept.subjects.erase("acme", JANE, BY)).shown()["erased"]["lines"] == 10
