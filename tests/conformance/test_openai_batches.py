@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -193,3 +194,18 @@ def _charged(server: Server) -> dict[str, int]:
     query = UsageQuery(project=DEFAULT_PROJECT, by=())
     totals = asyncio.run(open_stores(server.data_dir).usage.totals(query))
     return {total.dimension: total.amount for total in totals}
+
+
+def test_recordings_are_transcribed_from_uploaded_files(client: OpenAI, beckett: Path) -> None:
+    recording = client.files.create(file=beckett, purpose="user_data")
+    assert recording.purpose == "user_data"
+    body = {"model": "whisper-1", "file": recording.id}
+    url = "/v1/audio/transcriptions"
+    asked = jsonl(body, {**body, "response_format": "srt"}, {**body, "file": "file-nowhere"}, url=url)
+    batch = ended(client, started(client, asked, url))
+    assert batch.status == "completed"
+    good, wrong = lines(client, batch.output_file_id), lines(client, batch.error_file_id)
+    assert len(good["r0"]["response"]["body"]["text"].split()) > 10
+    assert good["r1"]["response"]["body"].startswith("1\n00:00:0")
+    assert wrong["r2"]["response"]["status_code"] == 404
+    client.files.delete(recording.id)

@@ -32,7 +32,7 @@ from antiphon.surfaces.google.live import StreamingRecognize
 from antiphon.surfaces.google.recognise import V1_REST, V2_REST, Recognize
 
 MESSAGES = int(os.environ.get("ANTIPHON_MESSAGES", "1500"))
-SOON_S = 5.0  # for one, on a machine that does other things, too
+SOON_S = 5.0  # of processor time, for one
 ID = "8c8ebea9-dbec-45fa-a035-e4632cb05b5f"
 TOKENS = (b"null", b"-1", b"1e999", b"[]", b"{}", b'"\\ud800"', b"\\u0000", b"true", b'"', b"9" * 40, b"[" * 300)
 EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
@@ -224,7 +224,7 @@ def test_what_is_damaged_is_read_or_refused(name: str) -> None:
     corpus, parse = PARSERS[name]
     read = 0
     for number in range(MESSAGES):
-        data, began = damaged(corpus, number), time.perf_counter()
+        data, began = damaged(corpus, number), time.process_time()
         try:
             parse(data)
             read += 1
@@ -232,5 +232,5 @@ def test_what_is_damaged_is_read_or_refused(name: str) -> None:
             pass
         except Exception as error:
             raise AssertionError(f"message {number} raised {error!r}: {data[:200]!r}") from error
-        assert time.perf_counter() - began < SOON_S, number
+        assert time.process_time() - began < SOON_S, number
     assert 0 < read < MESSAGES, "nothing was damaged, or nothing could be read"

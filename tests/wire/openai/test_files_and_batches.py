@@ -7,13 +7,16 @@ import pytest
 from openai.types.batch import Batch
 from openai.types.file_object import FileObject
 
+from antiphon.core import jobs
 from antiphon.core.errors import CallerError, InternalError, NotFound
 from antiphon.core.identity import Scope
 from antiphon.core.jobs import Blob, Job, JobState, LineSubject
-from antiphon.core.wire import Body, Opening
+from antiphon.core.specs import TranscribeSpec
+from antiphon.core.wire import Body, Opening, Url
 from antiphon.surfaces.openai import batch_lines, files
 from antiphon.surfaces.openai.batch_lines import KIND, BatchKind
 from antiphon.surfaces.openai.batches import CancelBatch, CreateBatch, ListBatches, RetrieveBatch, batch
+from antiphon.surfaces.openai.transcriptions import Transcriptions
 from sdk_shapes import check
 
 CHAT = "/v1/chat/completions"
@@ -135,6 +138,42 @@ def test_a_line_is_one_call_and_one_answer():
         assert (told["response"], told["error"]["code"]) == (None, code)
     told = json.loads(kind.failure(InternalError("why")))["errors"]
     assert [(each["code"], each["message"]) for each in told] == [("internal_error", "why")]
+
+
+def test_a_line_of_a_recording_names_an_uploaded_file_or_an_address():
+    kind = BatchKind()
+    body = {"model": "whisper-1", "language": "en", "timestamp_granularities": ["word"], "response_format": "srt"}
+
+    def item(**more):
+        line = {**LINE, "url": "/v1/audio/transcriptions", "body": body | more}
+        return kind.item(json.dumps(line).encode())
+
+    def asked(call, data=b"RIFF"):
+        sent = Body(data, ((jobs.REQUEST, call.body.decode()),)) if call.file else call.body
+        return Transcriptions().negotiate(OPENING, sent)
+
+    uploaded, remote = item(file="file-1"), item(url="https://example.com/a.wav")
+    assert (uploaded.file, remote.file, uploaded.model) == ("file-1", "", "whisper-1")
+    assert asked(uploaded).media == b"RIFF"
+    assert asked(remote).media == Url("https://example.com/a.wav")
+    assert asked(uploaded).spec == asked(remote).spec == TranscribeSpec(model="whisper-1", language="en")
+    assert item(stream=True, file="file-1").refusal is not None
+    spec = asked(item(file="file-1", chunking_strategy={"type": "server_vad", "silence_duration_ms": 400})).spec
+    assert spec.endpointing_ms == 400
+    for call, data, param in (
+        (item(), b"", "file"),
+        (item(file=7), b"", "file"),
+        (item(url=7), b"", "url"),
+        (item(file="file-1", url="https://example.com/a.wav"), b"RIFF", "url"),
+        (item(file="file-1"), b"", "file"),
+        (item(file="file-1", temperature="hot"), b"RIFF", "temperature"),
+        (item(file="file-1", colour="red"), b"RIFF", "colour"),
+    ):
+        with pytest.raises(CallerError) as refused:
+            asked(call, data)
+        assert refused.value.param == param
+    line = json.dumps({**LINE, "url": "/v1/audio/transcriptions"}).encode()
+    assert json.loads(kind.answered(line, UUID, 200, b"1\n00:00"))["response"]["body"] == "1\n00:00"
 
 
 def test_a_batch_is_asked_for_and_refused_in_openais_words():

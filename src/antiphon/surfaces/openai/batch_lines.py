@@ -3,6 +3,9 @@
 The whole input is checked before anything runs: one wrong line fails the batch, and nothing is charged. A line's `body`
 is checked when the line runs, and concerns that line alone. A stream, or an answer in the background, could not be
 delivered: such a line is refused.
+
+A line of an endpoint that takes a recording has the fields of its form, as JSON, and in place of the form's file either
+`file`, the id of an uploaded one, or `url`, where the server fetches it.
 """
 
 from typing import Any
@@ -19,6 +22,7 @@ from antiphon.surfaces.openai.batch_wire import BatchError, LineError, LineRespo
 from antiphon.surfaces.openai.files import INPUT, OUTPUT
 
 KIND = "openai.batch"
+AUDIO = ("/v1/audio/transcriptions", "/v1/audio/translations")
 MAX_LINES = 50_000  # OpenAI's own
 MAX_LINE_BYTES = 4 << 20
 MAX_CUSTOM_ID = 256
@@ -80,6 +84,7 @@ class _Body(Struct, frozen=True):
     model: str = ""
     stream: bool | None = None
     background: bool | None = None
+    file: Any = ""
 
 
 _LINE = msgspec.json.Decoder(_Line)
@@ -111,9 +116,12 @@ class BatchKind:
         for name, given in (("stream", body.stream), ("background", body.background)):
             if given:
                 refusal = UnsupportedParameter(f"'{name}' is not supported in a batch.", param=name)
-        return ItemCall(asked.url, bytes(asked.body), body.model, refusal)
+        recording = body.file if asked.url in AUDIO and isinstance(body.file, str) else ""
+        return ItemCall(asked.url, bytes(asked.body), body.model, refusal, recording)
 
     def answered(self, line: bytes, session: str, status: int, body: bytes) -> bytes:
+        if body and not body.startswith(b"{"):  # subtitles, or plain text
+            body = wire.encode(body.decode())
         response = LineResponse(status, session, Raw(body or b"null"))
         return _result(line, session, response, None)
 

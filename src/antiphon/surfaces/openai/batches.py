@@ -17,11 +17,11 @@ from antiphon.core.tags import CONSENT, SUBJECT
 from antiphon.core.wire import Opening, Response
 from antiphon.surfaces.openai import batch_wire, files, wire
 from antiphon.surfaces.openai import generation as shared
-from antiphon.surfaces.openai.batch_lines import KIND, Remarks, Settled
+from antiphon.surfaces.openai.batch_lines import AUDIO, KIND, Remarks, Settled
 from antiphon.surfaces.openai.batch_wire import listed
 
 ID_PREFIX = "batch_"
-ENDPOINTS = ("/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/completions")
+ENDPOINTS = ("/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/completions", *AUDIO)
 WINDOW, WINDOW_S = "24h", 86_400  # OpenAI's only one
 MAX_BODY_BYTES = 64 * 1024
 MAX_LISTED, USUALLY_LISTED = 100, 20

@@ -1,7 +1,6 @@
-"""`/v1/files`: the inputs and outputs of batches.
+"""`/v1/files`: the inputs and outputs of batches, and recordings (`user_data`) that their lines name.
 
-A file belongs to its project and ends at its `expires_at`: the caller's, or the policy's if that is earlier. Files are
-for batches alone.
+A file belongs to its project and ends at its `expires_at`: the caller's, or the policy's if that is earlier.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from antiphon.surfaces.openai.addressing import PREFIX
 from antiphon.surfaces.openai.batch_wire import listed
 
 ID_PREFIX = "file-"
-INPUT, OUTPUT = PURPOSES = "batch", "batch_output"
+INPUT, OUTPUT, OTHER = PURPOSES = "batch", "batch_output", "user_data"
 MAX_FILE_BYTES = 64 << 20
 MAX_NAME = 255  # characters, as they are kept
 MAX_FILES_LISTED = 10_000
@@ -36,7 +35,8 @@ class CreateFile(wire.Endpoint):
                 raise UnsupportedParameter("This parameter is unknown or not supported.", param=name[:64])
         if "purpose" not in fields:
             raise CallerError("Missing required parameter: 'purpose'.", param="purpose")
-        shared.one_of(fields["purpose"], (INPUT,), "purpose")
+        purpose = fields["purpose"]
+        shared.one_of(purpose, (INPUT, OTHER), "purpose")
         if not body.data:
             raise CallerError("The file is missing, or empty.", param="file")
         keep_s = None
@@ -45,7 +45,12 @@ class CreateFile(wire.Endpoint):
         id = ID_PREFIX + opening.request_id.replace("-", "")
         name = body.filename[:MAX_NAME] or "file"
         return NewFile(
-            id, name, INPUT, body.data, keep_s, lambda blob: wire.json_response(opening, 200, file_object(blob))
+            id,
+            name,
+            purpose,
+            body.data,
+            keep_s,
+            lambda blob: wire.json_response(opening, 200, file_object(blob)),
         )
 
 

@@ -4,19 +4,25 @@ effect, or refused.
 Lists are repeated fields whose name ends in `[]`, objects are `name[key]`, as the official SDKs send them.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import msgspec
 
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.specs import TranscribeSpec
+from antiphon.surfaces.openai.generation import decode
 
 Number = TypeVar("Number", int, float)
 Fields = dict[str, list[str]]
 
 MAX_SILENCE_MS = 10_000
 MAX_KEYWORDS, MAX_KEYWORD_CHARS = 200, 128
+
+
+_OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
 class Format(StrEnum):
@@ -84,6 +90,37 @@ def read(fields: Iterable[tuple[str, str]], translate: bool = False) -> tuple[Tr
     )
     silence_ms = _silence_ms(given)
     return (spec if silence_ms is None else replace(spec, endpointing_ms=silence_ms)), shape
+
+
+def of_line(request: bytes) -> tuple[list[tuple[str, str]], str]:
+    """Return the fields of a request in JSON, as a form has them but for the recording, and the URL of that, if it has
+    one. Raises `CallerError`.
+    """
+    values = decode(_OBJECT, request)
+    url = values.get("url", "")
+    if not isinstance(url, str):
+        raise CallerError("'url' must be a text.", param="url")
+    fields: list[tuple[str, str]] = []
+    for name, value in values.items():
+        if name not in ("file", "url"):
+            fields += _as_form(name, value)
+    return fields, url
+
+
+def _as_form(name: str, value: object) -> Iterator[tuple[str, str]]:
+    match value:
+        case None:
+            return
+        case list():
+            for each in value:
+                yield f"{name}[]", str(each)
+        case dict():
+            for key, each in value.items():
+                yield f"{name}[{key}]", str(each)
+        case bool():
+            yield name, str(value).lower()
+        case _:
+            yield name, str(value)
 
 
 def _gather(fields: Iterable[tuple[str, str]], known: Collection[str]) -> Fields:

@@ -17,15 +17,17 @@ from antiphon.core.capabilities import Incapable, SpeechAbility, UnsupportedLang
 from antiphon.core.endpoints import Accepted
 from antiphon.core.errors import AntiphonError, CallerError, TooLarge
 from antiphon.core.events import Closed, Failed, Final, Opened, Output, Token, main_language
+from antiphon.core.jobs import REQUEST
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.subtitles import srt, vtt
 from antiphon.core.text import gap, join
-from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Response, Step, Wire, no_effect
+from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Response, Step, Url, Wire, no_effect
 from antiphon.surfaces.openai import wire
 from antiphon.surfaces.openai.addressing import deployment
-from antiphon.surfaces.openai.form import Format, Shape, read
+from antiphon.surfaces.openai.form import Format, Shape, of_line, read
 
 MAX_FILE_BYTES = 26_214_400  # OpenAI's own limit
+Fields = Iterable[tuple[str, str]]
 UNKNOWN = "unknown"  # if there was no speech to detect the language of
 INPUT_TOKEN_MS = 100  # OpenAI's own unit of input audio: one token for each 100 ms, rounded up
 
@@ -38,22 +40,17 @@ class Transcriptions(wire.Endpoint):
     def __init__(self, translates: bool = False) -> None:
         self._translates = translates
 
-    def negotiate(self, opening: Opening, body: Body) -> Accepted[TranscribeSpec]:
-        """Return the form as a spec. Raises a `CallerError`, whose `param` is the field's name."""
-        deployed = deployment(opening)
-        content_type = opening.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if content_type != "multipart/form-data":
-            raise CallerError("The request must be multipart/form-data.")
-        fields = body.fields
-        if deployed:
-            fields = (("model", deployed), *(field for field in fields if field[0] != "model"))
+    def negotiate(self, opening: Opening, body: Body | bytes) -> Accepted[TranscribeSpec]:
+        """Return the form, or the request of a batch's line, as a spec. Raises a `CallerError`, whose `param` is the
+        field's name.
+        """
+        if isinstance(body, bytes) or _of_line(opening, body):
+            fields, url = _line(body)
+        else:
+            fields, url = _form(opening, body), ""
         spec, shape = read(fields, self._translates)
-        if not body.data:
-            raise CallerError("The audio file is empty." if body.has_file else "No file was sent.", param="file")
-        if len(body.data) > MAX_FILE_BYTES:
-            said = f"Maximum content size limit ({MAX_FILE_BYTES}) exceeded ({len(body.data)} bytes read)."
-            raise TooLarge(said, param="file")
-        return Accepted(spec, Transcribing(self, opening, shape, self._translates), media=body.data)
+        media = Url(url) if isinstance(body, bytes) else _recording(body)
+        return Accepted(spec, Transcribing(self, opening, shape, self._translates), media=media)
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Response:
         """Return the error; what a model cannot do is named by the field that asked for it."""
@@ -62,6 +59,40 @@ class Transcriptions(wire.Endpoint):
         if isinstance(error, Incapable) and error.ability is SpeechAbility.TRANSLATION:
             error = Incapable(error.ability, "model", error.model)
         return super().refuse(opening, error)
+
+
+def _of_line(opening: Opening, body: Body) -> bool:
+    """Return whether this is a batch's line with its file: no HTTP request, and so without header fields."""
+    return not opening.headers and body.fields[:1] != () and body.fields[0][0] == REQUEST
+
+
+def _form(opening: Opening, body: Body) -> Fields:
+    """Return the fields of a form."""
+    content_type = opening.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "multipart/form-data":
+        raise CallerError("The request must be multipart/form-data.")
+    if deployed := deployment(opening):
+        return (("model", deployed), *(field for field in body.fields if field[0] != "model"))
+    return body.fields
+
+
+def _line(sent: Body | bytes) -> tuple[Fields, str]:
+    """Return the fields of a batch's line, and the URL of its recording if it has no file."""
+    fields, url = of_line(sent if isinstance(sent, bytes) else sent.fields[0][1].encode())
+    if isinstance(sent, bytes) and not url:
+        raise CallerError("A recording is needed: 'file' or 'url'.", param="file")
+    if url and not isinstance(sent, bytes):
+        raise CallerError("'file' and 'url' are two recordings.", param="url")
+    return fields, url
+
+
+def _recording(body: Body) -> bytes:
+    if not body.data:
+        raise CallerError("The audio file is empty." if body.has_file else "No file was sent.", param="file")
+    if len(body.data) > MAX_FILE_BYTES:
+        said = f"Maximum content size limit ({MAX_FILE_BYTES}) exceeded ({len(body.data)} bytes read)."
+        raise TooLarge(said, param="file")
+    return body.data
 
 
 class Transcribing:
