@@ -191,7 +191,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
 
         expired = partial(auditor.expired, Action.ANSWERS_EXPIRE)
         keeper = Keeper(stores.answers, keep_s, clock, expired, stores.sealer)
-        subjects = Subjects(stores, keeper, keep_s, auditor)
+        subjects = Subjects(stores, keeper, keep_s, auditor, JOB_KINDS)
         stack.push_async_callback(keeper.close)
         tiers = Tiers(stores, keep_s, partial(auditor.expired, Action.FILES_EXPIRE))
         provenance = await asyncio.to_thread(_provenance, config) if config.speaks else None
@@ -257,7 +257,8 @@ async def open_subjects(config: Config) -> AsyncIterator[Subjects]:
         def keep_s(project: str) -> int:
             return keys.policy(project).keep_answers_s
 
-        yield Subjects(stores, Keeper(stores.answers, keep_s, latest, sealer=stores.sealer), keep_s, auditor)
+        keeper = Keeper(stores.answers, keep_s, latest, sealer=stores.sealer)
+        yield Subjects(stores, keeper, keep_s, auditor, JOB_KINDS)
 
 
 def _stores(config: Config, directory: Path, server: str, clock: Clock, accept_loss: bool = False) -> ServerStores:

@@ -63,14 +63,14 @@ def test_what_is_kept_of_a_person_is_exported_and_erased(project: Project, becke
 
     head, *lines, end = project.export()
     assert head["subject"] == PERSON
-    assert end["counts"] == {"answers": 2, "remembered": 0, "jobs": 0, "files": 1}
+    assert end["counts"] == {"answers": 2, "remembered": 0, "jobs": 0, "files": 1, "lines": 0}
     answers = {line["id"]: line for line in lines if line["kind"] == "answer"}
     assert set(answers) == {first.id, second.id}
     assert first.output_text in json.dumps(answers[first.id], ensure_ascii=False)
     assert [line["name"] for line in lines if line["kind"] == "file"] == ["patient.jsonl"]
 
     certificate = project.admin.post("/projects/clinic/subjects/erase", json={"subject": PERSON}).json()
-    assert certificate["erased"] == {"answers": 2, "remembered": 0, "jobs": 0, "files": 1}
+    assert certificate["erased"] == {"answers": 2, "remembered": 0, "jobs": 0, "files": 1, "lines": 0}
     assert 0 <= certificate["log"]["number"] < certificate["log"]["size"]
     for erased in (first, second):
         with pytest.raises(openai.NotFoundError):

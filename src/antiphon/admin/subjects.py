@@ -39,7 +39,7 @@ class Place(BaseModel):
 
 class Erasure(BaseModel):
     """The certificate of an erasure: how many of each were erased, and the record in the audit log. `untagged_files`
-    remain and name nobody: lines in them may be about the person.
+    remain and name nobody, as a whole or in each of their lines: something in them may be about the person.
     """
 
     erased: dict[str, int]

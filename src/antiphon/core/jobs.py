@@ -205,7 +205,32 @@ class LineKind(JobKind, Protocol):
     def checker(self, request: bytes) -> Checker: ...
 
     def unanswered(self, line: bytes, session: str, why: JobState) -> bytes:
-        """Return the line of an item that was not answered when its job was cancelled or expired."""
+        """Return the line of an item that was not answered when its job was cancelled or expired, or that was erased
+        (`FAILED`).
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class LineSubject:
+    """The `subject` of a line, if it names one, and the `name` that it shares with the line of its answer. One that is
+    `erased` has neither.
+    """
+
+    subject: str = ""
+    name: str = ""
+    erased: bool = False
+
+
+@runtime_checkable
+class SubjectKind(LineKind, Protocol):
+    """A kind whose lines may each be about a person of their own. `input_purpose` is that of the files with its lines.
+    It takes an erased line, `{}` and blanks, as one whose item has failed.
+    """
+
+    input_purpose: str
+
+    def about(self, line: bytes) -> LineSubject | None:
+        """Return whom a line is about, of an input, an output or an error file; `None` if it cannot be read."""
 
 
 @runtime_checkable

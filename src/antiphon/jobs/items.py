@@ -27,7 +27,7 @@ from antiphon.core.errors import (
 )
 from antiphon.core.events import Completed, Failed, TokenUsage
 from antiphon.core.identity import Principal
-from antiphon.core.jobs import NO_TOKENS, REQUEST, ItemCall, Job, JobKind, LineKind, Outcome
+from antiphon.core.jobs import NO_TOKENS, REQUEST, ItemCall, Job, JobKind, JobState, LineKind, Outcome, SubjectKind
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow
 from antiphon.core.stores import Claim, Ledger
@@ -42,6 +42,7 @@ NO_FAULT = CapacityError | LedgerUnavailable | KeysUnavailable  # temporary: ret
 SPACE = uuid.UUID("5b0e24a4-6a27-5b6e-8b5c-6d0f53a0b0c1")  # the namespace of the sessions' ids
 
 
+Settled = Callable[[int], Awaitable[bool]]
 Record = Callable[[Outcome], Awaitable[None]]
 ReadFile = Callable[[str], Awaitable[bytes]]
 
@@ -120,9 +121,17 @@ class Item:
     """
 
     def __init__(
-        self, services: Services, job: Job, kind: JobKind, number: int, line: bytes, read_file: ReadFile
+        self,
+        services: Services,
+        job: Job,
+        kind: JobKind,
+        number: int,
+        line: bytes,
+        read_file: ReadFile,
+        settled: Settled,
     ) -> None:
         self._services = services
+        self._settled = settled
         self._fills = isinstance(kind, LineKind)
         self._read_file = read_file
         self._job = job
@@ -145,13 +154,15 @@ class Item:
 
     async def run(self, record: Record) -> None:
         """Run the item until its outcome is recorded, or it is stopped before it has one."""
+        if await self._erased(record):
+            return
         call, tries, pause_s = self._kind.item(self._line), 0, FIRST_PAUSE_S
         if call.refusal is not None:
             await record(self._refused(call, call.refusal))
             return
         while not self._stopped:
             async with self._turn(call.model) as turn:
-                if self._stopped:
+                if self._stopped or await self._erased(record):
                     return
                 error = await self._try(call, turn, record, last=tries + 1 >= MAX_TRIES)
             if error is None:
@@ -162,6 +173,17 @@ class Item:
             tries += not isinstance(error, NO_FAULT)
             await asyncio.sleep(max(pause_s, min(error.retry_after_s or 0, LONGEST_PAUSE_S)))
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _erased(self, record: Record) -> bool:
+        """Return whether the line was erased, before it was read or after; its outcome is recorded then."""
+        if not isinstance(self._kind, SubjectKind):
+            return False
+        about = self._kind.about(self._line)
+        if about is None or not about.erased:
+            return await self._settled(self._number)
+        line = self._kind.unanswered(self._line, session_of(self._job, self._number), JobState.FAILED)
+        await record(Outcome(self._number, False, line))
+        return True
 
     @asynccontextmanager
     async def _turn(self, model: str) -> AsyncGenerator[Turn, None]:

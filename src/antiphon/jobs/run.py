@@ -183,7 +183,7 @@ class Run:
                     await self._room.acquire()
                     if self._why is not None:
                         break
-                    item = Item(self._services, self.job, self._kind, number, line, self._file)
+                    item = Item(self._services, self.job, self._kind, number, line, self._file, self._settled)
                     task = asyncio.create_task(self._run_item(item), name=f"item {number} of {self.job.id}")
                     self._items[task] = item
                     task.add_done_callback(self._left)
@@ -209,6 +209,9 @@ class Run:
             await self._jobs.record(self.job, self._owner, [outcome])
             self._answer = outcome.line
         self.outcomes.append(outcome.good)
+
+    async def _settled(self, number: int) -> bool:
+        return await self._jobs.settled(self.job, number)
 
     async def _file(self, id: str) -> bytes:
         """Return a blob's content. Raises `NotFound`."""

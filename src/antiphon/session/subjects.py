@@ -1,6 +1,7 @@
 """Everything that is kept about a person, or of a project: its export and its erasure, on the disk and in memory.
 
-A caller names the person in a tag `subject=...`; only a pseudonym of that name is stored. The usage ledger knows no
+A caller names the person in a tag `subject=...`; only a pseudonym of that name is stored. Lines of batches' files may
+name one of their own (`subject_lines.py`). The usage ledger knows no
 subjects and keeps its quantities. Both are in the audit log before a caller gets the result; of an erasure the record's
 place in the log is its certificate.
 """
@@ -8,7 +9,7 @@ place in the log is its certificate.
 import asyncio
 from base64 import b64encode
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -16,17 +17,17 @@ import msgspec
 
 from antiphon.core.audit import Action, AuditRecord, Author, canonical
 from antiphon.core.errors import CallerError, InternalError, NotFound
-from antiphon.core.jobs import Blob, Job, Page
+from antiphon.core.jobs import Blob, Job, JobKind, Page
 from antiphon.core.merkle import leaf_hash
 from antiphon.core.stores import Jobs, ServerStores
 from antiphon.core.tags import MAX_CHARS
 from antiphon.core.wire import Keep
 from antiphon.session.keeping import Keeper
+from antiphon.session.subject_lines import Lines, Place
 from antiphon.trust.audit import Auditor
 
 PIECE_BYTES = 1 << 20  # of a file, in one line of an export
 PAGE = 100  # jobs, or files, that are read at once
-MOST_FILES = 10_000  # of a project that are looked at
 PASSING_S = 86_400  # the longest time for which anything is in memory
 
 Line = dict[str, Any]
@@ -36,7 +37,8 @@ R = TypeVar("R", Job, Blob)
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """The proof of an erasure: its record, the record's number in the audit log, and the log's size afterwards.
-    `untagged_files` are the project's files that remain and name nobody: lines in them may be about the person.
+    `untagged_files` are the project's files that remain and name nobody, as a whole or in each of their lines:
+    something in them may be about the person.
     """
 
     record: AuditRecord
@@ -55,8 +57,16 @@ class Certificate:
 class Subjects:
     """The exports and erasures of one server."""
 
-    def __init__(self, stores: ServerStores, keeper: Keeper, keep_s: Callable[[str], int], auditor: Auditor) -> None:
-        """Create it; `keep_s` is each project's policy."""
+    def __init__(
+        self,
+        stores: ServerStores,
+        keeper: Keeper,
+        keep_s: Callable[[str], int],
+        auditor: Auditor,
+        kinds: Mapping[str, JobKind],
+    ) -> None:
+        """Create it; `keep_s` is each project's policy, `kinds` are the kinds of jobs by name."""
+        self._kinds = kinds
         self._stores = stores
         self._keeper = keeper
         self._auditor = auditor
@@ -72,7 +82,8 @@ class Subjects:
         pseudonym = await self._pseudonym(project, subject)
         await self._auditor.settle(by.did(Action.SUBJECT_EXPORT, project, pseudonym))
         yield {"kind": "export", "project": project, "subject": subject, "at_unix_ms": by.at_unix_ms}
-        found = Counter[str](answers=0, remembered=0, jobs=0, files=0)
+        found = Counter[str](answers=0, remembered=0, jobs=0, files=0, lines=0)
+        untagged = 0
         async for keep in self._keeper.of_subject(project, pseudonym):
             found["answers"] += 1
             yield _answer(keep, "disk")
@@ -87,14 +98,29 @@ class Subjects:
                 found["files"] += 1
                 async for line in _file(store, project, blob, keep_s(project)):
                     yield line
-        yield {"kind": "end", "counts": dict(found), "untagged_files": await self._untagged(project)}
+            lines = Lines(store, self._kinds, project, keep_s(project), subject, pseudonym)
+            async for some in lines.found():
+                for place in some.places:
+                    found["lines"] += 1
+                    yield _line(some.file.id, place, await lines.content(some.file.id, place))
+                async for file, place in lines.answers(some):
+                    found["lines"] += 1
+                    yield _line(file, place, await lines.content(file, place))
+            untagged += lines.untagged
+        yield {"kind": "end", "counts": dict(found), "untagged_files": untagged}
 
     async def erase(self, project: str, subject: str, by: Author) -> Certificate:
         """Erase everything about a person. Raises as `export` does; if it fails, it can be repeated."""
         pseudonym = await self._pseudonym(project, subject)
-        counts = await self._erase(project, pseudonym)
+        counts, untagged = await self._erase(project, pseudonym), 0
+        counts["lines"] = 0
+        for store, keep_s in self._places:
+            lines = Lines(store, self._kinds, project, keep_s(project), subject, pseudonym)
+            async for some in lines.found():
+                counts["lines"] += await lines.erase(some)
+            untagged += lines.untagged
         certificate = await self._certify(by.did(Action.SUBJECT_ERASE, project, pseudonym), counts)
-        return replace(certificate, untagged_files=await self._untagged(project))
+        return replace(certificate, untagged_files=untagged)
 
     async def erase_project(self, project: str, by: Author) -> Certificate:
         """Destroy the keys of a project's content and tags, then erase the content. Raises as `export` does."""
@@ -111,14 +137,6 @@ class Subjects:
             counts["jobs"] += erased["jobs"]
             counts["files"] += erased["blobs"]
         return counts
-
-    async def _untagged(self, project: str) -> int:
-        """Return how many of the project's files name nobody."""
-        count, page = 0, Page(limit=MOST_FILES)
-        for store, keep_s in self._places:
-            blobs, _ = await store.blobs(project, (), page, keep_s(project))
-            count += sum(not blob.subject for blob in blobs)
-        return count
 
     async def _certify(self, record: AuditRecord, counts: Counter[str]) -> Certificate:
         """Record an erasure, and find its place in the log."""
@@ -168,6 +186,10 @@ def _job(job: Job) -> Line:
     for name in ("request", "result"):
         said |= _content(name, getattr(job, name))
     return said
+
+
+def _line(file: str, place: Place, data: bytes) -> Line:
+    return {"kind": "line", "file": file, "number": place.number} | _content("line", data)
 
 
 async def _file(store: Jobs, project: str, blob: Blob, keep_s: int) -> AsyncGenerator[Line, None]:

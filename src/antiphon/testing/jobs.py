@@ -146,10 +146,13 @@ class FakeJobs:
         return self._set(job, total=total, result=result, begun_unix_ms=self._clock.unix_ms())
 
     async def record(self, job: Job, owner: str, outcomes: Sequence[Outcome]) -> Job:
-        job = await self.beat(job, owner)
+        return self._record(await self.beat(job, owner), outcomes)
+
+    def _record(self, job: Job, outcomes: Sequence[Outcome], bounded: bool = True) -> Job:
         known = self._items.get((job.project, job.id), set())
         fresh = [one for one in outcomes if one.number not in known]
-        self._check_room(job.project, sum(len(one.line) for one in fresh))
+        if bounded:
+            self._check_room(job.project, sum(len(one.line) for one in fresh))
         self._items[job.project, job.id] = known | {one.number for one in fresh}
         for one in fresh:
             key = job.project, job.output if one.good else job.errors
@@ -167,6 +170,9 @@ class FakeJobs:
 
     async def recorded(self, job: Job) -> set[int]:
         return set(self._items.get((job.project, job.id), ()))
+
+    async def settled(self, job: Job, number: int) -> bool:
+        return number in self._items.get((job.project, job.id), ())
 
     async def finish(
         self, job: Job, owner: str, state: JobState, result: bytes | None, outputs_end_unix_ms: int
@@ -194,6 +200,21 @@ class FakeJobs:
                 self._leases[key] = whose, 0
 
     # -- the end of keeping --------------------------------------------------------------------------------------------
+
+    async def read_written(self, project: str, id: str, start: int, size: int) -> bytes:
+        return self._data.get((project, id), b"")[start : start + size]
+
+    async def blank(self, project: str, id: str, spans: Sequence[tuple[int, int]]) -> None:
+        data = bytearray(self._data.get((project, id), b""))
+        if data:
+            for start, size in spans:
+                data[start : start + size] = b"{}".ljust(size)
+            self._data[project, id] = bytes(data)
+
+    async def settle(self, job: Job, outcomes: Sequence[Outcome]) -> None:
+        now = self._jobs.get((job.project, job.id))
+        if now is not None and now.begun_unix_ms and not now.over:
+            self._record(now, outcomes, bounded=False)
 
     async def purge(self, keep_s: Callable[[str], int]) -> Counter[str]:
         wiped = Counter[str]()

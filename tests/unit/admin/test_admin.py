@@ -69,7 +69,7 @@ class Admin:
         self.answers, jobs, passing = FakeAnswers(self.clock), FakeJobs(self.clock), FakeJobs(self.clock)
         stores = directory, FakeBills(), self.log, self.log, self.answers, jobs, passing, FakeResources(self.clock)
         keeper = Keeper(self.answers, lambda project: 3600, self.clock)
-        subjects = Subjects(ServerStores(*stores), keeper, lambda project: 3600, auditor)
+        subjects = Subjects(ServerStores(*stores), keeper, lambda project: 3600, auditor, {})
         own = Processing("eu-de", "self", retention_s=0)
         residency = Residency({"near": own, "far": Processing()}, self.ring.policy, self.clock)
         self.policies = Policies(lambda policy, model: residency.verdicts(policy, ("near", "far")), 2557)
@@ -414,7 +414,7 @@ def test_what_is_kept_about_a_person_is_exported_and_erased_and_the_name_is_in_n
     assert [line["kind"] for line in lines] == ["export", "answer", "end"]
     assert lines[1]["response"] == {"said": "yes"}
     certificate = admin.call("POST", "/projects/acme/subjects/erase", json={"subject": "jane"}).json()
-    assert certificate["erased"] == {"answers": 1, "files": 0, "jobs": 0, "remembered": 0}
+    assert certificate["erased"] == {"answers": 1, "files": 0, "jobs": 0, "lines": 0, "remembered": 0}
     assert certificate["record"]["action"] == "subject.erase"
     assert certificate["log"]["size"] == certificate["log"]["number"] + 1
     actions = [(each.action.value, each.actor) for each in admin.log.records if each.action != "manage"]

@@ -29,6 +29,7 @@ from antiphon.jobs.filler import Filler
 from antiphon.jobs.tiers import PASSING_S
 from antiphon.jobs.worker import Worker
 from antiphon.routes import JOB_KINDS
+from antiphon.session.subject_lines import Lines
 from antiphon.slo.filling import Traffic
 from antiphon.surfaces.openai.batch_lines import KIND
 from antiphon.surfaces.openai.chat import ChatCompletions
@@ -343,3 +344,72 @@ async def office_call(office):
         yield session
     finally:
         await session.close(False)
+
+
+JANES = {**ASK, "user": "jane"}
+
+
+def janes_lines(office):
+    return Lines(office.passing, JOB_KINDS, "acme", PASSING_S, "jane", "jane")
+
+
+async def erase_jane(office):
+    return sum([await janes_lines(office).erase(found) async for found in janes_lines(office).found()])
+
+
+async def test_lines_that_are_erased_before_their_batch_begins_fail_alone_and_uncharged(office):
+    job = await office.start(JANES, ASK, JANES)
+    assert await erase_jane(office) == 2
+    async with working(office):
+        job = await office.over(job)
+    assert (job.state, job.total, job.done, job.failed) == (JobState.DONE, 3, 1, 2)
+    assert set(await office.lines(job.output)) == {"r1"}
+    assert (await office.lines(job.errors))[""]["error"]["code"] == "request_erased"
+    assert office.sessions_charged() == [items.session_of(job, 1)]
+
+
+async def test_a_batch_that_runs_leaves_out_lines_that_are_erased_and_drops_what_is_being_answered(office):
+    office.at_once = 1
+    office.hired()
+    entered, gate, record = asyncio.Event(), asyncio.Event(), office.passing.record
+
+    async def waits(*given):
+        entered.set()
+        await gate.wait()
+        return await record(*given)
+
+    office.passing.record = waits
+    job = await office.start(JANES, JANES, ASK, JANES)
+    async with working(office):
+        await asyncio.wait_for(entered.wait(), 10)  # r0 is answered, and not recorded yet; the others are in memory
+        assert await erase_jane(office) == 3
+        gate.set()
+        job = await office.over(job)
+    assert (job.state, job.total, job.done, job.failed) == (JobState.DONE, 4, 1, 3)
+    assert set(await office.lines(job.output)) == {"r2"}
+    _, errors = await office.told(lambda tell: OneFile(FileAct.READ, job.errors, PURPOSES, tell))
+    assert [json.loads(each)["error"]["code"] for each in errors.splitlines()] == ["request_erased"] * 3
+    assert sorted(office.sessions_charged()) == sorted(items.session_of(job, number) for number in (0, 2))
+
+
+async def test_erased_lines_of_a_batch_whose_server_dies_are_told_once(office):
+    entered, begin = asyncio.Event(), office.passing.begin
+
+    async def begins(*given):
+        begun = await begin(*given)
+        entered.set()
+        await asyncio.Event().wait()
+        return begun
+
+    office.passing.begin = begins
+    job = await office.start(JANES, ASK)
+    async with working(office):
+        await asyncio.wait_for(entered.wait(), 10)
+        assert await erase_jane(office) == 1
+    office.passing.begin = begin
+    await office.passing.let_go("server")
+    office.hired()
+    async with working(office):
+        job = await office.over(job)
+    assert (job.state, job.total, job.done, job.failed) == (JobState.DONE, 2, 1, 1)
+    assert (await office.lines(job.errors))[""]["error"]["code"] == "request_erased"

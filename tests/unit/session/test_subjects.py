@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sqlite3
 from base64 import b64decode
 from dataclasses import replace
 from functools import partial
@@ -14,14 +15,19 @@ from antiphon.core.audit import Author, canonical
 from antiphon.core.endpoints import AnswerRequest, Referring
 from antiphon.core.errors import CallerError, NotFound
 from antiphon.core.identity import Principal, Project, Scope
+from antiphon.core.jobs import JobState, Outcome
 from antiphon.core.merkle import leaf_hash
 from antiphon.core.policy import Policy
 from antiphon.core.specs import GenerateSpec, Message, Role
 from antiphon.core.stores import JobBounds
 from antiphon.core.wire import Keep
+from antiphon.routes import JOB_KINDS
+from antiphon.session import subject_lines
 from antiphon.session.keeping import Keeper
 from antiphon.session.subjects import PAGE, PIECE_BYTES, Subjects
 from antiphon.stores import open_server_stores
+from antiphon.surfaces.openai.batch_lines import KIND
+from antiphon.surfaces.openai.files import OUTPUT
 from antiphon.trust.audit import Auditor
 
 HOUR_S = 3600
@@ -41,7 +47,7 @@ class Kept:
         self.clock = clock
         self.keeper = Keeper(self.stores.answers, lambda project: HOUR_S, clock, sealer=self.stores.sealer)
         auditor = Auditor(self.stores.ledger, self.stores.directory, clock, lambda project: Policy())
-        self.subjects = Subjects(self.stores, self.keeper, lambda project: HOUR_S, auditor)
+        self.subjects = Subjects(self.stores, self.keeper, lambda project: HOUR_S, auditor, JOB_KINDS)
 
     async def answer(self, id, subject="", previous="", keep=True, tags=()):
         """Answer a call, and keep the answer."""
@@ -91,7 +97,7 @@ async def test_all_about_a_person_is_exported_with_its_audio_and_no_more(kept):
     await everything(kept)
     first, *lines, last = await kept.lines(JANE)
     assert (first["kind"], first["subject"], last["kind"]) == ("export", JANE, "end")
-    assert last["counts"] == {"answers": 3, "remembered": 1, "jobs": 2, "files": 2}
+    assert last["counts"] == {"answers": 3, "remembered": 1, "jobs": 2, "files": 2, "lines": 0}
     assert [line["id"] for line in lines if line["kind"] == "answer"] == ["r1", "r3", "r4", "r6"]
     assert lines[0]["response"] == {"said": "yes"}
     assert [each["text"] for each in lines[1]["conversation"]] == ["r1 asks", "r1 is told", "r3 asks", "r3 is told"]
@@ -106,16 +112,22 @@ async def test_all_about_a_person_is_exported_with_its_audio_and_no_more(kept):
     assert (await kept.lines(JANE))[-1]["untagged_files"] == 1
     assert (await kept.subjects.erase("acme", "nobody", BY)).untagged_files == 1
     json.dumps(lines)
-    assert (await kept.lines("nobody"))[-1]["counts"] == {"answers": 0, "remembered": 0, "jobs": 0, "files": 0}
+    assert (await kept.lines("nobody"))[-1]["counts"] == {
+        "answers": 0,
+        "remembered": 0,
+        "jobs": 0,
+        "files": 0,
+        "lines": 0,
+    }
     assert (await kept.lines(JANE, "other"))[-1]["counts"]["answers"] == 0
 
 
 async def test_an_erasure_takes_all_of_it_and_nothing_else_and_is_in_the_log(kept, tmp_path):
     await everything(kept)
     certificate = await kept.subjects.erase("acme", JANE, BY)
-    assert dict(certificate.record.counts) == {"answers": 3, "remembered": 1, "jobs": 2, "files": 2}
-    assert (await kept.lines(JANE))[-1]["counts"] == {"answers": 0, "remembered": 0, "jobs": 0, "files": 0}
-    assert (await kept.lines(JOHN))[-1]["counts"] == {"answers": 1, "remembered": 0, "jobs": 2, "files": 2}
+    assert dict(certificate.record.counts) == {"answers": 3, "remembered": 1, "jobs": 2, "files": 2, "lines": 0}
+    assert (await kept.lines(JANE))[-1]["counts"] == {"answers": 0, "remembered": 0, "jobs": 0, "files": 0, "lines": 0}
+    assert (await kept.lines(JOHN))[-1]["counts"] == {"answers": 1, "remembered": 0, "jobs": 2, "files": 2, "lines": 0}
     assert (await kept.stores.answers.get("acme", "r5", HOUR_S)).id == "r5"
     assert kept.keeper.recents.find("k1", "r7")
 
@@ -144,6 +156,7 @@ async def test_of_many_all_are_exported(kept):
         "remembered": 0,
         "jobs": PAGE + 1,
         "files": PAGE + 1,
+        "lines": 0,
     }
 
 
@@ -206,3 +219,99 @@ async def test_without_that_project_or_a_name_nothing_is_done(kept):
             await kept.subjects.erase("acme", subject, BY)
     with pytest.raises(NotFound):
         await kept.subjects.erase_project("nowhere", BY)
+
+
+def line(n, body, **more):
+    return json.dumps({"custom_id": f"r{n}", "method": "POST", "url": "/v1/responses", "body": body} | more)
+
+
+async def shared_batch(kept, store, *, mark=b""):
+    """A file that is not tagged, about several people, its answers, and their bytes as they were."""
+    lines = [
+        line(0, {"input": "Jane asks", "safety_identifier": JANE, "user": JOHN}),
+        line(1, {"input": "John asks", "user": JOHN}),
+        "",
+        line(2, {"input": "x" * (PIECE_BYTES + 9), "metadata": {"subject": JANE}, "user": JOHN}),
+        line(3, {"input": "John asks", "metadata": {"subject": JOHN}, "safety_identifier": JANE}),
+    ]
+    answers = [json.dumps({"id": f"a{n}", "custom_id": f"r{n}", "response": f"answer {n}"}) + "\n" for n in (2, 1)]
+    errors = [json.dumps({"id": f"a{n}", "custom_id": f"r{n}", "error": f"error {n}"}) + "\n" for n in (0, 3)]
+    sent = {"in": mark + "\n".join(lines).encode(), "out": "".join(answers).encode(), "err": "".join(errors).encode()}
+    await store.put_blob("acme", blob("in"), sent["in"])
+    await store.create(job("b1", kind=KIND, input="in", output="out", errors="err"), 9)
+    claimed = await store.claim("a", (), [KIND])
+    begun = await store.begin(claimed, "a", 4, b"", tuple(blob(id, purpose=OUTPUT) for id in ("out", "err")))
+    outcomes = [Outcome(n, True, each.encode()) for n, each in zip((3, 1), answers, strict=True)]
+    outcomes += [Outcome(n, False, each.encode()) for n, each in zip((0, 4), errors, strict=True)]
+    done = await store.record(begun, "a", outcomes)
+    await store.finish(done, "a", JobState.DONE, None, done.ends_unix_ms)
+    return sent
+
+
+def texts(sent, *found):
+    lines = (each for data in sent.values() for each in data.decode("utf-8-sig").splitlines())
+    return [each for each in lines if any(map(each.count, found))]
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("place", ["jobs", "passing"])
+async def test_lines_of_a_shared_file_are_exported_and_erased_with_their_answers(kept, tmp_path, place, mark):
+    store = getattr(kept.stores, place)
+    sent = await shared_batch(kept, store, mark=mark)
+    sealed = _pieces(tmp_path)
+    janes = texts(sent, '"r0"', '"r2"')
+    assert len(janes) == 4
+    found = await kept.lines(JANE)
+    assert [each["line"] for each in found if each["kind"] == "line"] == list(map(json.loads, janes))
+    assert (found[-1]["counts"]["lines"], found[-1]["untagged_files"]) == (4, 0)
+    certificate = await kept.subjects.erase("acme", JANE, BY)
+    assert dict(certificate.record.counts)["lines"] == 4
+    assert certificate.untagged_files == 0
+    for id, data in sent.items():
+        lines = data.removeprefix(mark).split(b"\n")
+        wanted = [b"{}".ljust(len(each)) if each.decode() in janes else each for each in lines]
+        whole = (mark if id == "in" else b"") + b"\n".join(wanted)
+        assert await store.read_blob("acme", id, HOUR_S, 0, len(data) + 1) == whole
+    for file in tmp_path.iterdir():
+        now = file.read_bytes()
+        assert JANE.encode() not in now, file
+        assert not any(piece in now for piece in sealed), file
+    assert (await kept.lines(JANE))[-1]["counts"]["lines"] == 0
+    assert (await kept.lines(JOHN))[-1]["counts"]["lines"] == 4
+    assert (await kept.subjects.erase("acme", JANE, BY)).shown()["erased"]["lines"] == 0
+
+
+def _pieces(path):
+    """A part of each sealed piece that has a line about Jane."""
+    with sqlite3.connect(path / "jobs.db") as file:
+        rows = file.execute("SELECT body FROM pieces WHERE start = 0 AND blob IN ('in', 'out', 'err')").fetchall()
+    return [body[-64:] for (body,) in rows] + [body[40:104] for (body,) in rows]
+
+
+async def test_of_many_lines_all_are_erased_some_at_once(kept, monkeypatch):
+    monkeypatch.setattr(subject_lines, "MOST_LINES", 2)
+    monkeypatch.setattr(subject_lines, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(subject_lines, "MOST_FILES", 2)
+    monkeypatch.setattr(subject_lines, "MOST_JOBS", 1)
+    for n in range(4):
+        await kept.stores.jobs.put_blob("acme", blob(f"other{n}"), b"no JSON")
+        await kept.stores.jobs.create(job(f"b{n}", kind=KIND), 9)
+    data = "\n".join(line(n, {"user": JANE if n % 2 else JOHN}) for n in range(20)).encode()
+    await kept.stores.jobs.put_blob("acme", blob("in"), data)
+    assert (await kept.subjects.erase("acme", JANE, BY)).shown()["erased"]["lines"] == 10
+    left = await kept.stores.jobs.read_blob("acme", "in", HOUR_S, 0, 9999)
+    assert left.count(b"{} ") == left.count(JOHN.encode()) == 10
+    assert JANE.encode() not in left
+
+
+@pytest.mark.parametrize("text", ["no JSON", line(0, {}), line(0, "x"), "{}", line(0, {"user": 7}), "[]", "[" * 9999])
+async def test_a_file_that_does_not_name_somebody_in_each_line_is_counted(kept, text, monkeypatch):
+    data = f"{text}\n{line(1, {'user': JANE})}\n{line(2, {'user': JOHN})}\n".encode()
+    await kept.stores.jobs.put_blob("acme", blob("in"), data)
+    await kept.stores.jobs.put_blob("acme", blob("out", purpose=OUTPUT), b"{}\n")  # its batch is gone
+    await kept.stores.jobs.put_blob("acme", blob("johns", subject="j"), b"no JSON")
+    certificate = await kept.subjects.erase("acme", JANE, BY)
+    assert (certificate.untagged_files, dict(certificate.record.counts)["lines"]) == (2, 1)
+    monkeypatch.setattr(subject_lines, "MOST_LINE_BYTES", 9)
+    monkeypatch.setattr(subject_lines, "CHUNK_BYTES", 4)
+    assert (await kept.lines(JOHN))[-1]["untagged_files"] == 2

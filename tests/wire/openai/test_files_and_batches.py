@@ -10,7 +10,7 @@ from openai.types.file_object import FileObject
 from antiphon.core import jobs
 from antiphon.core.errors import CallerError, InternalError, NotFound
 from antiphon.core.identity import Scope
-from antiphon.core.jobs import Blob, Job, JobState
+from antiphon.core.jobs import Blob, Job, JobState, LineSubject
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.wire import Body, Opening, Url
 from antiphon.surfaces.openai import batch_lines, files
@@ -210,3 +210,32 @@ def test_a_file_is_what_the_sdk_types_and_a_form_what_it_sends():
         with pytest.raises(CallerError) as refused:
             files.CreateFile().ask(OPENING, Body(data, fields, "a", has_file=True))
         assert refused.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("body", "subject"),
+    [
+        ('{"metadata": {"subject": "a"}, "safety_identifier": "b", "user": "c"}', "a"),
+        ('{"metadata": {"other": "a"}, "safety_identifier": "b", "user": "c"}', "b"),
+        ('{"metadata": [], "safety_identifier": "", "user": "c"}', "c"),
+        ('{"metadata": {"subject": 1}, "user": {}}', ""),
+        ("{}", ""),
+    ],
+)
+def test_a_line_says_whom_it_is_about_as_a_live_request_does(body, subject):
+    kind = BatchKind()
+    assert kind.about(f'{{"custom_id": "r1", "body": {body}}}'.encode()) == LineSubject(subject, "r1")
+    assert kind.about(b'{"custom_id": 1, "body": []}') is None
+
+
+def test_an_erased_line_is_no_error_of_its_batch_and_has_no_custom_id():
+    kind, erased = BatchKind(), b"{}      "
+    assert kind.about(erased) == LineSubject(erased=True)
+    for line, sound in ((erased, True), (b"{}", False)):
+        checker = kind.checker(b'{"endpoint": "/v1/responses"}')
+        checker.read(0, line)
+        assert (checked := checker.finish()).sound is sound
+        assert checked.total == 1
+    for why, code in ((JobState.CANCELLED, "batch_cancelled"), (JobState.FAILED, "request_erased")):
+        told = json.loads(kind.unanswered(erased, "s", why))
+        assert (told["custom_id"], told["response"], told["error"]["code"]) == ("", None, code)

@@ -112,6 +112,9 @@ class Jobs(Protocol):
         belongs to the job.
         """
 
+    async def settled(self, job: Job, number: int) -> bool:
+        """Return whether that item of an unfinished job is recorded."""
+
     async def let_go(self, owner: str) -> None:
         """Release all jobs of that server: they can be claimed again."""
 
@@ -126,6 +129,17 @@ class Jobs(Protocol):
     async def erase(self, project: str, subject: str | None = None) -> Mapping[str, int]:
         """Erase a project's jobs and blobs, or those about one subject; return how many `jobs` and `blobs`. A worker
         loses a job that is erased.
+        """
+
+    async def read_written(self, project: str, id: str, start: int, size: int) -> bytes:
+        """Return bytes of a blob as `read_blob` does, also of one that its job still writes; none if it is gone."""
+
+    async def blank(self, project: str, id: str, spans: Sequence[tuple[int, int]]) -> None:
+        """Overwrite parts of a blob, each a start and a size and in order, by `{}` and blanks, durable on return."""
+
+    async def settle(self, job: Job, outcomes: Sequence[Outcome]) -> None:
+        """Record the failure of items whose lines are erased, whoever runs the job: what is recorded of them later is
+        dropped. Nothing is done for a job that has not begun or is over.
         """
 
     async def purge(self, keep_s: Callable[[str], int]) -> Mapping[str, int]:

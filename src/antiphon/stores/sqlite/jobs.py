@@ -23,6 +23,7 @@ from antiphon.core.ports import Clock
 from antiphon.core.sealing import PLAIN, Sealer
 from antiphon.core.stores import LEASE_MS, RECORD_BYTES, LeaseLost, StorageFull
 from antiphon.storage.files import WatchedFile, private_file
+from antiphon.stores.sqlite import job_lines
 from antiphon.stores.sqlite.connection import MEMORY, connect
 from antiphon.stores.sqlite.jobs_schema import BLOB, JOB, MIGRATIONS, Rows, readable
 from antiphon.stores.sqlite.resources import SqliteResources
@@ -98,12 +99,7 @@ class SqliteJobs:
     async def read_blob(self, project: str, id: str, keep_s: int, start: int, size: int) -> bytes:
         def read(t: Connection) -> bytes:
             self._blob(t, project, id, keep_s)
-            query = """
-SELECT start, body FROM pieces WHERE project = ? AND blob = ? AND start < ? AND start >= coalesce(
-    (SELECT max(start) FROM pieces WHERE project = ? AND blob = ? AND start <= ?), 0) ORDER BY start"""
-            found = t.execute(query, (project, id, start + size, project, id, start))
-            pieces = ((at, self._rows.unseal_piece(project, id, at, body)) for at, body in found)
-            return b"".join(body[max(0, start - at) : start + size - at] for at, body in pieces)
+            return job_lines.read(t, self._rows, project, id, start, size)
 
         return await self._run(read)
 
@@ -134,8 +130,9 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
         empty = replace(blob, size_bytes=0)
         t.execute(_PUT_BLOB, (project, whole, *(self._rows.blob_column(project, empty, name) for name in BLOB)))
 
-    def _append(self, t: Connection, project: str, id: str, data: bytes) -> None:
-        self._check_room(t, project, len(data))
+    def _append(self, t: Connection, project: str, id: str, data: bytes, bounded: bool = True) -> None:
+        if bounded:
+            self._check_room(t, project, len(data))
         query = "SELECT size_bytes FROM blobs WHERE project = ? AND id = ?"
         row = t.execute(query, (project, id)).fetchone()
         if row is None:
@@ -256,26 +253,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
         return await self._run(begin)
 
     async def record(self, job: Job, owner: str, outcomes: Sequence[Outcome]) -> Job:
-        def record(t: Connection) -> Job:
-            now = self._owned(t, job, owner)
-            known = "INSERT OR IGNORE INTO items VALUES (?, ?, ?)"
-            fresh = [one for one in outcomes if t.execute(known, (job.project, job.id, one.number)).rowcount]
-            for good, blob in ((True, job.output), (False, job.errors)):
-                lines = b"".join(one.line for one in fresh if one.good is good)
-                if lines:
-                    self._append(t, job.project, blob, lines)
-            return self._set(
-                t,
-                now,
-                done=now.done + sum(one.good for one in fresh),
-                failed=now.failed + sum(not one.good for one in fresh),
-                input_tokens=now.input_tokens + sum(one.usage.input for one in fresh),
-                cached_tokens=now.cached_tokens + sum(one.usage.cached for one in fresh),
-                output_tokens=now.output_tokens + sum(one.usage.output for one in fresh),
-                reasoning_tokens=now.reasoning_tokens + sum(one.usage.reasoning for one in fresh),
-            )
-
-        return await self._run(record)
+        return await self._run(lambda t: self._record(t, self._owned(t, job, owner), outcomes))
 
     async def recorded(self, job: Job) -> set[int]:
         query = "SELECT number FROM items WHERE project = ? AND job = ?"
@@ -300,6 +278,28 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
             return self._set(t, now, state=state, over_unix_ms=at, output=output, errors=errors, result=said)
 
         return await self._run(finish)
+
+    async def settled(self, job: Job, number: int) -> bool:
+        query = "SELECT 1 FROM items WHERE project = ? AND job = ? AND number = ?"
+        return await self._run(lambda t: t.execute(query, (job.project, job.id, number)).fetchone() is not None)
+
+    def _record(self, t: Connection, now: Job, outcomes: Sequence[Outcome], bounded: bool = True) -> Job:
+        known = "INSERT OR IGNORE INTO items VALUES (?, ?, ?)"
+        fresh = [one for one in outcomes if t.execute(known, (now.project, now.id, one.number)).rowcount]
+        for good, blob in ((True, now.output), (False, now.errors)):
+            lines = b"".join(one.line for one in fresh if one.good is good)
+            if lines:
+                self._append(t, now.project, blob, lines, bounded)
+        return self._set(
+            t,
+            now,
+            done=now.done + sum(one.good for one in fresh),
+            failed=now.failed + sum(not one.good for one in fresh),
+            input_tokens=now.input_tokens + sum(one.usage.input for one in fresh),
+            cached_tokens=now.cached_tokens + sum(one.usage.cached for one in fresh),
+            output_tokens=now.output_tokens + sum(one.usage.output for one in fresh),
+            reasoning_tokens=now.reasoning_tokens + sum(one.usage.reasoning for one in fresh),
+        )
 
     async def let_go(self, owner: str) -> None:
         await self._run(lambda t: t.execute("UPDATE jobs SET lease_unix_ms = 0 WHERE owner = ?", (owner,)))
@@ -356,6 +356,21 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
         for table in ("jobs", "blobs"):
             erased[table] = (await self._wipe(table, which, *values)).total()
         return erased
+
+    async def read_written(self, project: str, id: str, start: int, size: int) -> bytes:
+        return await self._run(lambda t: job_lines.read(t, self._rows, project, id, start, size))
+
+    async def blank(self, project: str, id: str, spans: Sequence[tuple[int, int]]) -> None:
+        await self._run(lambda t: job_lines.blank(t, self._rows, project, id, spans))
+
+    async def settle(self, job: Job, outcomes: Sequence[Outcome]) -> None:
+        def settle(t: Connection) -> None:
+            row = t.execute("SELECT * FROM jobs WHERE project = ? AND id = ?", (job.project, job.id)).fetchone()
+            now = self._rows.to_job(row) if row is not None else None
+            if now is not None and now.begun_unix_ms and not now.over:
+                self._record(t, now, outcomes, bounded=False)  # erasing needs no room
+
+        await self._run(settle)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._thread.shutdown)

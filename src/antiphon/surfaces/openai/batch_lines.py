@@ -14,11 +14,12 @@ import msgspec
 from msgspec import Raw, Struct
 
 from antiphon.core.errors import AntiphonError, CallerError, UnsupportedParameter
-from antiphon.core.jobs import Checked, Checker, ItemCall, JobState
+from antiphon.core.jobs import Checked, Checker, ItemCall, JobState, LineSubject
+from antiphon.core.tags import SUBJECT
 from antiphon.surfaces.openai import generation as shared
 from antiphon.surfaces.openai import wire
 from antiphon.surfaces.openai.batch_wire import BatchError, LineError, LineResponse, ResultLine
-from antiphon.surfaces.openai.files import OUTPUT
+from antiphon.surfaces.openai.files import INPUT, OUTPUT
 
 KIND = "openai.batch"
 AUDIO = ("/v1/audio/transcriptions", "/v1/audio/translations")
@@ -33,6 +34,7 @@ _WHY = {
     JobState.EXPIRED: LineError(
         "batch_expired", "This request could not be executed before the completion window expired."
     ),
+    JobState.FAILED: LineError("request_erased", "This request was erased, with what was kept about a person."),
 }
 
 
@@ -58,7 +60,22 @@ class _Line(Struct, frozen=True):
 
 
 class _Named(Struct, frozen=True):
-    custom_id: str
+    custom_id: str = ""  # of an erased line
+
+
+class _Sender(Struct, frozen=True):
+    """The fields of a body that say whom it is about. Of any type: what no call would take may be about somebody."""
+
+    metadata: Any = None
+    safety_identifier: Any = None
+    user: Any = None
+
+
+class _Kept(Struct, frozen=True):
+    """A line of any of the files."""
+
+    custom_id: Any = ""
+    body: Raw = Raw(b"{}")
 
 
 class _Body(Struct, frozen=True):
@@ -73,14 +90,17 @@ class _Body(Struct, frozen=True):
 _LINE = msgspec.json.Decoder(_Line)
 _NAMED = msgspec.json.Decoder(_Named)
 _BODY = msgspec.json.Decoder(_Body)
+_KEPT = msgspec.json.Decoder(_Kept)
+_SENDER = msgspec.json.Decoder(_Sender)
 _SETTLED = msgspec.json.Decoder(Settled)
 
 
 class BatchKind:
-    """Implements `core.jobs.JobKind`."""
+    """Implements `core.jobs.SubjectKind`."""
 
     surface = "openai"
     output_purpose = OUTPUT
+    input_purpose = INPUT
     max_line_bytes = MAX_LINE_BYTES
 
     def checker(self, request: bytes) -> Checker:
@@ -108,9 +128,26 @@ class BatchKind:
     def unanswered(self, line: bytes, session: str, why: JobState) -> bytes:
         return _result(line, session, None, _WHY[why])
 
+    def about(self, line: bytes) -> LineSubject | None:
+        if _erased(line):
+            return LineSubject(erased=True)
+        try:
+            kept = _KEPT.decode(line)
+            body = _SENDER.decode(kept.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        named = body.metadata.get(SUBJECT) if isinstance(body.metadata, dict) else None
+        given = (each for each in (named, body.safety_identifier, body.user) if each and isinstance(each, str))
+        return LineSubject(next(given, ""), kept.custom_id if isinstance(kept.custom_id, str) else "")
+
     def failure(self, error: AntiphonError) -> bytes:
         told = wire.error_body(error).error
         return wire.encode(Remarks(errors=[BatchError(told.code or error.code, told.message, param=told.param)]))
+
+
+def _erased(line: bytes) -> bool:
+    """Return whether a line was erased. `{}` alone is a caller's."""
+    return len(line) > 2 and line.rstrip(b" ") == b"{}"
 
 
 def _result(line: bytes, session: str, response: LineResponse | None, error: LineError | None) -> bytes:
@@ -130,7 +167,7 @@ class _Checker:
 
     def read(self, number: int, line: bytes) -> None:
         self._total += 1
-        if self._total > MAX_LINES or len(self._errors) >= MAX_ERRORS:
+        if self._total > MAX_LINES or len(self._errors) >= MAX_ERRORS or _erased(line):
             return
         try:
             self._check(line)
