@@ -41,7 +41,8 @@ def streams(system: System, given: argparse.Namespace, turn: int) -> Iterator[tu
 
 
 def language(system: System, given: argparse.Namespace, turn: int) -> Iterator[tuple[str, float]]:
-    for callers, count in ((1, 6), (8, 40), (100, 100)):
+    for callers in given.callers:
+        count = max(6, min(100, 5 * callers))
         level = chat_compare.measure(system, callers, count, turn)
         yield f"{callers} callers: tokens/s", level.tokens_per_s
         yield f"{callers} callers: TTFT P50, ms", level.ttft.p50 or 0.0
@@ -121,6 +122,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, required=True, help="a folder of pulled models")
     parser.add_argument("--kinds", default=",".join(KINDS), help="with commas between")
     parser.add_argument("--streams", type=lambda text: [int(n) for n in text.split(",")], default=[8, 64])
+    parser.add_argument("--callers", type=lambda text: [int(n) for n in text.split(",")], default=[1, 8, 100])
     parser.add_argument("--seconds", type=int, default=20, help="for each level of streams and voices")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="write every round to this JSON file")
