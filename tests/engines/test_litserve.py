@@ -1,14 +1,12 @@
 """LitServe's OpenAI spec. It tells no reason but "stop", and does not watch whether anybody listens."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import engine_behaviour as behaviour
 from real_engine import SERVERS, Engine, Running
 
-from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.capabilities import Ability
 from antiphon.core.events import FinishReason
-from antiphon.core.specs import Sampling
 from antiphon.engines.openai_compatible import OpenAICompatible
 
 
@@ -28,10 +26,8 @@ async def test_whoever_leaves_holds_nothing_here(engine: OpenAICompatible) -> No
     assert engine.outstanding == 0
 
 
-async def test_errors(engine: OpenAICompatible) -> None:
-    seeded = replace(behaviour.STREAM, sampling=Sampling(5, seed=1))
-    assert (await behaviour.refuses(engine, seeded, UnsupportedParameter)).param == "seed"
-    assert (await behaviour.refuses(engine, replace(behaviour.STREAM, prompt="Once"), CallerError)).param == "prompt"
+def test_what_it_lacks_is_not_sent(engine: OpenAICompatible) -> None:
+    assert engine.abilities.isdisjoint({Ability.SEED, Ability.RAW_TEXT})
 
 
 async def test_it_dies(engine: OpenAICompatible, running: Running) -> None:

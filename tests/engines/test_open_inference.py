@@ -55,7 +55,7 @@ def started(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = os.environ.get("ANTIPHON_ENGINES")
     if not folder:
         pytest.skip("ANTIPHON_ENGINES names no folder of engines (tests/engines/README.md)")
-    python = Path(folder) / server.name / "bin" / "python"
+    python = Path(folder).absolute() / server.name / "bin" / "python"
     if not python.exists():
         pytest.skip(f"there is no {python} (tests/engines/README.md)")
     ports = [free_port() for _ in range(server.ports)]
@@ -198,7 +198,7 @@ def test_the_official_client_through_antiphon(
     started: tuple[Running, list[int]], kind: str, models: Store, tmp_path: Path
 ) -> None:
     """Triton's client on one side, each of the servers on the other; and what it was charged."""
-    python = Path(os.environ["ANTIPHON_ENGINES"]) / "pytriton" / "bin" / "python"
+    python = Path(os.environ["ANTIPHON_ENGINES"]).absolute() / "pytriton" / "bin" / "python"
     if not python.exists():
         pytest.skip(f"there is no {python}, which has the client (tests/engines/README.md)")
     port = started[1][1 if kind == "grpc" else 0]

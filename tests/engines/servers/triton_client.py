@@ -38,5 +38,5 @@ if __name__ == "__main__":
         client.infer("none", [x], headers=headers())
     except InferenceServerException as error:
         said = str(error)
-    assert "no model" in said
+    assert "not found" in said
     print("well")
