@@ -1,12 +1,15 @@
 """Receivers of usage that keep the rules that Stripe and OpenMeter write down, and a network that misbehaves. Without
-a socket: `answer` is what they say to a request, and `tests/conformance` puts them behind one.
+a socket: `answer` is what they say to a request, and `behind` puts them behind one.
 """
 
 import hmac
 import json
+import random
 import re
 from collections import Counter
 from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+from aiohttp import web
 
 from antiphon.metering.export.outbox import NoAnswer, NotSent
 from antiphon.metering.export.receivers import Answer
@@ -15,6 +18,19 @@ HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 MINUTE_MS = 60_000
 REPORT = "v1.billing.meter.error_report_triggered"
+
+
+def behind(fake, lost=0.0):
+    """An aiohttp handler that answers as a receiver does, of which that share of answers is lost."""
+    chance = random.Random(3)
+
+    async def answer(request):
+        said = fake.answer(request.method, request.path_qs, request.headers, await request.read())
+        if chance.random() < lost and request.transport is not None:
+            request.transport.abort()
+        return web.Response(status=said.status, headers=said.headers, body=said.body)
+
+    return answer
 
 
 def _json(value, status=200):

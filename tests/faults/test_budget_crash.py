@@ -20,7 +20,7 @@ from callers import http, rows, until
 from antiphon.app import SystemClock
 from antiphon.cli.keys import now_unix_ms, open_control
 from antiphon.core.identity import USUAL_SCOPES
-from receivers import FakeStripe
+from receivers import FakeStripe, behind
 from serving import Server, start
 
 pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.long]
@@ -69,12 +69,11 @@ class Beside:
     def __init__(self):
         self.stripe = FakeStripe(SystemClock())
         self.stripe.add_meter("tokens")
-        self.chance = random.Random(3)
 
     async def __aenter__(self):
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._generate)
-        app.router.add_route("*", "/{path:.*}", self._take)
+        app.router.add_route("*", "/{path:.*}", behind(self.stripe, LOST))
         self._runner = web.AppRunner(app, shutdown_timeout=1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -98,12 +97,6 @@ class Beside:
             usage = {"prompt_tokens": 3, "completion_tokens": tokens, "total_tokens": tokens + 3}
             await answer.write(_event([], usage=usage) + b"data: [DONE]\n\n")
         return answer
-
-    async def _take(self, request):
-        said = self.stripe.answer(request.method, request.path_qs, request.headers, await request.read())
-        if self.chance.random() < LOST and request.transport is not None:
-            request.transport.abort()
-        return web.Response(status=said.status, headers=said.headers, body=said.body)
 
 
 def _event(choices, **more):

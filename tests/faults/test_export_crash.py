@@ -20,7 +20,7 @@ from export_process import Clock
 from antiphon.core.usage import By, UsageQuery
 from antiphon.stores.sqlite.exports import SqliteExports
 from antiphon.stores.sqlite.usage import SqliteUsage
-from receivers import FakeStripe
+from receivers import FakeStripe, behind
 
 HERE = Path(__file__).parent
 KILLS = int(os.environ.get("ANTIPHON_KILLS", "100")) // 5
@@ -33,11 +33,10 @@ class Receiver:
     def __init__(self):
         self.fake = FakeStripe(Clock())
         self.fake.add_meter("audio")
-        self.chance = random.Random(3)
 
     async def __aenter__(self):
         app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._answer)
+        app.router.add_route("*", "/{path:.*}", behind(self.fake, LOST))
         self._runner = web.AppRunner(app)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -46,12 +45,6 @@ class Receiver:
 
     async def __aexit__(self, *error):
         await self._runner.cleanup()
-
-    async def _answer(self, request):
-        said = self.fake.answer(request.method, request.path_qs, request.headers, await request.read())
-        if self.chance.random() < LOST:
-            request.transport.abort()
-        return web.Response(status=said.status, headers=said.headers, body=said.body)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from antiphon.app import SystemClock, assemble
 from antiphon.config import load
 from antiphon.core.entry import Entry
 from antiphon.core.usage import Dimension, Quantity
-from receivers import FakeStripe
+from receivers import FakeStripe, behind
 
 KEY = "k" * 20
 WITHIN_S = 60.0
@@ -22,12 +22,8 @@ async def stripe():
     fake = FakeStripe(SystemClock())
     fake.add_meter("audio")
 
-    async def answer(request):
-        said = fake.answer(request.method, request.path_qs, request.headers, await request.read())
-        return web.Response(status=said.status, headers=said.headers, body=said.body)
-
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
+    app.router.add_route("*", "/{path:.*}", behind(fake))
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -60,7 +60,7 @@ class OpenSessions:
         """Yield the ids of a project's sessions that are charged and have not ended."""
         return (each.call.id for each in self._holds if each.call.principal.project == project)
 
-    def make_sure_one_may_begin(self) -> None:
+    def check_accepting(self) -> None:
         """Raise `Draining` or `LedgerUnavailable` if no session may begin now."""
         if self.draining:
             raise Draining("The server is stopping.", retry_after_s=RETRY_AFTER_S)

@@ -187,7 +187,7 @@ class Sessions:
         spec, unmet = served.settle_speech(call.spec)
         call, principal = replace(call, spec=spec), call.principal
         model, engine = served.version, served.recogniser()
-        self.all.make_sure_one_may_begin()
+        self.all.check_accepting()
         if spec.live:
             # Separate channels count as that many streams.
             wanted = {CallKind.LIVE: spec.format.channels if spec.multichannel else 1}
@@ -215,7 +215,7 @@ class Sessions:
         """
         served = self.catalogue(call.principal).resolve(call.spec.model, ANSWERS)
         spec, unmet = served.settle(call.spec)
-        self.all.make_sure_one_may_begin()
+        self.all.check_accepting()
         # Each choice is computed separately. A call for more choices than places is admitted if all are free.
         choices = spec.choices if isinstance(spec, GenerateSpec) else 1
         kind = CallKind.ITEM if call.item else CallKind.GENERATION
@@ -247,7 +247,7 @@ class Sessions:
             beside(line.voice).check(spec.language)
         if spec.timings and voices.aligner is None:
             raise UnsupportedParameter("Timestamps need a speech recognition model, and this server has none.")
-        self.all.make_sure_one_may_begin()
+        self.all.check_accepting()
         sign = None
         if self._provenance and self._signs(principal, spec):
             spec = replace(spec, stream=False)
@@ -277,7 +277,7 @@ class Sessions:
         """Open a connection for successive calls, which holds the place of a conversation. Raises `Draining`,
         `LedgerUnavailable`, or `CapacityError` if one more would be too many.
         """
-        self.all.make_sure_one_may_begin()
+        self.all.check_accepting()
         self._places.check(call.principal, CONVERSING)
         recent = self.keeper.recents.open(call.principal)
         dialogue = DialogueConnection(self._services, call, recent, self._bounds.conversation_s, self.all.closed)

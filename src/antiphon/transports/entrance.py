@@ -104,31 +104,27 @@ class Stray:
 
     def _answer(self, scope: Scope) -> HttpResponse:
         opening = opening_of(scope)
-        methods = self._methods(opening.path) if self.known(opening.path) else set()
+        routes = [each for each in self._routes if _has(each, opening.path)] if self.known(opening.path) else []
+        methods = {method for each in routes if isinstance(each, Route) for method in each.methods or ()}
+        said = f"({opening.method} {opening.path[:MAX_SHOWN]})"
+        if any(isinstance(each, WebSocketRoute) for each in routes):
+            said += ": it is opened as a WebSocket"
         if not methods or scope["type"] == "websocket":
-            return answer(self._refuse(opening, NotFound(self._said(opening, "URL"))))
+            return answer(self._refuse(opening, NotFound(f"Invalid URL {said}")))
         allow = ", ".join(sorted(methods | {"OPTIONS"}))
         if opening.method == "OPTIONS":
             return HttpResponse(status_code=204, headers={"allow": allow})
-        refused = self._refuse(opening, MethodNotAllowed(self._said(opening, "method for URL")))
+        refused = self._refuse(opening, MethodNotAllowed(f"Invalid method for URL {said}"))
         response = answer(refused)
         response.headers.append("allow", allow)
         return response
 
-    def _methods(self, path: str) -> set[str]:
-        """Return the methods available at the path."""
-        matching = (each for each in self._routes if isinstance(each, Route) and each.path_regex.match(path))
-        return {method for route in matching for method in route.methods or ()}
-
-    def _said(self, opening: Opening, what: str) -> str:
-        said = f"Invalid {what} ({opening.method} {opening.path[:MAX_SHOWN]})"
-        live = self.known(opening.path) and any(
-            isinstance(each, WebSocketRoute) and each.path_regex.match(opening.path) for each in self._routes
-        )
-        return f"{said}: it is opened as a WebSocket" if live else said
-
     def _refuse(self, opening: Opening, error: AntiphonError) -> Step:
         return self._whose(opening).refuse(opening, error)
+
+
+def _has(route: BaseRoute, path: str) -> bool:
+    return isinstance(route, (Route, WebSocketRoute)) and route.path_regex.match(path) is not None
 
 
 def _any_path(routes: Iterable[BaseRoute]) -> re.Pattern[str]:
