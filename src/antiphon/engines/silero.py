@@ -30,6 +30,7 @@ _FRAMES = 4  # short-time spectra in one window
 _GATES = np.concatenate([np.arange(_WIDTH) + _WIDTH * gate for gate in (0, 3, 1, 2)])
 
 State = NDArray[np.float32]  # (256 + 64,)
+Weights = dict[str, NDArray[np.float32]]
 
 
 class SileroVad:
@@ -86,7 +87,7 @@ def _windows(samples: bytes, firsts: NDArray[np.int32], contexts: NDArray[np.flo
     return windows
 
 
-def _read(path: Path) -> dict[str, NDArray[np.float32]]:
+def _read(path: Path) -> Weights:
     """Return the 16 kHz branch's weights by the ends of their names."""
     import onnx
 
@@ -116,70 +117,55 @@ def _dense(kernel: NDArray[np.float32], frames: int, stride: int) -> NDArray[np.
     return matrix.reshape(frames * inputs, count * outputs)
 
 
-def _build(weights: dict[str, NDArray[np.float32]], many: bool) -> bytes:
+class _Graph:
+    """An ONNX graph that is being built."""
+
+    def __init__(self) -> None:
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+
+    def node(self, kind: str, *inputs: str | Any, out: str = "", count: int = 1, **attributes: Any) -> Any:
+        """Add a node, of names and constant arrays; return the name of what it gives, or the names of `count`."""
+        from onnx import helper, numpy_helper
+
+        names = []
+        for value in inputs:
+            if not isinstance(value, str):
+                name = f"c{len(self._constants)}"
+                self._constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+                value = name
+            names.append(value)
+        made = [out or f"n{len(self._nodes)}_{i}" for i in range(count)]
+        self._nodes.append(helper.make_node(kind, names, made, **attributes))
+        return made[0] if count == 1 else made
+
+    def model(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> bytes:
+        from onnx import helper
+
+        graph = helper.make_graph(self._nodes, "silero", inputs, outputs, self._constants)
+        opsets = [helper.make_opsetid("", 21)]
+        return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString())
+
+
+def _build(weights: Weights, many: bool) -> bytes:
     """Build the graph, for one frame of each stream or for `many`. `windows` (N, 640) are all frames, and `state` is
     (B, 256). With many, `places` (T, B) says which frame is the t-th of each stream, and `counts` (B,) how many each
     has. It gives `speech` (T, B) and `next` (B, 256).
     """
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import TensorProto, helper
 
-    nodes: list[Any] = []
-    constants: list[Any] = []
+    def tensor(name: str, kind: int, *shape: str | int) -> Any:
+        return helper.make_tensor_value_info(name, kind, shape)
 
-    def node(kind: str, *inputs: str | Any, out: str = "", count: int = 1, **attributes: Any) -> Any:
-        names = []
-        for value in inputs:
-            if not isinstance(value, str):
-                constants.append(numpy_helper.from_array(np.ascontiguousarray(value), f"c{len(constants)}"))
-                value = constants[-1].name
-            names.append(value)
-        made = [out or f"n{len(nodes)}_{i}" for i in range(count)]
-        nodes.append(helper.make_node(kind, names, made, **attributes))
-        return made[0] if count == 1 else made
-
-    def layer(x: str, number: int, frames: int, stride: int) -> str:
-        kernel, bias = (weights[f"encoder.{number}.reparam_conv.{part}"] for part in ("weight", "bias"))
-        matrix = _dense(kernel, frames, stride)
-        y = node("Gemm", x, matrix, np.tile(bias, matrix.shape[1] // len(bias)))
-        return str(node("Relu", y))
-
-    hops = node("Reshape", "windows", np.array([0, _FRAMES + 1, _FFT // 2]))
-    first, second = (node("Slice", hops, np.array([at]), np.array([at + _FRAMES]), np.array([1])) for at in (0, 1))
-    basis = weights["stft.forward_basis_buffer"][:, 0].T
-    spectra = node("MatMul", node("Concat", first, second, axis=2), basis)
-    real, imaginary = node("Split", spectra, count=2, axis=2, num_outputs=2)
-    power = node("Add", node("Mul", real, real), node("Mul", imaginary, imaginary))
-    x = node("Reshape", node("Sqrt", power), np.array([0, _FRAMES * _BINS]))
-    for number, (frames, stride) in enumerate(((4, 1), (4, 2), (2, 2), (1, 1))):
-        x = layer(x, number, frames, stride)
-
-    inner, outer, of_inner, of_outer = (
-        weights[f"decoder.rnn.{part}"] for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    )
+    graph = _Graph()
+    node = graph.node
     hidden, cell = node("Split", node("Unsqueeze", "state", np.array([0])), count=2, axis=2, num_outputs=2)
-    if many:
-        x = node("Gather", x, "places", axis=0)
-        biases = np.concatenate((of_inner[_GATES], of_outer[_GATES]))[None]
-        heard, hidden, cell = node(
-            *("LSTM", x, inner[_GATES][None], outer[_GATES][None], biases, "counts", hidden, cell),
-            count=3,
-            hidden_size=_WIDTH,
-        )
-        heard = node("Squeeze", heard, np.array([1]))
-    else:
-        x = node("Concat", node("Unsqueeze", x, np.array([0])), hidden, axis=2)
-        gates = node("Add", node("MatMul", x, np.concatenate((inner, outer), axis=1).T), of_inner + of_outer)
-        enter, forget, fresh, leave = node("Split", gates, count=4, axis=2, num_outputs=4)
-        kept = node("Mul", node("Sigmoid", forget), cell)
-        cell = node("Add", kept, node("Mul", node("Sigmoid", enter), node("Tanh", fresh)))
-        heard = hidden = node("Mul", node("Sigmoid", leave), node("Tanh", cell))
+    recur = _recur_many if many else _recur_one
+    heard, hidden, cell = recur(graph, weights, _encode(graph, weights), hidden, cell)
     node("Squeeze", node("Concat", hidden, cell, axis=2), np.array([0]), out="next")
     out_weight, out_bias = weights["decoder.decoder.2.weight"][:, :, 0].T, weights["decoder.decoder.2.bias"]
     scores = node("Add", node("MatMul", node("Relu", heard), out_weight), out_bias)
     node("Squeeze", node("Sigmoid", scores), np.array([2]), out="speech")
-
-    def tensor(name: str, kind: int, *shape: str | int) -> Any:
-        return helper.make_tensor_value_info(name, kind, shape)
 
     inputs = [
         tensor("windows", TensorProto.FLOAT, "frames", (_FRAMES + 1) * _FFT // 2),
@@ -194,6 +180,52 @@ def _build(weights: dict[str, NDArray[np.float32]], many: bool) -> bytes:
         tensor("speech", TensorProto.FLOAT, "steps", "streams"),
         tensor("next", TensorProto.FLOAT, "streams", _STATE),
     ]
-    graph = helper.make_graph(nodes, "silero", inputs, outputs, constants)
-    opsets = [helper.make_opsetid("", 21)]
-    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString())
+    return graph.model(inputs, outputs)
+
+
+def _encode(graph: _Graph, weights: Weights) -> str:
+    """Add the layers that need no earlier frame: (N, 128)."""
+    node = graph.node
+    hops = node("Reshape", "windows", np.array([0, _FRAMES + 1, _FFT // 2]))
+    first, second = (node("Slice", hops, np.array([at]), np.array([at + _FRAMES]), np.array([1])) for at in (0, 1))
+    basis = weights["stft.forward_basis_buffer"][:, 0].T
+    spectra = node("MatMul", node("Concat", first, second, axis=2), basis)
+    real, imaginary = node("Split", spectra, count=2, axis=2, num_outputs=2)
+    power = node("Add", node("Mul", real, real), node("Mul", imaginary, imaginary))
+    x: str = node("Reshape", node("Sqrt", power), np.array([0, _FRAMES * _BINS]))
+    for number, (frames, stride) in enumerate(((4, 1), (4, 2), (2, 2), (1, 1))):
+        kernel, bias = (weights[f"encoder.{number}.reparam_conv.{part}"] for part in ("weight", "bias"))
+        matrix = _dense(kernel, frames, stride)
+        x = node("Relu", node("Gemm", x, matrix, np.tile(bias, matrix.shape[1] // len(bias))))
+    return x
+
+
+def _recur_one(graph: _Graph, weights: Weights, x: str, hidden: str, cell: str) -> tuple[str, str, str]:
+    """Add the recurrent layer for one frame of each stream: its outputs (1, B, 128), and its state afterwards."""
+    node = graph.node
+    inner, outer, of_inner, of_outer = _recurrent(weights)
+    x = node("Concat", node("Unsqueeze", x, np.array([0])), hidden, axis=2)
+    gates = node("Add", node("MatMul", x, np.concatenate((inner, outer), axis=1).T), of_inner + of_outer)
+    enter, forget, fresh, leave = node("Split", gates, count=4, axis=2, num_outputs=4)
+    kept = node("Mul", node("Sigmoid", forget), cell)
+    cell = node("Add", kept, node("Mul", node("Sigmoid", enter), node("Tanh", fresh)))
+    heard = node("Mul", node("Sigmoid", leave), node("Tanh", cell))
+    return heard, heard, cell
+
+
+def _recur_many(graph: _Graph, weights: Weights, x: str, hidden: str, cell: str) -> tuple[str, str, str]:
+    """Add the recurrent layer for many frames of each stream: its outputs (T, B, 128), and its state afterwards."""
+    node = graph.node
+    inner, outer, of_inner, of_outer = _recurrent(weights)
+    x = node("Gather", x, "places", axis=0)
+    biases = np.concatenate((of_inner[_GATES], of_outer[_GATES]))[None]
+    heard, hidden, cell = node(
+        *("LSTM", x, inner[_GATES][None], outer[_GATES][None], biases, "counts", hidden, cell),
+        count=3,
+        hidden_size=_WIDTH,
+    )
+    return node("Squeeze", heard, np.array([1])), hidden, cell
+
+
+def _recurrent(weights: Weights) -> list[NDArray[np.float32]]:
+    return [weights[f"decoder.rnn.{part}"] for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
