@@ -22,7 +22,7 @@ COMMANDS = {
     "converse": "Talk with a language model of a running server, by voice.",
     "usage": "Show what was used.",
     "statement": "Show what a project owes for a month.",
-    "budgets": "Show and set budgets and limits of projects and keys.",
+    "budgets": "Show and set budgets and limits of organisations, projects and keys.",
     "compare-plans": "Show what usage would have cost by other price books.",
     "prices": "Check and import price books.",
     "export": "Show and settle what goes to billing systems outside.",

@@ -39,7 +39,7 @@ from antiphon.metering.budgets import record
 from antiphon.metering.pricing.library import make_library
 from antiphon.metering.rebuilding import rebuilt
 
-app = typer.Typer(help="Show and set budgets and limits of projects and keys.", no_args_is_help=True)
+app = typer.Typer(help="Show and set budgets and limits of organisations, projects and keys.", no_args_is_help=True)
 
 NO_LIMIT = "none"
 
