@@ -196,7 +196,10 @@ async def conversation(server, received, speech, turns=2, tokens=40):
                 elif told["type"] == "conversation.item.input_audio_transcription.completed":
                     received.heard_ms[session] += round(told["usage"]["seconds"] * 1000)
                 elif told["type"] == "response.done":
-                    assert told["response"]["status"] in ("completed", "incomplete"), told["response"]["status_details"]
+                    ending, details = told["response"]["status"], told["response"]["status_details"]
+                    # While a voice is slow, it may have no room for a reply.
+                    full = ending == "failed" and details["error"]["code"] == "rate_limit_exceeded"
+                    assert full or ending in ("completed", "incomplete"), details
                     break
     received.ended.add(session)
 
