@@ -63,7 +63,7 @@ class Wait:
     early_ms: int | None = None
 
 
-Mark = Flush | Tuning | Wait | End
+Mark = Flush | Tuning | Guidance | Wait | End
 
 
 @dataclass(frozen=True, slots=True)

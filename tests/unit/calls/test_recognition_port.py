@@ -7,9 +7,11 @@ import pytest
 from antiphon.calls.recognition import Recognition
 from antiphon.core.audio import AudioFormat, Encoding
 from antiphon.core.call import Call
+from antiphon.core.capabilities import SpeechAbility, SpeechCapabilities
 from antiphon.core.errors import BadMedia, EngineError
-from antiphon.core.events import Audio, Cause, Closed, End, Failed, Final, Flush, Interim, Transcript
+from antiphon.core.events import Audio, Cause, Closed, End, Failed, Final, Flush, Guide, Interim, Transcript
 from antiphon.core.identity import Principal
+from antiphon.core.ports import Guidance
 from antiphon.core.specs import TranscribeSpec, TurnRules
 from antiphon.core.speech import SpeechEvent, Wait
 from antiphon.testing import FakeSpeechEngine
@@ -94,6 +96,26 @@ async def test_a_wait_names_the_pause_that_it_is_about(house, engine):
     await session.feed(End())
     await hearing
     await session.close(delivered=True)
+
+
+@pytest.mark.parametrize("abilities", [frozenset(), frozenset((SpeechAbility.GUIDANCE,))])
+async def test_an_engine_is_guided_anew_if_it_can_be(house, engine, abilities):
+    engine.capabilities = SpeechCapabilities(abilities=abilities)
+    session = opened(house, engine, languages=("en",), multichannel=True)
+    hearing = asyncio.create_task(said(session))
+    await session.feed(Guide("before the audio", ("one",)))
+    await session.feed(Audio(SECOND))
+    await session.feed(Guide("later"))
+    await session.feed(End())
+    told, *_ = await hearing
+    await session.close(delivered=True)
+    (stream,) = engine.streams
+    guided = [mark for mark in stream.told if isinstance(mark, Guidance)]
+    first = Guidance(("en",), prompt="before the audio", keyterms=("one",))
+    assert told.guided == bool(abilities)
+    assert (stream.spec.guidance == first, guided) == (
+        (True, [Guidance(("en",), prompt="later")]) if abilities else (False, [])
+    )
 
 
 async def test_an_engine_that_fails_ends_the_call(house, engine):
