@@ -34,6 +34,7 @@ from antiphon.core.events import (
     Final,
     Flush,
     Flushed,
+    Guide,
     Input,
     Interim,
     Opened,
@@ -196,7 +197,7 @@ def _input(value: Input) -> str:
             return f"Audio({len(value.data)})"
         case Say():
             return f"Say({value.text!r})"
-        case Retune():
+        case Retune() | Guide():
             return str(value)
     if isinstance(value, Flush) and value.channel is not None:
         return f"Flush(channel={value.channel})"
@@ -216,7 +217,7 @@ def _event(text: str) -> Output | SpeechOutput:
     """An event from its line; a word is `text@from-to/confidence`, a time milliseconds, CH a channel; with `sure=...`
     at its end it says how sure it is that the turn is over:
 
-    `opened MODEL`, `started CH AT`, `may-end CH AT`, `resumed CH AT`, `interim CH FROM TO CONFIDENCE WORDS`,
+    `opened MODEL [guided]`, `started CH AT`, `may-end CH AT`, `resumed CH AT`, `interim CH FROM TO CONFIDENCE WORDS`,
     `final CH FROM TO CAUSE CONFIDENCE WORDS`, `utterance-ended CH AT`, `closed LENGTH CHANNELS`,
     `failed CLASS [retry=SECONDS] MESSAGE`; of speech that leaves `spoken SOUND [FROM-TO [TEXT]]`, `flushed`,
     `cleared`, `ended`, `all-spoken CHARACTERS LENGTH`.
@@ -225,6 +226,8 @@ def _event(text: str) -> Output | SpeechOutput:
     sure = float(rest.pop().removeprefix("sure=")) if rest and rest[-1].startswith("sure=") else None
     match name:
         case "opened":
+            if rest[1:] == ["guided"]:
+                return Opened(rest[0], languages=("en",), guided=True)
             return Opened(rest[0], unmet_speech=LACKING, languages=("en",))
         case "started":
             return SpeechStarted(int(rest[0]), int(rest[1]))

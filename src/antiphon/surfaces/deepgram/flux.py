@@ -21,6 +21,8 @@ from antiphon.core.events import (
     Failed,
     Final,
     Flush,
+    Guide,
+    Input,
     Interim,
     Opened,
     Output,
@@ -48,7 +50,7 @@ from antiphon.surfaces.deepgram.endpoint import (
     phrased,
 )
 from antiphon.surfaces.deepgram.live import IDLE_TIMEOUT_MS, IDLE_TIMEOUT_NS, SILENT_CALLER, UNDECODABLE
-from antiphon.surfaces.deepgram.parameters import NO_GUIDANCE
+from antiphon.surfaces.deepgram.parameters import NO_GUIDANCE, new_terms
 
 CONFIDENCE_DIGITS = 4
 
@@ -92,7 +94,8 @@ class Flux:
         self._turns = asked.turns
         self._masks = asked.masks
         self._unused = [(row.name, row.how) for row in asked.without_effect]
-        self._guided = bool(asked.keyterms)
+        self._keyterms = asked.keyterms
+        self._guided = False  # whether the model can be guided
         self._languages: tuple[str, ...] = ()  # that may be spoken
         self._state = State.OPEN
         self._heard_ns: int | None = None
@@ -139,24 +142,31 @@ class Flux:
                 self._turns.early_confidence if given.eager_eot_threshold is None else given.eager_eot_threshold,
             )
             flux_parameters.check_order(turns)
+            given_terms = [said.keyterms] if isinstance(said.keyterms, str) else said.keyterms
+            keyterms = self._keyterms if given_terms is None else new_terms(given_terms)
             for hint in said.language_hints or ():
                 check_language(hint, self._languages)
         except (msgspec.MsgspecError, CallerError) as error:
             description = phrased(error).message if isinstance(error, CallerError) else str(error)
             failure = flux_wire.ConfigureFailure(self._request_id, self._next(), "INVALID_CONFIGURATION", description)
             return Step(sends=(flux_wire.write(failure),))
-        self._turns = turns
+        inputs: list[Input] = [Retune(turns)]
+        if keyterms != self._keyterms and self._guided:
+            inputs.append(Guide(keyterms=keyterms))
+        self._turns, self._keyterms = turns, keyterms
         if said.profanity_filter is not None:
             self._masks = said.profanity_filter
-        keyterms = [said.keyterms] if isinstance(said.keyterms, str) else said.keyterms or []
         thresholds = flux_wire.Thresholds(turns.early_confidence, turns.confidence, turns.timeout_ms)
         success = flux_wire.ConfigureSuccess(self._request_id, thresholds, keyterms, self._next())
-        fixed = (("keyterm", keyterms), ("language_hint", said.language_hints and len(self._languages) > 1))
-        unused = [(name, "It is fixed for the stream.") for name, asked in fixed if asked]
+        unused: list[tuple[str, str]] = []
+        if given_terms and not self._guided:
+            unused.append(("keyterm", NO_GUIDANCE))
+        if said.language_hints and len(self._languages) > 1:
+            unused.append(("language_hint", "It is fixed for the stream."))
         if said.numerals:
             unused += [(row.name, row.how) for row in flux_parameters.TABLE if row.name == "numerals"]
         warnings = [self._warning(*each) for each in unused]
-        return Step(inputs=(Retune(turns),), sends=(flux_wire.write(success), *warnings))
+        return Step(inputs=tuple(inputs), sends=(flux_wire.write(success), *warnings))
 
     def _warning(self, name: str, why: str) -> str:
         description = f"`{name}` has no effect: {why}"
@@ -186,8 +196,8 @@ class Flux:
             case Opened():
                 if self._heard_ns is None:
                     self._heard_ns = now_ns
-                self._languages = event.languages
-                if self._guided and SpeechAbility.GUIDANCE in event.unmet_speech:
+                self._languages, self._guided = event.languages, event.guided
+                if self._keyterms and SpeechAbility.GUIDANCE in event.unmet_speech:
                     self._unused.append(("keyterm", NO_GUIDANCE))
                 connected = flux_wire.write(flux_wire.Connected(self._request_id, self._next()))
                 return Step(sends=(connected, *(self._warning(*each) for each in self._unused)))

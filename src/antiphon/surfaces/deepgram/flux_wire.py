@@ -74,7 +74,7 @@ class TurnInfo(msgspec.Struct, tag="TurnInfo", frozen=True, omit_defaults=True):
 class ConfigureSuccess(msgspec.Struct, tag="ConfigureSuccess", frozen=True):
     request_id: str
     thresholds: Thresholds
-    keyterms: list[str]
+    keyterms: tuple[str, ...]
     sequence_id: int
 
 
