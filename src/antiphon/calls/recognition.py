@@ -277,6 +277,7 @@ class Recognition(MeteredSession[Output]):
             timed=self._spec.word_times,
             tokens=self._spec.tokens,
             guidance=self._guidance,
+            voice_threshold=self._spec.voice_threshold,
         )
         stream = await self._engine.open(spec, self._asked)
         self._channels.append(opened := _Channel(stream))

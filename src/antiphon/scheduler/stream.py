@@ -52,7 +52,7 @@ class Stream:
     def __post_init__(self) -> None:
         limits = [ms for ms in (self.spec.endpointing_ms, self.spec.utterance_end_ms) if ms is not None]
         self._silence_ms = min(limits, default=None)
-        self._ends = Endpointer(self._silence_ms)
+        self._ends = Endpointer(self._silence_ms, threshold=self.spec.voice_threshold)
         self._tape = Tape()
         self._marks = Marks()
         self._delivery = Delivery(self.spec, self._ends, self.emit)

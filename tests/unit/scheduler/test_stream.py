@@ -1057,3 +1057,10 @@ def test_an_interim_says_how_many_of_its_words_are_stable_in_each_utterance_anew
     rig.say("S" * 12)
     rig.decode("we were all")
     assert rig.interims[-1].stable_words == 0
+
+
+@pytest.mark.parametrize(("threshold", "heard"), [(0.5, 1), (0.99, 0)])
+def test_what_counts_as_speech_is_the_spec_s(threshold, heard):
+    rig = Rig(voice_threshold=threshold, speech_events=True, interims=False)
+    rig.say("S" * 10)
+    assert rig.kinds().count("start") == heard
