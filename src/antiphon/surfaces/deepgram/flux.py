@@ -6,6 +6,7 @@ that of an `EagerEndOfTurn` right before it (https://developers.deepgram.com/doc
 caller is numbered.
 """
 
+from collections import Counter
 from dataclasses import replace
 
 import msgspec
@@ -95,6 +96,7 @@ class Flux:
         self._masks = asked.masks
         self._unused = [(row.name, row.how) for row in asked.without_effect]
         self._keyterms = asked.keyterms
+        self._hints = asked.languages or None
         self._guided = False  # whether the model can be guided
         self._languages: tuple[str, ...] = ()  # that may be spoken
         self._state = State.OPEN
@@ -157,7 +159,7 @@ class Flux:
         if said.profanity_filter is not None:
             self._masks = said.profanity_filter
         thresholds = flux_wire.Thresholds(turns.early_confidence, turns.confidence, turns.timeout_ms)
-        success = flux_wire.ConfigureSuccess(self._request_id, thresholds, keyterms, self._next())
+        success = flux_wire.ConfigureSuccess(self._request_id, thresholds, keyterms, self._next(), self._hints)
         unused: list[tuple[str, str]] = []
         if given_terms and not self._guided:
             unused.append(("keyterm", NO_GUIDANCE))
@@ -267,6 +269,7 @@ class Flux:
         """Return the turn so far, including this result; its event and its number are not set yet."""
         parts = [*self._said, heard]
         said = [MASKING.apply(part.transcript) if self._masks else part.transcript for part in parts]
+        spoken = Counter(each.language for each in said for _ in each.words if each.language)
         return flux_wire.TurnInfo(
             self._request_id,
             0,
@@ -277,6 +280,8 @@ class Flux:
             join(each.text for each in said),
             [_word(word) for each in said for word in each.words],
             round(heard.turn_over or 0.0, CONFIDENCE_DIGITS),
+            languages=[language for language, _ in spoken.most_common()] if len(self._languages) > 1 else None,
+            languages_hinted=self._hints,
         )
 
     def _told(self, event: str, info: flux_wire.TurnInfo, trigger: str | None = None) -> str:
