@@ -70,7 +70,8 @@ class _Channel:
     pause: int | None = None
     timer: UtteranceTimer = field(default_factory=UtteranceTimer)
     drained: bool = False
-    ends_after_ms: int | None = None  # of silence, by what was said before the present pause
+    ends_after_ms: int | None = None  # of silence, by what was said before the present pause ...
+    said: str = ""  # ... which is this
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,9 +401,12 @@ class Recognition(MeteredSession[Output]):
         if isinstance(event, Final):
             silence_ms, channel.ends_after_ms = channel.ends_after_ms, None
             ended = event.cause is not Cause.ENDPOINT
-            sure = 1.0 if ended else turn_rules.sure_after(text, silence_ms or turns.timeout_ms)
+            # The final may have another mark at its end than the text that ended the turn.
+            texts = (text,) if silence_ms is None else (text, channel.said)
+            sure = 1.0 if ended else max(turn_rules.sure_after(t, silence_ms or turns.timeout_ms) for t in texts)
         elif channel.pause is not None:
             sure = turn_rules.sure_after(text, event.end_ms - samples_to_ms(channel.pause))
+            channel.said = text
             channel.ends_after_ms, early_ms = turn_rules.silences_ms(text, turns)
             channel.stream.tell(Wait(channel.pause, channel.ends_after_ms, early_ms))
         else:

@@ -98,6 +98,23 @@ async def test_a_wait_names_the_pause_that_it_is_about(house, engine):
     await session.close(delivered=True)
 
 
+async def test_a_turn_is_as_surely_over_as_the_text_was_that_ended_it(house, engine):
+    rules = TurnRules(confidence=0.6, timeout_ms=5_000)
+    session = opened(house, engine, turns=rules)
+    hearing = asyncio.create_task(said(session))
+    await session.feed(Audio(SECOND))
+    stream = engine.streams[0]
+    paused = Interim(0, 0, 1000, Transcript("The ship was painted blue.", 0.9), paused=True)
+    stream.say(SpeechEvent(paused, onset=1, spoken=14_000))
+    await until(lambda: any(isinstance(mark, Wait) for mark in stream.told))
+    final = Final(0, 0, 1500, Transcript("The ship was painted blue,", 0.9), Cause.ENDPOINT)
+    stream.say(SpeechEvent(final, onset=1, spoken=14_000))
+    await session.feed(End())
+    ended = next(event for event in await hearing if isinstance(event, Final))
+    await session.close(delivered=True)
+    assert ended.turn_over == pytest.approx(rules.confidence, abs=0.005)
+
+
 @pytest.mark.parametrize("abilities", [frozenset(), frozenset((SpeechAbility.GUIDANCE,))])
 async def test_an_engine_is_guided_anew_if_it_can_be(house, engine, abilities):
     engine.capabilities = SpeechCapabilities(abilities=abilities)
