@@ -254,7 +254,10 @@ class Flux:
             sends.append(self._told("StartOfTurn", info))
         elif self._eager and info.transcript != self._last.transcript:
             sends.append(self._told("TurnResumed", info))
-        sends.append(self._told("EndOfTurn", info, self._trigger(final)))
+        trigger, early = self._trigger(final), self._turns.early_confidence
+        if trigger == "model" and early is not None and not self._eager:
+            sends.append(self._told("EagerEndOfTurn", msgspec.structs.replace(info, end_of_turn_confidence=early)))
+        sends.append(self._told("EndOfTurn", info, trigger))
         self._turn += 1
         self._said, self._last, self._eager = [], None, False
         return Step(sends=tuple(sends))
