@@ -215,6 +215,52 @@ async def test_a_stream_that_goes_wrong(
         await events(engine)
 
 
+HOT = {"message": "Too hot.", "type": "BadRequestError", "param": "temperature", "code": 400}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (HOT, CallerError, "Too hot."),
+        (HOT | {"message": "No Tell me of the albatross"}, CallerError, "The model's server refused the request."),
+        (HOT | {"message": "The maximum context length is 9"}, ContextLengthExceeded, "The maximum context"),
+        (HOT | {"code": 404}, EngineMisconfigured, "The model's server answered 404."),
+        (HOT | {"code": 503}, CapacityError, "The model's server is full."),
+        (HOT | {"code": 500}, EngineError, "The model's server answered 500."),
+        (HOT | {"code": "invalid"}, EngineError, "The model's server failed."),
+        (HOT | {"code": 200}, EngineError, "The model's server failed."),
+        ("Too hot.", EngineError, "The model's server failed."),
+        ([], EngineError, "The model's server failed."),
+    ],
+)
+async def test_an_error_in_the_place_of_an_answer_is_blamed_by_its_code(
+    server: tuple[Server, str],
+    engine: OpenAICompatible,
+    error: object,
+    kind: type[AntiphonError],
+    message: str,
+    stream: bool,
+) -> None:
+    """vLLM 0.32 refuses such as a token that there is not after it has sent the stream's status."""
+    told = json.dumps({"error": error}).encode()
+    if stream:
+        server[0].streams(b"data: " + told + b"\n\n", DONE)
+    else:
+        server[0].answers(told)
+    with pytest.raises(kind) as failed:
+        await events(engine, replace(SPEC, stream=stream))
+    assert type(failed.value) is kind
+    assert failed.value.message.startswith(message)
+    assert failed.value.param == ("temperature" if isinstance(failed.value, CallerError) else None)
+
+
+async def test_an_error_in_mid_answer_is_the_engines(server: tuple[Server, str], engine: OpenAICompatible) -> None:
+    server[0].streams(HELLO, b"data: " + json.dumps({"error": HOT}).encode() + b"\n\n", DONE)
+    with pytest.raises(EngineError, match="failed while it was answering"):
+        await events(engine)
+
+
 async def test_death_in_mid_stream(server: tuple[Server, str], engine: OpenAICompatible) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()

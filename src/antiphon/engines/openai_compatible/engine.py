@@ -15,8 +15,8 @@ from antiphon.core.events import Embedded, Generated, TokenUsage
 from antiphon.core.ports import Clock, EngineCall
 from antiphon.core.specs import GenerateSpec
 from antiphon.engines.openai_compatible import request
-from antiphon.engines.openai_compatible.answer import Translation, decode
-from antiphon.engines.openai_compatible.client import Limits, Upstream
+from antiphon.engines.openai_compatible.answer import Chunk, Translation, decode
+from antiphon.engines.openai_compatible.client import Exchange, Limits, Upstream
 from antiphon.engines.openai_compatible.presets import PRESETS, Counts
 from antiphon.engines.openai_compatible.sse import EventSplitter
 
@@ -75,7 +75,7 @@ class OpenAICompatible(_Server):
         translation = Translation(spec, call.id, self._preset.counts is Counts.ALWAYS)
         async with exchange:
             if not spec.stream:
-                yield translation.whole(decode(await exchange.read_all()))
+                yield translation.whole(_chunk(await exchange.read_all(), exchange, translation))
                 return
             splitter = EventSplitter(self._upstream.limits.event_bytes)
             done = False
@@ -86,7 +86,7 @@ class OpenAICompatible(_Server):
                     if payload == _DONE:
                         done = True
                         break
-                    translation.chunk(events, decode(payload))
+                    translation.chunk(events, _chunk(payload, exchange, translation))
                 done = done or not received
                 if done and exchange.at_end:
                     break
@@ -97,6 +97,16 @@ class OpenAICompatible(_Server):
                 raise EngineError("The model's server broke off its answer.")
             await exchange.finish()
             yield (*events, translation.usage())
+
+
+def _chunk(data: bytes, exchange: Exchange, translation: Translation) -> Chunk:
+    """Decode a chunk. An error in its place may be the caller's until the answer has begun; then it is the engine's."""
+    chunk = decode(data)
+    if chunk.error is None:
+        return chunk
+    if translation.begun:
+        raise EngineError("The model's server failed while it was answering.")
+    raise exchange.late_refusal(data)
 
 
 def _contents(spec: GenerateSpec) -> Iterator[str]:
