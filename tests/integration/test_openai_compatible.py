@@ -215,6 +215,13 @@ async def test_a_stream_that_goes_wrong(
         await events(engine)
 
 
+async def test_a_parameter_of_open_engines_alone_is_named(server: tuple[Server, str], engine: OpenAICompatible) -> None:
+    server[0].answers({"error": {"message": "No.", "param": "top_k"}}, 400)
+    with pytest.raises(CallerError) as failed:
+        await events(engine)
+    assert failed.value.param == "top_k"
+
+
 HOT = {"message": "Too hot.", "type": "BadRequestError", "param": "temperature", "code": 400}
 
 
@@ -225,11 +232,12 @@ HOT = {"message": "Too hot.", "type": "BadRequestError", "param": "temperature",
         (HOT, CallerError, "Too hot."),
         (HOT | {"message": "No Tell me of the albatross"}, CallerError, "The model's server refused the request."),
         (HOT | {"message": "The maximum context length is 9"}, ContextLengthExceeded, "The maximum context"),
+        (HOT | {"code": "400"}, CallerError, "Too hot."),  # LiteLLM's
         (HOT | {"code": 404}, EngineMisconfigured, "The model's server answered 404."),
         (HOT | {"code": 503}, CapacityError, "The model's server is full."),
         (HOT | {"code": 500}, EngineError, "The model's server answered 500."),
         (HOT | {"code": "invalid"}, EngineError, "The model's server failed."),
-        (HOT | {"code": 200}, EngineError, "The model's server failed."),
+        (HOT | {"code": 4000}, EngineError, "The model's server failed."),
         ("Too hot.", EngineError, "The model's server failed."),
         ([], EngineError, "The model's server failed."),
     ],

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from antiphon.core.capabilities import Ability
 from antiphon.core.errors import (
     AntiphonError,
     CallerError,
@@ -26,9 +27,8 @@ LEAST_ECHO_CHARS = 4  # a shorter prompt cannot be distinguished from the server
 
 # Parameters that a server may blame; any other name may be content.
 PARAMETERS = frozenset(
-    {"messages", "prompt", "input", "n", "max_tokens", "max_completion_tokens", "temperature", "top_p", "stop", "seed"}
-    | {"presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "response_format", "dimensions"}
-    | {"tools", "tool_choice", "parallel_tool_calls", "logit_bias", "reasoning_effort", "verbosity"}
+    {"messages", "input", "dimensions", "max_tokens", "max_completion_tokens", "temperature", "top_p", "stop", "tools"}
+    | {"presence_penalty", "frequency_penalty", *Ability}
 )
 
 # How servers say that a prompt is too long: OpenAI, vLLM, SGLang and Ollama name the context's length, llama.cpp its
@@ -41,6 +41,7 @@ _TOO_LONG = re.compile(
 
 _FULL = frozenset({429, 503})
 _LATE = frozenset({408, 504})  # Ray Serve uses 408 for its own time limit
+_STATUS = re.compile("[45][0-9]{2}")
 _CALLERS = frozenset({400, 413, 414, 415, 422, 431})
 
 
@@ -85,7 +86,7 @@ def late_refusal(answer: bytes, content: Iterable[str]) -> AntiphonError:
     parameters only after a stream's status has been sent, and then give the status as the error's code.
     """
     _, _, codes = _told(answer)
-    status = next((code for code in codes if isinstance(code, int) and 400 <= code < 600), None)
+    status = next((int(code) for code in map(str, codes) if _STATUS.fullmatch(code)), None)
     return refusal(status, answer, content) if status else EngineError("The model's server failed.")
 
 
