@@ -128,8 +128,9 @@ def to_json(tensor: Tensor) -> Sequence[Any]:
         return [element.decode() for element in _split(tensor.data, prod(tensor.shape))]
     code, data = _CODES.get(tensor.datatype, "f"), tensor.data
     if tensor.datatype == BF16:
-        data = bytearray(2 * len(tensor.data))
-        data[2::4], data[3::4] = tensor.data[::2], tensor.data[1::2]
+        wide = bytearray(2 * len(data))
+        wide[2::4], wide[3::4] = data[::2], data[1::2]
+        data = bytes(wide)
     elements = struct.unpack(f"<{prod(tensor.shape)}{code}", data)
     if code in "efd" and not isfinite(sum(elements)) and not all(map(isfinite, elements)):
         raise ValueError("an element is not finite")
