@@ -160,6 +160,14 @@ async def test_other_datatypes(client: Client, server: Server) -> None:
         assert (given.datatype, list(tensors.to_json(given))) == (datatype, [element * 2])
 
 
+async def test_what_json_cannot_hold(client: Client, server: Server) -> None:
+    if server is MLSERVER:
+        pytest.skip("it cannot answer with NaN")
+    strange = b"\0\0\xc0\x7f", b"\2\0\0\0\xff\xfe"
+    outputs = await infer(client, Tensor("in0", "FP32", (1, 1), strange[0]), Tensor("in1", "BYTES", (1, 1), strange[1]))
+    assert tuple(tensor.data for tensor in outputs) == strange
+
+
 async def test_a_model_describes_itself(client: Client, server: Server) -> None:
     form = await client.describe("")
     if server.versions:

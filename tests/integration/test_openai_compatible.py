@@ -23,7 +23,7 @@ from antiphon.core.errors import (
 )
 from antiphon.core.events import ChoiceEnded, FinishReason, Generated, TextDelta, TokenUsage
 from antiphon.core.ports import EngineCall
-from antiphon.core.specs import GenerateSpec, Image, Message, Role, Sampling
+from antiphon.core.specs import GenerateSpec, Image, Message, Role, Sampling, Tool
 from antiphon.engines.openai_compatible import Limits, OpenAICompatible, OpenAICompatibleEmbedder
 from antiphon.testing import FakeClock
 
@@ -125,6 +125,22 @@ async def test_a_stream(server: tuple[Server, str], engine: OpenAICompatible) ->
     assert request.headers["X-Request-Id"] == CALL.id
     assert "gzip" not in request.headers["Accept-Encoding"]
     assert body["stream_options"] == {"include_usage": True}
+
+
+async def test_a_whole_answer_that_could_not_be_given_up_otherwise_is_a_stream(server: tuple[Server, str]) -> None:
+    server[0].streams(HELLO, 0.01, HELLO, STOP, USAGE, DONE)
+    whole = replace(SPEC, stream=False)
+    engine = OpenAICompatible(server[1], "served", "bentoml", clock=FakeClock(), limits=Limits(answer_bytes=1_000))
+    hello = TextDelta(0, "Hello", 1)
+    assert await batches(engine, whole) == [(hello, hello, *ALL[1:])]
+    assert server[0].requests[0][1]["stream"] is True
+    server[0].streams(*(HELLO, 0.01) * 40, STOP, USAGE, DONE)
+    with pytest.raises(EngineError, match="more than 1000 bytes"):
+        await batches(engine, whole)
+    server[0].answers(WHOLE)
+    await batches(engine, replace(whole, tools=(Tool("t"),)))  # not every server's streams call tools as well
+    assert "stream" not in server[0].requests[-1][1]
+    await engine.close()
 
 
 async def test_what_a_caller_asks_of_the_engine_crosses_the_wire(server: tuple[Server, str]) -> None:
@@ -385,6 +401,7 @@ SILENT = "The model's server refused the request."
         ({"detail": [{"loc": ["body"], "input": "Tell me"}]}, SILENT),
         ({"error": {"message": ""}}, SILENT),
         (b"<html>", SILENT),
+        (b'{"error":{"code":' + b"[" * 50_000, SILENT),
         ({"error": {"message": "x" * 5000}}, "x" * 300),
     ],
 )

@@ -1,7 +1,6 @@
 """Tensors as bytes and as JSON."""
 
 import math
-import struct
 
 import pytest
 from hypothesis import given
@@ -45,28 +44,15 @@ def test_floats(datatype, size, large):
             from_json(datatype, [wrong])
 
 
-@pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64", "BF16"])
-@pytest.mark.parametrize("strange", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_is_no_json(datatype, strange):
-    data = struct.pack("<2f", 1.0, strange)
-    wide = data[2:4] + data[6:8] if datatype == "BF16" else from_elements(datatype, [1.0, strange])
-    with pytest.raises(ValueError, match="not finite"):
-        to_json(Tensor("t", datatype, (2,), wide))
-
-
-def test_finite_numbers_whose_sum_is_not_are_json():
-    assert list(to_json(whole("FP64", [1.7e308, 1.7e308]))) == [1.7e308, 1.7e308]
-
-
 def test_a_float_too_large_is_refused():
     with pytest.raises(ValueError, match="does not fit"):
         from_json("FP16", [1e6])
 
 
 def test_bfloat16_is_the_upper_half_of_a_float():
-    tensor = Tensor("t", "BF16", (3,), b"\x80\x3f\x00\xc0\x7f\x7f")
+    tensor = Tensor("t", "BF16", (3,), b"\x80\x3f\x00\xc0\x80\x7f")
     check(tensor)
-    assert list(to_json(tensor)) == [1.0, -2.0, 255 * 2.0**120]
+    assert list(to_json(tensor)) == [1.0, -2.0, math.inf]
     with pytest.raises(ValueError, match="datatype"):
         from_json("BF16", [1.0])
 

@@ -114,7 +114,7 @@ def _told(body: bytes) -> tuple[str, str | None, tuple[object, ...]]:
     """Return the message, the parameter and the error's names; empty if the form is unknown."""
     try:
         refusal = msgspec.json.decode(body, type=_Refusal)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "", None, ()
     error = refusal.error
     if isinstance(error, _Error):

@@ -178,7 +178,7 @@ class Inference:
                 try:
                     data = tensors.to_json(tensor)
                 except ValueError:
-                    return self._fail(EngineError("JSON cannot hold an output; request it as binary data."))
+                    return self._fail(EngineError("An output is not valid UTF-8 text; request it as binary data."))
             shape = list(tensor.shape)
             outputs.append(wire.OutputTensor(tensor.name, tensor.datatype, shape, parameters or UNSET, data))
         told = dict(inferred.parameters) or UNSET
