@@ -9,9 +9,14 @@ async def settle():
         await asyncio.sleep(0)
 
 
-async def later(monkeypatch, seconds):
-    """Move the clock of the loop, and let all that is due run."""
+def move(monkeypatch, seconds):
+    """Move the clock of the loop: what is due by then runs next."""
     loop = asyncio.get_running_loop()
     now = loop.time
     monkeypatch.setattr(loop, "time", lambda: now() + seconds)
+
+
+async def later(monkeypatch, seconds):
+    """Move the clock of the loop, and let all that is due run."""
+    move(monkeypatch, seconds)
     await settle()

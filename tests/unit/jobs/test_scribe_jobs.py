@@ -123,7 +123,7 @@ async def test_a_server_that_dies_hears_it_once_more_and_charges_nothing_twice(o
 
     setattr(office.files, step, dies)
     task = await office.working()
-    await asyncio.wait_for(lost.wait(), 10)
+    await asyncio.wait_for(lost.wait(), 60)
     await office.die(task)
     setattr(office.files, step, done)
     office.hired()

@@ -52,7 +52,7 @@ async def watching(house, monkeypatch):
 
 async def ended(session):
     """The error a session ends with, once it does."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         events = await said(session)
     await session.close(delivered=True)
     return events[-1].error
