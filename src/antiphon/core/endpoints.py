@@ -302,7 +302,17 @@ class OneCallSecret:
     tell: Callable[[ConverseSpec, str, int], Step]
 
 
-Question = Offer | Spending | KeptAnswer | Inquiry | OneCallSecret | ShortToken | JobQuestion | ResourceQuestion
+Question = (
+    Offer
+    | Spending
+    | KeptAnswer
+    | Inquiry
+    | OneCallSecret
+    | ShortToken
+    | JobQuestion
+    | ResourceQuestion
+    | WebhookQuestion
+)
 
 
 class LookupEndpoint(Endpoint, Protocol[Sent]):
@@ -310,7 +320,7 @@ class LookupEndpoint(Endpoint, Protocol[Sent]):
     forms.
     """
 
-    def ask(self, opening: Opening, body: Sent) -> Question | NeedsResource[Question] | WebhookQuestion | Step:
+    def ask(self, opening: Opening, body: Sent) -> Question | NeedsResource[Question] | Step:
         """Return the question, or the answer if no data is needed. Raises `AntiphonError` if it is invalid; an error
         raised by `tell` is also sent as a refusal.
         """

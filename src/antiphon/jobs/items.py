@@ -34,7 +34,8 @@ from antiphon.core.stores import Claim, Ledger
 from antiphon.core.wire import Body, Close, Head, Keep, Opening, Step, Wire
 from antiphon.jobs.filler import Filler, GaveWay, Turn
 from antiphon.jobs.webhook import Webhooks
-from antiphon.session.door import Door, OpenCall
+from antiphon.session.door import Door
+from antiphon.session.requests import OpenCall
 
 MAX_TRIES = 3  # of an item whose engine fails
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0

@@ -15,7 +15,8 @@ from antiphon.core.routing import DialogueRow
 from antiphon.core.tags import taken
 from antiphon.core.wire import Opening, Pending
 from antiphon.session.dialogue import DialogueConnection
-from antiphon.session.door import Door, check_tags
+from antiphon.session.door import Door
+from antiphon.session.requests import check_tags
 from antiphon.session.sessions import Live
 
 

@@ -27,7 +27,8 @@ from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.wire import HALF_CLOSED, Close, Head, Opening, Step, Wire, placed
-from antiphon.session.door import Door, OpenCall, defect
+from antiphon.session.door import Door, defect
+from antiphon.session.requests import OpenCall
 from antiphon.transports.connection import Gone
 from antiphon.transports.connections import RETRY_AFTER_S, Connections
 from antiphon.transports.dialogues import Dialogues

@@ -18,7 +18,8 @@ from antiphon.core.ports import Clock
 from antiphon.core.routing import DialogueRow
 from antiphon.core.wire import Close, Opening, Step, Wire
 from antiphon.session.arrival import OpenSuccession
-from antiphon.session.door import Door, OpenCall
+from antiphon.session.door import Door
+from antiphon.session.requests import OpenCall
 from antiphon.transports.connection import Connection, Gone
 from antiphon.transports.uploads import Upload, Uploads
 

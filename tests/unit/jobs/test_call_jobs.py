@@ -51,7 +51,7 @@ class Office(House):
         opening = Opening("POST", path, query, request_id=str(uuid.uuid4()), received_unix_ms=self.clock.unix_ms())
         try:
             question = endpoint.ask(opening, body)
-            step = await self.door._lookups.answer(question, principal, "assemblyai")
+            step = await self.door._lookups.answer(question, principal, "assemblyai", opening)
         except CallerError as error:
             step = endpoint.refuse(opening, error)
         try:

@@ -24,7 +24,6 @@ from antiphon.core.wire import NOTHING, Head, Opening, Response, Step
 from antiphon.pools.pool import Backend, Pool
 from antiphon.pools.queue import QueueLimits
 from antiphon.routes import JOB_CALLS, ROUTES
-from antiphon.session.lookups import Lookups
 from antiphon.session.parts import OpenParts
 from antiphon.trust.residency import Residency
 from session_house import closed, said
@@ -166,8 +165,7 @@ async def test_lists_show_what_may_be_used_only(placed):
         )
 
     async def listed(principal):
-        lookups = Lookups(placed.sessions, None, None)
-        answer = await lookups.answer(Offer(tell), principal, "openai")
+        answer = await placed.door._lookups.answer(Offer(tell), principal, "openai", Opening("GET", "/"))
         return json.loads(answer.body)
 
     models, voices = await listed(placed.principal)
