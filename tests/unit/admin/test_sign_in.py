@@ -15,12 +15,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi.testclient import TestClient
 from test_admin import Admin, error
 
-from antiphon.app import _sign_ins
 from antiphon.config import Config, Invalid
 from antiphon.config import Oidc as Table
 from antiphon.core.audit import Action, Outcome
 from antiphon.core.errors import CapacityError
 from antiphon.core.identity import ROLES, Principal, Role
+from antiphon.foundation import open_sign_ins
 from antiphon.testing import FakeClock
 from antiphon.trust import sign_in
 from antiphon.trust.fetch import Fetcher, FetchLimits
@@ -362,13 +362,13 @@ def test_sessions_are_bounded(admin, monkeypatch):
 def test_the_configuration_says_whether_people_sign_in_in_browsers(provider, monkeypatch):
     clock = FakeClock()
     oidc = Oidc(Provider(provider.issuer, "antiphon"), None, clock)
-    assert _sign_ins(Config(), oidc, clock) is None
-    assert _sign_ins(Config(oidc=Table(url=URL)), None, clock) is None
+    assert open_sign_ins(Config(), oidc, clock) is None
+    assert open_sign_ins(Config(oidc=Table(url=URL)), None, clock) is None
     config = Config(oidc=Table(url=URL, secret_env="ANTIPHON_TEST_SECRET"))
     with pytest.raises(Invalid, match="ANTIPHON_TEST_SECRET is not set"):
-        _sign_ins(config, oidc, clock)
+        open_sign_ins(config, oidc, clock)
     monkeypatch.setenv("ANTIPHON_TEST_SECRET", "s")
-    made = _sign_ins(config, oidc, clock)
+    made = open_sign_ins(config, oidc, clock)
     assert (made.origin, made._secret) == (URL, "s")
 
 
