@@ -26,7 +26,6 @@ from antiphon.conversation.steps import (
     ClosePart,
     Confirm,
     Confirmation,
-    Delivery,
     Drain,
     EndAfter,
     EndPart,
@@ -40,6 +39,7 @@ from antiphon.conversation.steps import (
     OpenRecordings,
     PartEnd,
     PausePart,
+    Receipt,
     ResumePart,
     Retract,
     Tell,
@@ -335,7 +335,7 @@ class Conversation:
                 self._read.set()
                 if batch:
                     yield batch
-                    self._step(Delivery(batch))
+                    self._step(Receipt(batch))
                 if self._error:
                     yield (Failed(self._error),)
                     return

@@ -28,7 +28,6 @@ from antiphon.conversation.steps import (
     Alarm,
     BargeIn,
     Confirmation,
-    Delivery,
     Drain,
     Event,
     Failure,
@@ -36,6 +35,7 @@ from antiphon.conversation.steps import (
     OpenFailure,
     PartEnd,
     PartOutput,
+    Receipt,
     Tick,
 )
 from antiphon.conversation.turns import Move, TurnTaking
@@ -111,7 +111,7 @@ class Machine:
                 self._part_ended(part)
             case OpenFailure(part, error):
                 self._part_missing(part, error)
-            case Delivery(outputs):
+            case Receipt(outputs):
                 self._replies.sent(outputs)
                 self._plays_on()
             case Tick():

@@ -15,7 +15,7 @@ def agreed(hypotheses: Sequence[Sequence[str]], unsure: int) -> int:
     return max(0, min(alike, len(hypotheses[-1]) - unsure))
 
 
-class Agreement:
+class LocalAgreement:
     """The agreement of the hypotheses of one utterance, each of more audio than the one before. `needed` in a row must
     agree.
     """

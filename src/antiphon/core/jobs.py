@@ -103,7 +103,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ItemOutcome:
     """The result of an item: a line of the output if it is `good`, of the errors if not. The line includes its line
     end.
     """

@@ -1,12 +1,12 @@
 """Which words of a hypothesis will stay."""
 
-from antiphon.core.agreement import Agreement, agreed
+from antiphon.core.agreement import LocalAgreement, agreed
 
 AGREEING, UNSURE = 4, 1
 
 
 def pushed(*texts):
-    stable = Agreement(AGREEING, UNSURE)
+    stable = LocalAgreement(AGREEING, UNSURE)
     return [stable.push(text.split()) for text in texts]
 
 

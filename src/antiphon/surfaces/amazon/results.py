@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from antiphon.core.agreement import Agreement
+from antiphon.core.agreement import LocalAgreement
 from antiphon.core.events import Final, Interim, Transcript, Word
 from antiphon.core.languages import spoken
 from antiphon.core.rewriting import Rewritten
@@ -66,8 +66,8 @@ class Utterances:
         score = round(said.language_confidence, CONFIDENCE_DIGITS)
         return {"language_code": code, "language_identification": [wire.LanguageWithScore(code, score)]}
 
-    def _agree(self) -> Agreement | None:
-        return Agreement(*AGREEMENT[self._asked.stability]) if self._asked.stability is not None else None
+    def _agree(self) -> LocalAgreement | None:
+        return LocalAgreement(*AGREEMENT[self._asked.stability]) if self._asked.stability is not None else None
 
 
 def _entities(event: Interim | Final) -> list[wire.Entity]:
