@@ -57,8 +57,8 @@ class InputChannel:
         if self.pause is not None:
             self.stream.tell(Wait(self.pause, silence_ms))
 
-    def timed(self, heard: SpeechEvent) -> TimedEvent:
-        """Return an event of the stream with its times."""
+    def add_times(self, heard: SpeechEvent) -> TimedEvent:
+        """Return an event of the stream with the times at which its speech arrived."""
         event, arrivals = heard.event, self.arrivals
         if isinstance(event, Final) and event.cause in (Cause.FLUSH, Cause.END):
             spoken_ns = arrivals.marked_ns(heard.spoken)

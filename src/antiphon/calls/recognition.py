@@ -15,10 +15,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from antiphon.calls import demands, turn_rules
-from antiphon.calls.covering import Covering
 from antiphon.calls.input_channel import InputChannel, TimedEvent, lengths_ms
 from antiphon.calls.metered import MeteredSession
 from antiphon.calls.recording import Recording, live_decoder
+from antiphon.calls.redacted_copy import RedactedCopy
 from antiphon.calls.services import Services
 from antiphon.calls.stretches import Stretches
 from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, Encoding
@@ -84,7 +84,7 @@ class Recognition(MeteredSession[Output]):
         self._recording_ms: int | None = None  # once decoded
         self._held = services.decoder.budget.hold()  # for the decoded audio
         wanted = spec.redacted_audio
-        self._covering = Covering(wanted, self._held) if wanted is not None else None
+        self._covering = RedactedCopy(wanted, self._held) if wanted is not None else None
         self._unread: deque[TimedEvent] = deque()
         self._listeners: list[asyncio.Task[None]] = []  # one for each channel
         self._something = asyncio.Event()
@@ -151,7 +151,7 @@ class Recognition(MeteredSession[Output]):
             if self._covering is not None:
                 self._covering.hear(channels)
             if self._allowance is not None:
-                self._allowance.cover(demands.heard(self._recording_ms, len(channels)))
+                self._allowance.cover(demands.audio_meters(self._recording_ms, len(channels)))
             for at in range(0, len(channels[0]), PIECE_BYTES):
                 await self._hear([bytes(pcm[at : at + PIECE_BYTES]) for pcm in channels])
             await self._end()
@@ -260,7 +260,7 @@ class Recognition(MeteredSession[Output]):
             async with aclosing(channel.stream.events()) as events:
                 async for batch in events:
                     for heard in batch:
-                        self._take(channel.timed(heard))
+                        self._take(channel.add_times(heard))
 
     def _take(self, heard: TimedEvent) -> None:
         """Queue an event. An unread interim is replaced by the newer one of its channel."""

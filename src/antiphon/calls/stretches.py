@@ -36,7 +36,7 @@ class Stretches:
         for wanted_ms in (heard_ms + demands.STRETCH_MS, heard_ms):
             if wanted_ms <= self._covered_ms:
                 return True
-            wanted = demands.heard(wanted_ms, len(self._channels), self._charges_time)
+            wanted = demands.audio_meters(wanted_ms, len(self._channels), self._charges_time)
             try:
                 self._allowance.cover(wanted, demands.utterances(wanted))
             except BudgetExceeded as error:

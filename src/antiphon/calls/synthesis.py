@@ -187,7 +187,7 @@ class Synthesis(MeteredSession[SpeechOutput]):
         """Return whether so many more characters may be spoken."""
         written = self._written + characters
         try:
-            allowance.cover(demands.spoken(max(1, written), self._spec.speed))
+            allowance.cover(demands.speech_meters(max(1, written), self._spec.speed))
         except BudgetExceeded as error:
             self._refused = error
             return False

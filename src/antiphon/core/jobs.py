@@ -161,7 +161,7 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class InputCheck:
     """The result of checking an input: the number of items, whether it can be run, and a report."""
 
     total: int
@@ -175,7 +175,7 @@ class Checker(Protocol):
     def read(self, number: int, line: bytes) -> None:
         """Check the line with that number, from 0. Empty lines are skipped."""
 
-    def finish(self) -> Checked: ...
+    def finish(self) -> InputCheck: ...
 
 
 class JobKind(Protocol):

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 
 from antiphon.core.errors import AntiphonError, CallerError, InternalError, NotFound, TooLarge
-from antiphon.core.jobs import Blob, Checked, ItemOutcome, Job, JobKind, JobState, LineKind, NoticeKind
+from antiphon.core.jobs import Blob, InputCheck, ItemOutcome, Job, JobKind, JobState, LineKind, NoticeKind
 from antiphon.core.stores import LEASE_MS, LeaseLost, StorageFull
 from antiphon.jobs.items import Item, Services, session_of
 from antiphon.jobs.service import KEPT_S
@@ -158,9 +158,9 @@ class Run:
 
         return blob(job.output, "output"), blob(job.errors, "error")
 
-    async def _check(self) -> Checked:
+    async def _check(self) -> InputCheck:
         if self._reads is None:
-            return Checked(1, True, b"")
+            return InputCheck(1, True, b"")
         checker = self._reads.checker(self.job.request)
 
         def read(lines: Lines) -> None:

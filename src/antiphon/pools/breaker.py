@@ -1,8 +1,8 @@
 """A circuit breaker: whether a backend may get requests, as a pure state machine. Time is an argument.
 
-`MOVES` says what follows from the result of a request or a probe. `TOLERATED` failures in a row open a closed breaker;
-an open one gets no requests and is probed less and less often. A successful probe makes it half-open: requests come one
-at a time, and the first result decides.
+`TRANSITIONS` says what follows from the result of a request or a probe. `TOLERATED` failures in a row open a closed
+breaker; an open one gets no requests and is probed less and less often. A successful probe makes it half-open: requests
+come one at a time, and the first result decides.
 """
 
 from enum import Enum, auto
@@ -17,6 +17,8 @@ SOON_NS = NS_PER_S  # to the next probe of one in doubt
 
 
 class State(Enum):
+    """What a breaker says of its backend."""
+
     CLOSED = "closed"  # trusted
     OPEN = "open"
     HALF_OPEN = "half_open"
@@ -32,6 +34,8 @@ class Sign(Enum):
 
 
 class Transition(Enum):
+    """What a breaker does at a sign."""
+
     STAY = auto()
     COUNT = auto()  # one more failure; with `TOLERATED`, trip
     TRIP = auto()  # open, for twice as long as the last time in a row
@@ -39,7 +43,7 @@ class Transition(Enum):
     MEND = auto()  # closed, with the history cleared
 
 
-MOVES = {
+TRANSITIONS = {
     (State.CLOSED, Sign.SUCCEEDED): Transition.MEND,
     (State.CLOSED, Sign.FAILED): Transition.COUNT,
     (State.CLOSED, Sign.PROBED_WELL): Transition.STAY,  # it responds, but that does not prove that it can work
@@ -69,7 +73,7 @@ class Breaker:
     def hear(self, sign: Sign, now_ns: int) -> bool:
         """Take a sign of health. Returns whether the state has changed."""
         before = self.state
-        transition = MOVES[before, sign]
+        transition = TRANSITIONS[before, sign]
         if transition is Transition.COUNT:
             self.failures += 1
             transition = Transition.TRIP if self.failures >= TOLERATED else Transition.STAY

@@ -20,7 +20,7 @@ from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.context import Context, astray, without
 from antiphon.scheduler.delivery import Delivery
 from antiphon.scheduler.endpoint import CUT_SEARCH, FRAME, TAIL, Change, Endpointer, EndpointState, Turn
-from antiphon.scheduler.hypotheses import invented, transcript_of
+from antiphon.scheduler.hypotheses import is_invented, transcript_of
 from antiphon.scheduler.interims import OpenUtterance
 from antiphon.scheduler.marks import Marks
 from antiphon.scheduler.policy import WorkKind
@@ -379,7 +379,9 @@ class Stream:
         # Measured by what was heard since, not by the audio of the hypothesis: if engines are late, there is no time to
         # decode again.
         elapsed = self._ends.position - self._ends.onset
-        sure = now.has_interim or self._ends.state is EndpointState.PAUSE or not invented(hypothesis, before, elapsed)
+        sure = (
+            now.has_interim or self._ends.state is EndpointState.PAUSE or not is_invented(hypothesis, before, elapsed)
+        )
         if hypothesis.text and self.spec.interims and sure:
             now.has_interim = True
             transcript = transcript_of(hypothesis, work.start, self.spec)

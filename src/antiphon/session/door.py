@@ -19,7 +19,7 @@ from antiphon.core.jobs import JobService, NewFile, NewJob
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.stores import Claim, Resources
-from antiphon.core.tags import taken
+from antiphon.core.tags import take_tags
 from antiphon.core.wire import Bearer, Credential, Opening, Pending, Step
 from antiphon.session.callers import Callers
 from antiphon.session.dialogue import DialogueConnection
@@ -93,12 +93,12 @@ class Door:
 
     def refuse(self, row: Row, opening: Opening, error: Exception) -> Step:
         """Return the vendor's answer to a refused or failed request. A defect of the server is logged."""
-        return row.endpoint.refuse(opening, self.refused(row.surface, opening, error))
+        return row.endpoint.refuse(opening, self.count_refusal(row.surface, opening, error))
 
-    def refused(self, surface: str, opening: Opening, error: Exception) -> AntiphonError:
+    def count_refusal(self, surface: str, opening: Opening, error: Exception) -> AntiphonError:
         """Count an error that ends a call before it has a session, and return it for the caller."""
         refused = error if isinstance(error, AntiphonError) else defect(error, opening)
-        self.sessions.refused(surface, refused)
+        self.sessions.count_refusal(surface, refused)
         return refused
 
     # -- calls ---------------------------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ class Door:
         Raises `AntiphonError`, and what `read` does.
         """
         principal, opening = self.authenticate(row, opening, row.endpoint.credential(opening), row.scope)
-        opening, tags = taken(opening)
+        opening, tags = take_tags(opening)
         held, sent = await read(principal)
         try:
             opened = await self._requests.open(row, opening, principal, sent, held, tags)
@@ -160,7 +160,7 @@ class Door:
         """
         # The key's scopes may have changed since the connection was opened.
         principal, opening = self.authenticate(row, opening, row.endpoint.credential(opening), row.scope)
-        opening, tags = taken(opening)
+        opening, tags = take_tags(opening)
         return await self._requests.succeed(row, opening, principal, dialogue, calls, message, held, tags)
 
     async def resolve(self, needs: NeedsResource[T], principal: Principal | None) -> T:
@@ -179,7 +179,7 @@ class Door:
         try:
             if not row.open:
                 principal, opening = self.authenticate(row, opening, credential, row.scope)
-                opening, tags = taken(opening)
+                opening, tags = take_tags(opening)
                 if row.max_body_bytes:
                     held, body = await read(principal)
             question = await translate(row.endpoint.ask, opening, body)

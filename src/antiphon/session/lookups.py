@@ -14,7 +14,7 @@ from antiphon.core.endpoints import (
     KeptAnswer,
     NeedsResource,
     Offer,
-    Offered,
+    Offering,
     OneCallSecret,
     Question,
     Spending,
@@ -95,7 +95,7 @@ class Lookups:
             case Offer():
                 catalogue, voices = sessions.catalogue(principal), sessions.voices(principal)
                 recognisers, languages = catalogue.cards(RECOGNISES), catalogue.cards(ANSWERS)
-                return question.tell(Offered(recognisers, languages, voices.models(), voices.cards()))
+                return question.tell(Offering(recognisers, languages, voices.models(), voices.cards()))
             case Inquiry(model=""):
                 return question.tell(sessions.ready, None)
         assert principal is not None, "a row that is open to all asks for what is a project's"
@@ -118,7 +118,7 @@ class Lookups:
                 if heard is not None and (heard.language or heard.languages):
                     parts.check_listening(question.spec)
                 minted = sessions.secrets.mint(principal, surface, question.settled, question.lifetime_s)
-                spec = parts.filled(question.spec)
+                spec = parts.complete(question.spec)
                 return question.tell(spec, minted.secret, minted.expires_unix_s)
             case ShortToken():
                 return self._token(question, principal, surface)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
-from antiphon.calls.account import Tagged
+from antiphon.calls.account import TaggedSpec
 from antiphon.calls.generation import Generation, Keeping
 from antiphon.calls.recognition import Recognition
 from antiphon.catalogue.catalogue import ANSWERS
@@ -44,7 +44,7 @@ BESIDE_BYTES = 128 * 1024  # a larger body is hashed and parsed in a thread
 IDEMPOTENCY_KEY = "idempotency-key"
 
 T = TypeVar("T")
-C = TypeVar("C", bound=Tagged)
+C = TypeVar("C", bound=TaggedSpec)
 S = TypeVar("S", bound="bytes | str | Body")
 
 

@@ -143,7 +143,7 @@ class Calls:
         await self._connection.say(sends)
 
     async def _refuse(self, message: str | bytes, error: Exception, opening: Opening | None = None) -> None:
-        refused = self._door.refused(self._row.surface, opening or self._opening, error)
+        refused = self._door.count_refusal(self._row.surface, opening or self._opening, error)
         await self._connection.say(self._calls.error(message, refused).sends)
 
     # -- the end -------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from antiphon.core.agreement import LocalAgreement
 from antiphon.core.events import Final, Interim, Transcript, Word
-from antiphon.core.languages import spoken
+from antiphon.core.languages import match_language
 from antiphon.core.rewriting import Rewritten
 from antiphon.core.text import plain, word_span
 from antiphon.surfaces.amazon import wire
@@ -62,7 +62,7 @@ class Utterances:
         if self._asked.language or not said.language:
             return {"language_code": self._asked.language or None}
         options = self._asked.languages
-        code = next((each for each in options if spoken(each, (said.language,))), said.language)
+        code = next((each for each in options if match_language(each, (said.language,))), said.language)
         score = round(said.language_confidence, CONFIDENCE_DIGITS)
         return {"language_code": code, "language_identification": [wire.LanguageWithScore(code, score)]}
 
