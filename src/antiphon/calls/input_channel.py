@@ -38,7 +38,9 @@ class TimedEvent:
 
 @dataclass(slots=True)
 class InputChannel:
-    """`pause` is where the speech before the present pause ended, by the last interim that the caller got."""
+    """One channel. `pause` is where the speech before the present pause ended, by the last interim that the caller
+    got.
+    """
 
     stream: SpeechStream
     arrivals: Arrivals = field(default_factory=Arrivals)

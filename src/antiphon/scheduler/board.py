@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.cost import CostModel, Row
-from antiphon.scheduler.fair import Had
+from antiphon.scheduler.fair import FairShares
 from antiphon.scheduler.policy import BatchLimits, WorkKind, schedule
 from antiphon.scheduler.work import Work, WorkOwner
 
@@ -44,7 +44,7 @@ class WaitingRoom:
         self._asked: dict[WorkOwner, None] = {}  # that put work since the last look
         self._speaking: dict[WorkOwner, int] = {}  # when each live stream last put work, the latest last
         self._projects: dict[str, int] = {}  # when each project last put work
-        self._had = Had()
+        self._had = FairShares()
         self._measured_ns: int | None = None  # end of the time measured so far
         self._live_ms = 0.0  # the time of live streams in which somebody speaks, summed
         self._urgent_ms = 0.0  # engine time for urgent work meanwhile

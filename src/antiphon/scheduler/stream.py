@@ -17,7 +17,7 @@ from antiphon.core.ports import EngineCall, Hypothesis
 from antiphon.core.speech import SpeechEvent, StreamSpec, Tuning
 from antiphon.core.text import plain
 from antiphon.core.units import NS_PER_MS
-from antiphon.scheduler.context import Context, astray, without
+from antiphon.scheduler.context import Context, repeats_context, without
 from antiphon.scheduler.delivery import Delivery
 from antiphon.scheduler.endpoint import CUT_SEARCH, FRAME, TAIL, Change, Endpointer, EndpointState, Turn
 from antiphon.scheduler.hypotheses import is_invented, transcript_of
@@ -38,8 +38,8 @@ _EMPTY = Hypothesis(text="", words=(), confidence=0.0, tokens=())
 
 @dataclass(eq=False)
 class Stream:
-    """`emit` takes every `SpeechEvent`, or the error that ends the stream; `board` takes its work; `state` belongs to
-    the voice detector and is opaque; `call` says whose the stream is.
+    """One channel of live audio. `emit` takes every `SpeechEvent`, or the error that ends the stream; `board` takes its
+    work; `state` belongs to the voice detector and is opaque; `call` says whose the stream is.
     """
 
     spec: StreamSpec
@@ -362,7 +362,7 @@ class Stream:
         if self.closed:
             return
         if work.context:
-            if astray(hypothesis, work.context) and (work.segment or self._ends.state is EndpointState.PAUSE):
+            if repeats_context(hypothesis, work.context) and (work.segment or self._ends.state is EndpointState.PAUSE):
                 self._put_alone(work)
                 return
             hypothesis = without(hypothesis, work.start - work.begin)
