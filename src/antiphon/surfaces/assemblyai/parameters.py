@@ -11,7 +11,7 @@ from enum import StrEnum
 from antiphon.core.audio import MAX_RATE, MIN_RATE, AudioFormat, Encoding
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.events import Guide
-from antiphon.core.languages import spoken
+from antiphon.core.languages import match_language
 from antiphon.core.redaction import Redaction
 from antiphon.core.specs import TurnRules
 from antiphon.surfaces.assemblyai import redaction
@@ -256,7 +256,7 @@ def update(settings: Settings, values: Values, languages: Sequence[str], *, chos
         if asks(values.get(name)):
             raise UnsupportedParameter(f"`{name}` can only be set when the stream is opened.", param=name)
     for name, tags in (("language_code", (_language(values),)), ("language_codes", _languages(values))):
-        fixed = {spoken(tag, languages) for tag in tags} == set(languages) if any(tags) else not chosen
+        fixed = {match_language(tag, languages) for tag in tags} == set(languages) if any(tags) else not chosen
         if values.get(name) is not None and not fixed:
             raise UnsupportedParameter(f"`{name}` cannot be changed in mid-stream.", param=name)
     unused = [
