@@ -23,6 +23,7 @@ from antiphon.engines.openai_compatible.sse import EventSplitter
 QUOTED_CHARS = 4096  # of a picture, whose beginning a server might quote
 
 _DONE = b"[DONE]"
+_END = b"\n\n"  # of the last event, which some servers do not end
 _LIMITS = Limits()
 
 
@@ -82,11 +83,15 @@ class OpenAICompatible(_Server):
             while not done:
                 received = await exchange.read_some()
                 events: list[Generated | TokenUsage] = []
-                for payload in splitter.feed(received):
+                for payload in splitter.feed(received or _END):
                     if payload == _DONE:
                         done = True
                         break
-                    translation.chunk(events, decode(payload))
+                    try:
+                        translation.chunk(events, decode(payload))
+                    except EngineError:
+                        if received or not translation.ended:
+                            raise  # else it is the beginning of an event after the answer
                 done = done or not received
                 if done and exchange.at_end:
                     break

@@ -18,7 +18,7 @@ from antiphon.core.wire import Close, Opening, Step
 from antiphon.surfaces.openai import extensions, wire
 from antiphon.surfaces.openai import generation as shared
 from antiphon.surfaces.openai.addressing import model_of
-from antiphon.surfaces.openai.answers import BROKEN, Choice, Render, Streamed, Whole, encode, logprob
+from antiphon.surfaces.openai.answers import Choice, Render, Streamed, Whole, encode, logprob, token_bytes
 from antiphon.surfaces.openai.messages import Turn, conversation
 
 ID_PREFIX = "chatcmpl-"
@@ -194,16 +194,12 @@ def _logprobs(scored: Sequence[ScoredToken]) -> wire.ChoiceLogprobs:
             wire.TokenLogprob(
                 token.text,
                 logprob(token.logprob),
-                _bytes(token.text),
-                [wire.TopLogprob(each.text, logprob(each.logprob), _bytes(each.text)) for each in token.top],
+                token_bytes(token),
+                [wire.TopLogprob(each.text, logprob(each.logprob), token_bytes(each)) for each in token.top],
             )
             for token in scored
         ]
     )
-
-
-def _bytes(token: str) -> list[int] | None:
-    return None if BROKEN in token else list(token.encode())
 
 
 # -- streamed ----------------------------------------------------------------------------------------------------------
