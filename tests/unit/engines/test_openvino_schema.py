@@ -51,6 +51,12 @@ def test_an_object_of_anything() -> None:
     }
 
 
+def test_an_object_without_properties_is_empty_unless_it_may_have_others() -> None:
+    closed = {"type": "object", "properties": {}, "additionalProperties": False}
+    assert form({"type": "object", "properties": {}}) == closed
+    assert form({"type": "object", "properties": {}, "additionalProperties": True}) == {"type": "object"}
+
+
 def test_a_schema_that_asserts_nothing_is_an_object() -> None:
     assert form({}) == {"type": "object"}
 

@@ -203,7 +203,7 @@ class _Root:
         if properties:  # no others: one with the same name would duplicate it
             described = {key: self._node(value, depth + 1) for key, value in properties.items()}
             return {"properties": described, "required": required, "additionalProperties": False}
-        others = node.get("additionalProperties", True)
+        others = node.get("additionalProperties", "properties" not in node)  # without any, a tool takes no arguments
         if others is False:
             return {"properties": {}, "additionalProperties": False}
         return {} if others is True else {"additionalProperties": self._node(others, depth + 1)}

@@ -265,12 +265,18 @@ class Function(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     description: str | None = None
     parameters: Object | None = None
     strict: bool | None = None
+    cache_control: Any = None
 
 
 class FunctionTool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type: str
     function: Function | None = None
     custom: Object | None = None
+    cache_control: Any = None
+
+    @property
+    def marks_a_cache(self) -> bool:
+        return self.cache_control is not None or (self.function is not None and self.function.cache_control is not None)
 
 
 class NamedFunction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
