@@ -321,3 +321,12 @@ def test_the_bytes_of_a_part_of_a_character() -> None:
     assert isinstance(delta, TextDelta)
     parted = ScoredToken("\ufffd", -0.5, (Alternative("\ufffd", -0.5, b"\xf0"),), b"\xf0\x9f")
     assert delta.scored == (parted, ScoredToken("a", -1.0))
+
+
+def test_a_count_that_comes_with_the_last_piece_alone_is_the_servers() -> None:
+    data = (
+        b'data: {"choices":[{"index":0,"delta":{"content":"Hello there"},"finish_reason":"stop"}],'
+        b'"usage":{"prompt_tokens":50,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":16}}}\n\n'
+    )
+    assert streamed("vllm", data)[-1] == TokenUsage(50, 3, 16)
+    assert streamed("ollama", data)[-1] == TokenUsage(50, 3, 16)

@@ -160,6 +160,7 @@ class Translation:
         self._counted: dict[int, int] = {}  # the tokens of each choice, by the server's continuous count
         self._seen = self._seen_reasoning = 0
         self._usage: TokenUsage | None = None
+        self._early: TokenUsage | None = None  # the last that came with a choice
 
     @property
     def ended(self) -> bool:
@@ -170,6 +171,9 @@ class Translation:
         """Return the usage of the whole answer, once it has ended: the server's count, else ours."""
         if self._usage is not None:
             return self._usage
+        if self._early is not None:  # a gateway dropped the total: what was read is known, what was written was counted
+            early = self._early
+            return TokenUsage(early.input, self._seen, early.cached, max(early.reasoning, self._seen_reasoning))
         prompt = self._spec.prompt
         texts = [prompt] if isinstance(prompt, str) else [message.text for message in prompt]
         read = sum(-(-len(text.encode()) // BYTES_PER_TOKEN) for text in texts)
@@ -197,9 +201,10 @@ class Translation:
         counted = None
         if usage is not None and self._counts_always:
             counted = usage.completion_tokens
-            early = None if self._counted else _usage_of(usage)
-            if early is not None:
-                events.append(early)
+            told = _usage_of(usage)
+            if told is not None and not self._counted:
+                events.append(told)
+            self._early = told or self._early
         elif usage is not None:
             self._usage = _usage_of(usage) or self._usage
         for choice in chunk.choices:

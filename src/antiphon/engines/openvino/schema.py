@@ -317,7 +317,9 @@ def _types(node: dict[str, Any]) -> list[str]:
 def _of_types(node: dict[str, Any]) -> dict[str, Any]:
     """Return the form of a part that is only of its types; what else it asserts is left to the model."""
     try:
-        forms = [{"type": name} | ({"items": {}} if name == "array" else {}) for name in _types(node)]
+        forms: list[dict[str, Any]] = [
+            {"type": name} | ({"items": {}} if name == "array" else {}) for name in _types(node)
+        ]
     except ValueError:
         return {}
     return forms[0] if len(forms) == 1 else {"anyOf": forms} if forms else {}

@@ -31,6 +31,7 @@ class Part(Struct, frozen=True, forbid_unknown_fields=True):
     input_audio: Any = None
     file: Any = None
     cache_control: Any = None
+    prompt_cache_breakpoint: None = None
 
 
 class CalledFunction(Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,7 +89,7 @@ _ADDED = (
     *("reasoning_opaque", "thinking_blocks", "images", "provider_specific_fields"),
 )
 _ASSISTANTS = ("refusal", "tool_calls", "function_call", "audio", *_ADDED)
-_EMPTY = (None, "", [])
+_EMPTY: tuple[Any, ...] = (None, "", [])
 # The fields that a message of each role may not have.
 _FOREIGN = {
     Role.SYSTEM: (*_ASSISTANTS, "tool_call_id"),
