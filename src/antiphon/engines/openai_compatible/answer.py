@@ -7,7 +7,7 @@ its id, its index may be missing, or an id be made for each piece.
 
 Tokens: if the server counts with each chunk, those that are new since the choice's last chunk; else one per
 log-probability, if requested; else one per delta. If it never reports a total, that is the number counted, and the
-input is estimated at one token per `BYTES_PER_TOKEN` bytes.
+input is what its first chunk says, else estimated at one token per `BYTES_PER_TOKEN` bytes.
 """
 
 from collections.abc import Iterator
@@ -127,26 +127,23 @@ class _Usage(msgspec.Struct):
 class Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
-    error: msgspec.Raw | None = None  # some send an error inside a stream
+    error: object = None  # some send an error with status 200
 
 
 _CHUNK = msgspec.json.Decoder(Chunk)
 
 
 def decode(data: bytes) -> Chunk:
-    """Return the chunk or the answer. Raises `EngineError` if it is neither, or is an error."""
+    """Return the chunk or the answer. Raises `EngineError` if it is neither."""
     try:
-        chunk = _CHUNK.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _CHUNK.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise EngineError("The model's server answered in a form that is not OpenAI's.") from None
-    if chunk.error is not None and bytes(chunk.error) != b"null":
-        raise EngineError("The model's server failed while it was answering.")
-    return chunk
 
 
 class Translation:
     """The translation of one call. `counts_always` means that the usage of a chunk with choices is its choice's so
-    far.
+    far. `begun` is whether a chunk with choices has come.
     """
 
     def __init__(self, spec: GenerateSpec, call_id: str, counts_always: bool) -> None:
@@ -160,7 +157,8 @@ class Translation:
         self._counted: dict[int, int] = {}  # the tokens of each choice, by the server's continuous count
         self._seen = self._seen_reasoning = 0
         self._usage: TokenUsage | None = None
-        self._early: TokenUsage | None = None  # the last that came with a choice
+        self._early: TokenUsage | None = None  # the usage of the first chunk, which has the whole input
+        self.begun = False
 
     @property
     def ended(self) -> bool:
@@ -171,9 +169,8 @@ class Translation:
         """Return the usage of the whole answer, once it has ended: the server's count, else ours."""
         if self._usage is not None:
             return self._usage
-        if self._early is not None:  # a gateway dropped the total: what was read is known, what was written was counted
-            early = self._early
-            return TokenUsage(early.input, self._seen, early.cached, max(early.reasoning, self._seen_reasoning))
+        if self._early is not None:
+            return replace(self._early, output=self._seen, reasoning=self._seen_reasoning)
         prompt = self._spec.prompt
         texts = [prompt] if isinstance(prompt, str) else [message.text for message in prompt]
         read = sum(-(-len(text.encode()) // BYTES_PER_TOKEN) for text in texts)
@@ -198,13 +195,13 @@ class Translation:
         if not chunk.choices:
             self._usage = _usage_of(usage) or self._usage
             return
+        self.begun = True
         counted = None
         if usage is not None and self._counts_always:
             counted = usage.completion_tokens
-            told = _usage_of(usage)
-            if told is not None and not self._counted:
-                events.append(told)
-            self._early = told or self._early
+            if not self._counted and (early := _usage_of(usage)) is not None:
+                self._early = early
+                events.append(early)
         elif usage is not None:
             self._usage = _usage_of(usage) or self._usage
         for choice in chunk.choices:
