@@ -205,7 +205,8 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         oidc = _oidc(config, latest, stack)
         sign_ins = _sign_ins(config, oidc, latest)
         hooks = ProjectWebhooks(control, keys, latest, webhooks.failures)
-        door = Door(sessions, keys, clock, jobs, auditor, stores.resources, Pairs(directory), oidc, hooks, sign_ins)
+        pairs = await asyncio.to_thread(Pairs, directory, stores.sealer)
+        door = Door(sessions, keys, clock, jobs, auditor, stores.resources, pairs, oidc, hooks, sign_ins)
         worker = _worker(config, door, sessions, tiers, stores.ledger, latest, webhooks, server)
         jobs.wake = worker.wake
         observer.watch_jobs(worker)
