@@ -191,7 +191,6 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
 
         expired = partial(auditor.expired, Action.ANSWERS_EXPIRE)
         keeper = Keeper(stores.answers, keep_s, clock, expired, stores.sealer)
-        subjects = Subjects(stores, keeper, keep_s, auditor, JOB_KINDS)
         stack.push_async_callback(keeper.close)
         tiers = Tiers(stores, keep_s, partial(auditor.expired, Action.FILES_EXPIRE))
         provenance = await asyncio.to_thread(_provenance, config) if config.speaks else None
@@ -201,7 +200,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
 
         sessions = Sessions(services, keys, catalogue, voices, keeper, provenance, bounds, permit, residency.region)
         stack.push_async_callback(sessions.all.settle)
-        jobs = Service(tiers, latest, stores.sealer)
+        jobs = Service(tiers, latest, stores.sealer, keeper.erased_since)
         oidc = _oidc(config, latest, stack)
         sign_ins = _sign_ins(config, oidc, latest)
         hooks = ProjectWebhooks(control, keys, latest, webhooks.failures)
@@ -209,6 +208,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         door = Door(sessions, keys, clock, jobs, auditor, stores.resources, pairs, oidc, hooks, sign_ins)
         worker = _worker(config, door, sessions, tiers, stores.ledger, latest, webhooks, server)
         jobs.wake = worker.wake
+        subjects = Subjects(stores, keeper, keep_s, auditor, JOB_KINDS, worker, sessions.all.about)
         observer.watch_jobs(worker)
         stack.push_async_callback(worker.close)
         observer.watch_exports(exporting.outboxes)

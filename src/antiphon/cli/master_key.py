@@ -31,7 +31,9 @@ def change(
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
-    """Encrypt the keys of all projects, and webhooks, by another master key. The server must not run, and needs the new one then."""
+    """Encrypt the keys of all projects, and webhooks, by another master key. The server must not run, and needs the new
+    one then.
+    """
     from antiphon.stores import change_master_key, check_master_key
 
     directory, source = _configured(config, data_dir)
