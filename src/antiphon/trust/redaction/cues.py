@@ -22,7 +22,8 @@ _TABLE: tuple[tuple[Entity | tuple[Entity, ...], int, str], ...] = (
     (
         Entity.CARD_CODE,
         3,
-        "security code|cvv|cvc|c v v|c v c|code is|the back|verification code|three digits|the code|code on my card|code on the card",
+        "security code|cvv|cvc|c v v|c v c|code is|the back|verification code|three digits|the code|code on my card|"
+        "code on the card",
     ),
     (Entity.CARD_EXPIRY, 3, "expires|expiry|expiration|expiring|exp|valid until|valid thru|valid through|good through"),
     (
