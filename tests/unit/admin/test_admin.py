@@ -56,7 +56,7 @@ class Admin:
         ledger = SqliteUsage(tmp_path / "ledger.db")
         self.log = FakeLedger()
         auditor = Auditor(self.log, directory, self.clock, self.ring.policy)
-        notary = Notary(self.log, Signer("log", Ed25519PrivateKey.generate()), tmp_path, Outside(), None)
+        notary = Notary(self.log, Signer("log", Ed25519PrivateKey.generate()), tmp_path, Outside(), None, None)
         self.auditing = Auditing(auditor, self.log, notary)
         self.directory = directory
         self.exports = FakeExports()
