@@ -295,7 +295,7 @@ async def admitted(call):
 
 
 async def test_a_crowd_that_comes_and_goes_leaves_nothing(server, nothing_left, speech):
-    await crowd(server, speech, 1000, 40)  # so that what is kept for ever is there before it is measured
+    await crowd(server, speech, 1000, 200)  # what as many need at once is kept for the next ones
     before_mb = resident_mb(server.pid)
     good = asyncio.create_task(converse(server, speech))
     async with http(server) as session:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from serving import start
+from serving import SPEECH, start
 
 
 def serve(data_dir, *arguments, **environment):
@@ -55,7 +55,7 @@ def test_a_wrong_setting_is_named(data_dir):
 
 
 def test_a_second_server_leaves_the_first_ones_data_alone(data_dir, models):
-    process, _ = start(data_dir, models)
+    process, _ = start(data_dir, models, SPEECH)
     try:
         code, said, _ = serve(data_dir, "--port", "0")
         assert code == 1

@@ -119,7 +119,7 @@ NAMES = {
 }
 
 
-def spoken(tag: str, languages: Collection[str]) -> str | None:
+def match_language(tag: str, languages: Collection[str]) -> str | None:
     """Return the member of `languages` that a caller's tag stands for, ignoring region and script; `None` if there is
     none.
     """

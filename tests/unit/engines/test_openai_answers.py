@@ -113,6 +113,23 @@ def test_calls_that_share_an_index_are_told_apart_by_id() -> None:
     assert started == [ToolCallStarted(0, 0, "call_a1", "weather"), ToolCallStarted(0, 1, "call_b2", "weather")]
 
 
+def test_a_call_whose_pieces_have_an_id_each_is_one_call() -> None:
+    piece = '{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"%s","function":%s}]},"finish_reason":%s}]}'
+    pieces = [("a", '{"name":"weather"}', "null"), ("b", '{"arguments":"{}"}', "null"), ("c", "{}", '"stop"')]
+    data = "".join(f"data: {piece % each}\n\n" for each in pieces)
+    assert streamed("openai", data.encode())[:3] == [
+        ToolCallStarted(0, 0, "a", "weather"),
+        ToolCallDelta(0, 0, "{}", 1),
+        ChoiceEnded(0, FinishReason.TOOL_CALLS),
+    ]
+
+
+def test_an_input_counted_at_the_start_alone_is_not_estimated() -> None:
+    chunks = shape("vllm.sse").replace(b'"choices":[],"usage"', b'"choices":[],"none"')
+    assert chunks != shape("vllm.sse")
+    assert streamed("vllm", chunks, asked(2))[-1] == TokenUsage(32, 8)
+
+
 def test_litserve_counts_nothing_so_we_do() -> None:
     assert streamed("litserve", shape("litserve.sse")) == [
         TextDelta(0, "Hello", 1),
@@ -217,8 +234,7 @@ def test_choices_are_counted_apart() -> None:
         b"[]",
         b'{"choices":[{"index":"0"}]}',
         b'{"choices":[{"delta":{"content":7}}]}',
-        b'{"error":{"message":"x"}}',
-        b'{"error":"x"}',
+        b'{"choices":' + b"[" * 10_000,
         b'\xff{"choices":[]}',
     ],
 )

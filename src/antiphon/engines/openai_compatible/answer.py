@@ -1,12 +1,12 @@
 """Translation of an engine's answer to our events: chunks of a stream, or one JSON object.
 
 Both follow the same rules: a whole answer is a stream of one chunk whose deltas are called messages. Every choice must
-say how it ended. A tool call begins when its index, or its id, is new; a choice that stopped after tool calls ended
-because of them, whatever the server says.
+say how it ended. A tool call begins when its index is new, or its id together with a name (some servers invent an id
+for each piece of a call); a choice that stopped after tool calls ended because of them, whatever the server says.
 
 Tokens: if the server counts with each chunk, those that are new since the choice's last chunk; else one per
 log-probability, if requested; else one per delta. If it never reports a total, that is the number counted, and the
-input is estimated at one token per `BYTES_PER_TOKEN` bytes.
+input is what its first chunk says, else estimated at one token per `BYTES_PER_TOKEN` bytes.
 """
 
 from collections.abc import Iterator
@@ -109,26 +109,23 @@ class _Usage(msgspec.Struct):
 class Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
-    error: msgspec.Raw | None = None  # some send an error inside a stream
+    error: object = None  # some send an error with status 200
 
 
 _CHUNK = msgspec.json.Decoder(Chunk)
 
 
 def decode(data: bytes) -> Chunk:
-    """Return the chunk or the answer. Raises `EngineError` if it is neither, or is an error."""
+    """Return the chunk or the answer. Raises `EngineError` if it is neither."""
     try:
-        chunk = _CHUNK.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _CHUNK.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise EngineError("The model's server answered in a form that is not OpenAI's.") from None
-    if chunk.error is not None and bytes(chunk.error) != b"null":
-        raise EngineError("The model's server failed while it was answering.")
-    return chunk
 
 
 class Translation:
     """The translation of one call. `counts_always` means that the usage of a chunk with choices is its choice's so
-    far.
+    far. `begun` is whether a chunk with choices has come.
     """
 
     def __init__(self, spec: GenerateSpec, call_id: str, counts_always: bool) -> None:
@@ -141,6 +138,8 @@ class Translation:
         self._counted: dict[int, int] = {}  # the tokens of each choice, by the server's continuous count
         self._seen = self._seen_reasoning = 0
         self._usage: TokenUsage | None = None
+        self._early: TokenUsage | None = None  # the usage of the first chunk, which has the whole input
+        self.begun = False
 
     @property
     def ended(self) -> bool:
@@ -151,6 +150,8 @@ class Translation:
         """Return the usage of the whole answer, once it has ended: the server's count, else ours."""
         if self._usage is not None:
             return self._usage
+        if self._early is not None:
+            return replace(self._early, output=self._seen, reasoning=self._seen_reasoning)
         prompt = self._spec.prompt
         texts = [prompt] if isinstance(prompt, str) else [message.text for message in prompt]
         read = sum(-(-len(text.encode()) // BYTES_PER_TOKEN) for text in texts)
@@ -175,11 +176,12 @@ class Translation:
         if not chunk.choices:
             self._usage = _usage_of(usage) or self._usage
             return
+        self.begun = True
         counted = None
         if usage is not None and self._counts_always:
             counted = usage.completion_tokens
-            early = None if self._counted else _usage_of(usage)
-            if early is not None:
+            if not self._counted and (early := _usage_of(usage)) is not None:
+                self._early = early
                 events.append(early)
         elif usage is not None:
             self._usage = _usage_of(usage) or self._usage
@@ -236,13 +238,14 @@ class Translation:
         ids = self._calls.setdefault(choice, [])
         known = self._current.get((choice, at))
         function = call.function
-        if known is None or (call.id and call.id != ids[known]):
-            if function is None or not function.name:
+        name = function.name if function is not None else None
+        if known is None or (name and call.id and call.id != ids[known]):
+            if not name:
                 raise EngineError("The model's server called a tool without a name.")
             known = len(ids)
             ids.append(call.id or f"call_{self._call_id}{choice}{known}")
             self._current[choice, at] = known
-            events.append(ToolCallStarted(choice, known, ids[known], function.name))
+            events.append(ToolCallStarted(choice, known, ids[known], name))
         if function is None or not function.arguments:
             return False
         events.append(ToolCallDelta(choice, known, function.arguments, tokens))
