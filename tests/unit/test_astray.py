@@ -51,8 +51,14 @@ def open_inference(answer):
     return answer["error"], "not_found"
 
 
+def amazon(answer):
+    assert set(answer) == {"Message"}
+    return answer["Message"], "not_found"
+
+
 assemblyai = open_inference  # they have the same shape
 ELEVENLABS, TOKEN = {"xi-api-key": "k"}, {"authorization": "Token k"}
+AWS = {"authorization": "AWS4-HMAC-SHA256 Credential=k", "x-amz-target": "Transcribe.ListTranscriptionJobs"}
 
 
 @pytest.mark.parametrize(
@@ -74,6 +80,8 @@ ELEVENLABS, TOKEN = {"xi-api-key": "k"}, {"authorization": "Token k"}
         ("/v3/token/1", {}, assemblyai),
         ("/v1/transcribe/1", TOKEN, assemblyai),
         ("/v2/phone-numbers", {}, elevenlabs),
+        ("/medical-scribe-stream/1", AWS, amazon),
+        ("/stream-transcription/1", {}, amazon),
         ("/nowhere", {}, openai),
         ("/v1/" + "x" * 5000, {}, openai),
         ("/v1/%2e%2e/%00", {}, openai),
