@@ -206,6 +206,19 @@ async def test_an_end_that_does_not_come_is_not_waited_for(
     await asyncio.wait_for(server[0].left.wait(), 2)
 
 
+@pytest.mark.parametrize("last", [USAGE.rstrip(), USAGE.rstrip() + b"\n", DONE.rstrip(), b"data: [DO"])
+async def test_a_last_event_that_is_not_ended(
+    server: tuple[Server, str], engine: OpenAICompatible, last: bytes
+) -> None:
+    server[0].streams(HELLO, STOP, *([] if last.startswith(USAGE[:20]) else [USAGE]), last)
+    assert await events(engine) == ALL
+
+
+async def test_an_end_of_the_choice_that_is_not_ended(server: tuple[Server, str], engine: OpenAICompatible) -> None:
+    server[0].streams(HELLO, STOP.rstrip())
+    assert (await events(engine))[:2] == ALL[:2]
+
+
 async def test_an_end_without_done(server: tuple[Server, str], engine: OpenAICompatible) -> None:
     server[0].streams(HELLO, STOP, USAGE)
     assert await events(engine) == ALL

@@ -123,6 +123,7 @@ def test_head_and_options(client):
 def test_a_slash_at_the_end_does_not_redirect(client):
     assert client.get("/v1/models/").text == "GET /v1/models"
     assert client.post("/v1/listen//", content=b"x").text == "POST /v1/listen"
+    assert client.post("http://testserver//v1/listen", content=b"x").text == "POST /v1/listen"
     assert client.get("/").status_code == 200
     assert client.get("/nowhere/").status_code == 404
     with client.websocket_connect("/v1/listen/") as socket, pytest.raises(WebSocketDisconnect):

@@ -25,6 +25,7 @@ from antiphon.engines.openai_compatible.sse import EventSplitter
 QUOTED_CHARS = 4096  # of a picture, whose beginning a server might quote
 
 _DONE = b"[DONE]"
+_END = b"\n\n"  # of the last event, which some servers do not end
 _LIMITS = Limits()
 
 
@@ -88,11 +89,15 @@ class OpenAICompatible(_Server):
             while not done:
                 received = await exchange.read_some()
                 length += len(received)
-                for payload in splitter.feed(received):
+                for payload in splitter.feed(received or _END):
                     if payload == _DONE:
                         done = True
                         break
-                    translation.chunk(events, _chunk(payload, exchange, translation))
+                    try:
+                        translation.chunk(events, _chunk(payload, exchange, translation))
+                    except EngineError:
+                        if received or not translation.ended:
+                            raise  # else it is the beginning of an event after the answer
                 done = done or not received
                 if done and exchange.at_end:
                     break
