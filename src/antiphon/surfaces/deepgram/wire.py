@@ -60,7 +60,7 @@ class SpeakClose(msgspec.Struct, tag="Close", frozen=True):
     """A request to speak the rest, then close."""
 
 
-SpeakMessage = Speak | SpeakFlush | SpeakClear | SpeakClose
+SpeakMessage = Speak | SpeakFlush | SpeakClear | SpeakClose | KeepAlive
 
 
 class TextRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
