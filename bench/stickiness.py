@@ -20,11 +20,11 @@ from statistics import median
 from typing import Any
 from unittest.mock import patch
 
-from antiphon.app import SystemClock
 from antiphon.core.events import TextDelta, TokenUsage
 from antiphon.core.ports import EngineCall
 from antiphon.core.specs import GenerateSpec, Message, Role, Sampling
 from antiphon.engines.openvino import OpenVinoGenerator, OpenVinoSettings
+from antiphon.foundation import SystemClock
 from antiphon.pools.backend import Backend
 from antiphon.pools.pool import Pool
 from antiphon.pools.queue import QueueLimits

@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import mean, median
 
 from antiphon.bench.clips import decode
-from antiphon.calls.end_of_turn import said, silence_after_ms
+from antiphon.calls.end_of_turn import silence_after_ms, thought_of
 from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, SAMPLE_RATE, samples_to_ms
 from antiphon.core.conversation.spec import Eagerness
 from antiphon.core.ports import Utterance
@@ -123,7 +123,7 @@ def main() -> None:
     if options.show:
         for pause in found:
             kind = "end " if pause.last else f"{pause.length_ms or 0:4}"
-            print(f"{said(pause.text).name:8}{kind}  {pause.text[-60:]}")
+            print(f"{thought_of(pause.text).name:8}{kind}  {pause.text[-60:]}")
     report(found, seconds)
 
 

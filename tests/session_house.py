@@ -359,7 +359,7 @@ async def pour(session, pcm, piece_ms=100):
 
 async def until(condition):
     """Lets everything else run until then."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             time.sleep(0)  # noqa: ASYNC251  # or threads would wait for the interpreter at each step of theirs
             await asyncio.sleep(0)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 LOOK_S = 1.0  # between two checks of a process that owes an answer
-STILL_LOOKS = 5  # in a row without an answer and without processor time: it is stuck
+STILL_LOOKS = 5  # in a row without an answer, and neither with processor time nor at work: it is stuck
 SILENT_LOOKS = 300  # in a row without an answer, busy or not: it counts as stuck
 BUSY_S = 0.02  # of processor time, two of the kernel's ticks
 NICENESS = 5  # of engines, which use all processors; the server, which admits and delivers, goes first
@@ -74,6 +74,25 @@ def processor_s(pid: int | None) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
+def at_work(pid: int | None) -> bool:
+    """Return whether a thread of a process is runnable (R), although the machine may give it no time, or waits for a
+    disk (D). No thread of a stopped process is, and none that sleeps.
+    """
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return False
+    return any(_state(f"/proc/{pid}/task/{thread}/stat") in (b"R", b"D") for thread in threads)
+
+
+def _state(stat: str) -> bytes:
+    try:
+        with open(stat, "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0]
+    except OSError:  # the thread has ended
+        return b""
+
+
 def resident_bytes(pid: int | None) -> int:
     """Return the resident memory of a process; 0 if there is none."""
     try:
@@ -87,8 +106,9 @@ class Pulse:
     """Whether a process that owes an answer is stuck, judged by looks `LOOK_S` apart.
 
     A stopped process, or one that waits for something that never comes, neither answers nor uses a processor. One that
-    computes uses it, however long it is silent. Looks are counted, not seconds: those that the server missed because it
-    was itself held up do not count.
+    computes uses it, however long it is silent; one that waits for a disk or for a processor is at work, however busy
+    the machine is. Looks are counted, not seconds: those that the server missed because it was itself held up do not
+    count.
     """
 
     __slots__ = ("_busy_s", "_silent_looks", "_still_looks", "most_looks")
@@ -111,10 +131,15 @@ class Pulse:
         """Note an answer, or that one is owed only from now on."""
         self._silent_looks = self._still_looks = 0
 
-    def look(self, processor_s: float) -> None:
-        """Look at the process; `processor_s` is its total processor time."""
+    def look(self, pid: int | None) -> float:
+        """Look at the process. Returns its total processor time."""
         self._silent_looks += 1
         self._still_looks += 1
-        if processor_s - self._busy_s >= BUSY_S:
+        used_s = processor_s(pid)
+        if used_s - self._busy_s >= BUSY_S:
             self._still_looks = 0
-            self._busy_s = processor_s
+            self._busy_s = used_s
+        # One that has just answered, as most have, is not worth the reading of all its threads.
+        elif self._silent_looks > 1 and at_work(pid):
+            self._still_looks = 0
+        return used_s

@@ -17,9 +17,9 @@ import pytest
 from aiohttp import web
 from callers import http, rows, until
 
-from antiphon.app import SystemClock
 from antiphon.cli.keys import now_unix_ms, open_control
 from antiphon.core.identity import USUAL_SCOPES
+from antiphon.foundation import SystemClock
 from receivers import FakeStripe, behind
 from serving import Server, start
 

@@ -7,10 +7,11 @@ import httpx
 import pytest
 from aiohttp import web
 
-from antiphon.app import SystemClock, assemble
+from antiphon.app import assemble
 from antiphon.config import load
 from antiphon.core.entry import Entry
 from antiphon.core.usage import Dimension, Quantity
+from antiphon.foundation import SystemClock
 from receivers import FakeStripe, behind
 
 KEY = "k" * 20

@@ -17,7 +17,7 @@ from antiphon.core.identity import Principal
 from antiphon.core.ports import EngineCall, Hypothesis
 from antiphon.core.speech import Drained, SpeechEvent, StreamSpec
 from antiphon.core.units import NS_PER_MS
-from antiphon.scheduler.board import Batch, WaitingRoom
+from antiphon.scheduler.board import WaitingRoom, WorkBatch
 from antiphon.scheduler.cost import CostModel, features
 from antiphon.scheduler.endpoint import FRAME
 from antiphon.scheduler.policy import BatchLimits, WorkKind
@@ -41,7 +41,7 @@ class Law:
     audio_ms: float = 5.0
     new_ms: float = 12.0
 
-    def of(self, batch: Batch) -> float:
+    def of(self, batch: WorkBatch) -> float:
         one, audio, new = features(batch.works)
         return self.batch_ms * one + self.audio_ms * audio + self.new_ms * new
 
@@ -88,7 +88,7 @@ class Simulation:
         chunk_ms: int = 100,
         timing: Timing | None = None,
         limits: BatchLimits | None = None,
-        observe: Callable[[int, Batch], None] = lambda now_ns, batch: None,
+        observe: Callable[[int, WorkBatch], None] = lambda now_ns, batch: None,
     ) -> None:
         self.chance = random.Random(seed)
         self.now_ns = 0
@@ -243,7 +243,7 @@ class Simulation:
                 self.now_ns + int(took_ms * NS_PER_MS), lambda batch=batch, took_ms=took_ms: self._done(batch, took_ms)
             )
 
-    def _done(self, batch: Batch, took_ms: float) -> None:
+    def _done(self, batch: WorkBatch, took_ms: float) -> None:
         self.board.done(batch, took_ms)
         for work in batch.works:
             length = max(1, (work.end - work.start) // 5000)

@@ -85,14 +85,14 @@ class Socket:
 
     async def until(self, *words, count=1):
         """Messages with one of the words have come so often, or the end has."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not self.over.is_set() and sum(any(w in repr(m) for w in words) for m in self.got) < count:
                 self._came.clear()
                 await self._came.wait()
 
     async def leaves(self):
         self._says.put_nowait({"type": "websocket.disconnect", "code": 1000})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await self._task
         return [message.get("text") or message.get("bytes") or repr(message) for message in self.got]
 
@@ -147,7 +147,7 @@ async def in_the_background(walk):
         "tools": [{"type": "function", "name": "f"}],
     }
     (begun, _) = told = await walk.posts("/v1/responses", json=asked)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while '"in_progress"' in told[-1] or '"queued"' in told[-1] or len(told) == 2:
             told += await walk.gets(f"/v1/responses/{json.loads(begun)['id']}")
             await asyncio.sleep(0)
@@ -190,7 +190,7 @@ def listening(path, query, *ends):
             socket.says(SAID[at : at + 3200])
             await asyncio.sleep(0)
         socket.says(*ends)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await socket.over.wait()
         return await socket.leaves()
 
@@ -201,7 +201,7 @@ def speaking(path, query, headers, *messages):
     async def call(walk):
         socket = walk.opens(path, query, headers)
         socket.says(*messages)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await socket.over.wait()
         return await socket.leaves()
 

@@ -64,8 +64,7 @@ async def test_one_that_simply_ends_is_started_again_too_with_a_pause_that_is_bo
     task = supervisor.start("probe", work)
     for _ in range(20):
         pauses.go_on.release()
-    await settle()
-    await asyncio.sleep(0.01)
+        await settle()
     assert supervisor.trouble is None  # nothing rests on it
     assert pauses.asked[-1] == LONGEST_PAUSE_S
     await ended(task)

@@ -9,7 +9,7 @@ from fastapi import Depends, FastAPI, Query, Response
 
 from antiphon.admin.callers import Check
 from antiphon.core import merkle
-from antiphon.core.audit import exported
+from antiphon.core.audit import export_line
 from antiphon.core.entry import MAX_INTEGER
 from antiphon.core.errors import NotFound
 from antiphon.core.stores import MAX_READ
@@ -44,7 +44,7 @@ def add_audit(app: FastAPI, auditing: Auditing, auditor: Check) -> None:
         """Return records in order, one line of JSON each. The header `antiphon-next` is the number to continue from."""
         found = await trail.logged(start, limit, project=project)
         if format is Format.JSONL:
-            lines = b"".join(exported(each) for each in found)
+            lines = b"".join(export_line(each) for each in found)
         else:
             events = (event(each, notary.origin) for each in found)
             lines = "".join(f"{json.dumps(each)}\n" for each in events if each is not None).encode()

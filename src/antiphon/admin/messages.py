@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from antiphon.core.entry import MAX_INTEGER
-from antiphon.core.identity import DEFAULT_PROJECT, MAX_NAME, Key, Organisation, Project, Role, Scope
+from antiphon.core.identity import DEFAULT_PROJECT, MAX_NAME, AccessRole, Key, Organisation, Project, Scope
 from antiphon.core.policy import (
     MAX_DISCLOSURE_CHARS,
     MAX_KEEP_S,
@@ -169,7 +169,8 @@ class NewKey(_Request):
     name: Name = ""
     scopes: Annotated[list[Annotated[Scope, Field(strict=False)]], Field(min_length=1)] | None = None
     role: Annotated[
-        Role | None, Field(strict=False, description="A usual set of scopes, in addition to those that are given.")
+        AccessRole | None,
+        Field(strict=False, description="A usual set of scopes, in addition to those that are given."),
     ] = None
     expires_unix_ms: Annotated[int, Field(gt=0, le=MAX_INTEGER)] | None = None
     networks: Networks = []

@@ -6,8 +6,8 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 
+from antiphon import children
 from antiphon.audio.frames import HEADER, PID, Kind, Verdict, header
-from antiphon.children import LOOK_S, Pulse, processor_s
 from antiphon.core.audio import BYTES_PER_MS
 from antiphon.core.errors import AntiphonError, BadMedia, EngineError, EngineTimeout, InternalError, TooLarge
 
@@ -23,14 +23,15 @@ class Channel:
     """The server's end of one job's socket, in lock-step with its decoder (see `frames`).
 
     It trusts nothing: a decoder that its input has taken over can return wrong samples, but neither more than
-    `max_audio_ms` of them for each `send`, nor anything else.
+    `max_audio_ms` of them for each `send`, nor anything else. `forker` is the id of the process that forks the decoder;
+    it is watched until the decoder has said its own.
     """
 
-    def __init__(self, sock: socket.socket, max_audio_ms: int) -> None:
+    def __init__(self, sock: socket.socket, max_audio_ms: int, forker: int | None) -> None:
         self._sock, self._loop = sock, asyncio.get_running_loop()
         self._max_bytes = self._left_bytes = max_audio_ms * BYTES_PER_MS
-        self._pid: int | None = None
-        self._pulse = Pulse()
+        self._watched, self._named = forker, False
+        self._pulse = children.Pulse()
 
     async def send(self, kind: Kind, payload: bytes = b"") -> None:
         self._left_bytes = self._max_bytes
@@ -56,42 +57,42 @@ class Channel:
                 raise _failure(Verdict(payload[0]), payload[1:].decode())
             if kind is Kind.DIED:
                 raise _death(payload[0])
-            if kind is Kind.MORE and self._pid is None and length == PID.size:  # the first, before any input
-                (self._pid,) = PID.unpack(payload)
+            if kind is Kind.MORE and not self._named and length == PID.size:  # the first, before any input
+                (self._watched,), self._named = PID.unpack(payload), True
+                self._pulse = children.Pulse()
             return kind, _planes(payload, channels)
         except (ValueError, LookupError):
             raise broken() from None
 
     @contextlib.asynccontextmanager
     async def awaited(self, wall_s: int, cpu_s: int) -> AsyncIterator[None]:
-        """Bound the wait for an answer. Raises `Stuck` for a decoder that neither answers nor uses a processor,
-        `TooLarge` after `wall_s` if it used at least half of the `cpu_s` that it may, and else `EngineTimeout`, because
-        it got no processor.
+        """Bound the wait for an answer. Raises `Stuck` for a decoder that is stuck (`children.Pulse`), `TooLarge` after
+        `wall_s` if it used at least half of the `cpu_s` that it may, and else `EngineTimeout`, because it got no
+        processor.
         """
-        loop, pulse = self._loop, self._pulse
+        loop = self._loop
         ends_s = loop.time() + wall_s
         looked: list[float] = []  # processor time of the decoder at the first look and the last
-        pulse.heard()
+        self._pulse.heard()
         timer: asyncio.TimerHandle
 
         def look() -> None:  # the only timer of an answer that comes at once, as most do
             nonlocal timer
-            looked[1:] = [processor_s(self._pid)]
-            pulse.look(looked[-1])
-            if pulse.stuck or loop.time() >= ends_s:
+            looked[1:] = [self._pulse.look(self._watched)]
+            if self._pulse.stuck or loop.time() >= ends_s:
                 limit.reschedule(loop.time())
             else:
-                timer = loop.call_later(LOOK_S, look)
+                timer = loop.call_later(children.LOOK_S, look)
 
         try:
             async with asyncio.timeout(None) as limit:
-                timer = loop.call_later(min(LOOK_S, wall_s), look)
+                timer = loop.call_later(min(children.LOOK_S, wall_s), look)
                 try:
                     yield
                 finally:
                     timer.cancel()
         except TimeoutError:
-            if pulse.stuck:
+            if self._pulse.stuck:
                 raise Stuck("The decoder stood still.") from None
             if cpu_s and looked[-1] - looked[0] >= cpu_s / 2:
                 raise TooLarge(f"Decoding takes longer than the limit of {wall_s} s.") from None

@@ -215,7 +215,7 @@ class Decoder:
             assert self._control is not None
             ours, theirs = socket.socketpair()
             ours.setblocking(False)
-            channel = Channel(ours, job.max_audio_ms)
+            channel = Channel(ours, job.max_audio_ms, self.pid)
             try:
                 with theirs:
                     socket.send_fds(self._control, [memory], [theirs.fileno()])
@@ -238,7 +238,7 @@ class Decoder:
         while True:
             await asyncio.sleep(children.LOOK_S)
             answered = not self._pulse.silent
-            self._pulse.look(children.processor_s(self.pid))
+            self._pulse.look(self.pid)
             if self._alive() and not self._pulse.stuck:
                 if answered:
                     self._ask()

@@ -21,7 +21,7 @@ from antiphon.metering.allowances import Allowance
 from antiphon.metering.tariff import ONE, Entries
 
 
-class Tagged(Protocol):
+class TaggedSpec(Protocol):
     """A spec whose usage carries the caller's labels."""
 
     @property
@@ -31,7 +31,7 @@ class Tagged(Protocol):
 class Account:
     """The account of one session of `model`; `feature` is how the model is used."""
 
-    def __init__(self, services: Services, call: Call[Tagged], model: str, feature: str) -> None:
+    def __init__(self, services: Services, call: Call[TaggedSpec], model: str, feature: str) -> None:
         self.charged: dict[Meter, int] = {}
         self._services = services
         self._call = call

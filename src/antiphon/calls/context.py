@@ -30,7 +30,7 @@ class SpeechWork:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class TextMark:
     """A mark in the text: `event` is due when the characters before `upto` have been spoken."""
 
     event: Flushed | ContextEnded
@@ -48,7 +48,7 @@ class SpeechContext:
         self.schedule = schedule
         self.clauses = Clauses(spec.markup, schedule, spec.first_words)
         self.voice = self.writes_for = voice  # the voice now, and at the end of what waits
-        self.waiting: deque[Phrase | Voice | Mark] = deque()
+        self.waiting: deque[Phrase | Voice | TextMark] = deque()
         self.work: SpeechWork | None = None
         self.encoder = SpeechEncoder(spec.format, voice.engine.sample_rate, whole=not spec.stream)
         self.text = ""  # written, from `spoken` on
@@ -71,7 +71,7 @@ class SpeechContext:
         """
         length = upto - self.spoken
         length += len(self.text) - length - len(self.text[length:].lstrip())
-        ends = next((mark.upto for mark in self.waiting if isinstance(mark, Mark)), None)
+        ends = next((mark.upto for mark in self.waiting if isinstance(mark, TextMark)), None)
         if ends is not None:
             length = min(length, ends - self.spoken)
         taken, self.text, self.spoken = self.text[:length], self.text[length:], self.spoken + length
@@ -82,7 +82,7 @@ class SpeechContext:
         more, self._billed, self._sounded = self.spoken - self._billed, self.spoken, True
         return more
 
-    def bill_rest(self, mark: Mark) -> int:
+    def bill_rest(self, mark: TextMark) -> int:
         """Return the same for text before a mark that has no sound of its own: it is charged with the text it belongs
         to, and is free if all of that is silent (markup, emoji).
         """

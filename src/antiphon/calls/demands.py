@@ -52,10 +52,10 @@ def of_language(spec: Spec) -> Demand:
 def of_speech(spec: SpeakSpec) -> Demand:
     """Return the demand of a text; of a live one, whose text is not known yet, of its first character."""
     characters = len(spec.text) + sum(len(line.text) for line in spec.lines)
-    return Demand(spoken(max(1, characters), spec.speed), live=spec.live)
+    return Demand(speech_meters(max(1, characters), spec.speed), live=spec.live)
 
 
-def spoken(characters: int, speed: float) -> Mapping[Meter, int]:
+def speech_meters(characters: int, speed: float) -> Mapping[Meter, int]:
     """Return what so many characters may be charged."""
     lasts_ms = ceil(characters * CHARACTER_MS / min(max(speed, 0.1), 10))
     return {Meter(Dimension.TTS_CHARACTERS): characters, Meter(Dimension.TTS_AUDIO_MS): lasts_ms}
@@ -65,11 +65,11 @@ def of_audio(spec: TranscribeSpec) -> Demand:
     """Return the demand of a live stream's first stretch, or of a recording whose length is not known yet."""
     channels = spec.format.channels if spec.live and spec.multichannel else 1
     ms = STRETCH_MS if spec.live else 1
-    meters = heard(ms, channels, spec.live and spec.charges_time)
+    meters = audio_meters(ms, channels, spec.live and spec.charges_time)
     return Demand(meters, live=spec.live, entries=utterances(meters) if spec.live else ONE)
 
 
-def heard(ms: int, channels: int, charges_time: bool = False) -> Mapping[Meter, int]:
+def audio_meters(ms: int, channels: int, charges_time: bool = False) -> Mapping[Meter, int]:
     """Return what so much audio of each channel is charged, and so much time, if that is charged, too."""
     lengths = {Meter(Dimension.STT_AUDIO_MS, number): ms for number in range(channels)}
     return lengths | {Meter(Dimension.STT_SESSION_MS): ms} if charges_time else lengths

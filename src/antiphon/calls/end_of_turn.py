@@ -89,7 +89,7 @@ _ENDED = re.compile(r"[.?!][\"')\]]*$")
 _ASKED = re.compile(r"[?!][\"')\]]*$")
 
 
-def said(text: str) -> Thought:
+def thought_of(text: str) -> Thought:
     """Return the kind of the text's end."""
     text = _last_sentence(text)
     words = plain(text).split()
@@ -113,7 +113,7 @@ def _last_sentence(text: str) -> str:
 
 def silence_after_ms(text: str, eagerness: Eagerness) -> int:
     """Return how much silence after `text` ends the turn."""
-    return SILENCE_MS[eagerness][said(text)]
+    return SILENCE_MS[eagerness][thought_of(text)]
 
 
 def longest_ms(eagerness: Eagerness) -> int:

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Generic, TypeVar
 
-from antiphon.calls.account import Account, Tagged
+from antiphon.calls.account import Account, TaggedSpec
 from antiphon.calls.filters import Chain, FilterError
 from antiphon.calls.services import Services
 from antiphon.core.call import Call
@@ -42,7 +42,7 @@ class MeteredSession(ABC, Generic[Event]):
     def __init__(
         self,
         services: Services,
-        call: Call[Tagged],
+        call: Call[TaggedSpec],
         model: str,
         feature: str,
         on_close: Callable[[Any], None],

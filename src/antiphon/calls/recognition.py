@@ -11,24 +11,23 @@ import hashlib
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from antiphon.calls import demands, turn_rules
-from antiphon.calls.covering import Covering
+from antiphon.calls.input_channel import InputChannel, TimedEvent, lengths_ms
 from antiphon.calls.metered import MeteredSession
 from antiphon.calls.recording import Recording, live_decoder
+from antiphon.calls.redacted_copy import RedactedCopy
 from antiphon.calls.services import Services
-from antiphon.core.arrivals import Arrivals
-from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, SAMPLE_RATE, Encoding, samples_to_ms
+from antiphon.calls.stretches import Stretches
+from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, Encoding
 from antiphon.core.call import Call
 from antiphon.core.capabilities import SpeechAbility
 from antiphon.core.entry import EntryKind
-from antiphon.core.errors import AntiphonError, BadMedia, BudgetExceeded, CallerError, CapacityError, PolicyError
+from antiphon.core.errors import AntiphonError, BadMedia, CallerError, CapacityError, PolicyError
 from antiphon.core.events import (
     Audio,
-    Cause,
     Closed,
     End,
     Final,
@@ -38,19 +37,13 @@ from antiphon.core.events import (
     Opened,
     Output,
     Retune,
-    SpeechResumed,
-    SpeechStarted,
-    TurnMayEnd,
-    UtteranceEnded,
 )
 from antiphon.core.ports import EngineCall, Guidance
-from antiphon.core.specs import TranscribeSpec, TurnRules
-from antiphon.core.speech import Drained, SpeechEngine, SpeechEvent, SpeechStream, StreamSpec, Tuning, Wait
+from antiphon.core.specs import TranscribeSpec
+from antiphon.core.speech import Drained, SpeechEngine, StreamSpec, Tuning
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.usage import Dimension, Meter
 from antiphon.core.wire import Url
-from antiphon.metering.allowances import Allowance
-from antiphon.slo.measure import UtteranceTimer
 
 if TYPE_CHECKING:
     from antiphon.audio.live import LiveDecoder
@@ -58,28 +51,6 @@ if TYPE_CHECKING:
 FRESH_NS = 10_000 * NS_PER_MS  # a new stream counts as one with speech for so long
 MAX_UNREAD_EVENTS = 256  # above this, a slow reader's session ends, to bound memory
 PIECE_BYTES = 10_000 * BYTES_PER_MS  # of a recording, passed to its stream at once
-
-
-@dataclass(slots=True)
-class _Channel:
-    """`pause` is where the speech before the present pause ended, by the last interim."""
-
-    stream: SpeechStream
-    arrivals: Arrivals = field(default_factory=Arrivals)
-    pause: int | None = None
-    timer: UtteranceTimer = field(default_factory=UtteranceTimer)
-    drained: bool = False
-    ends_after_ms: int | None = None  # of silence, by what was said before the present pause
-
-
-@dataclass(frozen=True, slots=True)
-class _Unread:
-    """An event with the times when its speech began and ended to arrive."""
-
-    event: SpeechStarted | Interim | Final | TurnMayEnd | SpeechResumed | UtteranceEnded | Drained
-    onset_ns: int
-    spoken_ns: int
-    pause: int
 
 
 class Recognition(MeteredSession[Output]):
@@ -104,17 +75,17 @@ class Recognition(MeteredSession[Output]):
         self.live = spec.live
         self.unmet = unmet
         self._engine = engine
-        self._asked = EngineCall(call.id, project=principal.project, weight=principal.weight)
+        self._engine_call = EngineCall(call.id, project=principal.project, weight=principal.weight)
         self._spec = spec
         self._decoder: LiveDecoder | None = None
-        self._channels: list[_Channel] = []
+        self._channels: list[InputChannel] = []
         self._turns = spec.turns
         self._tuning = turn_rules.tuning(spec.turns) if spec.turns else None
         self._recording_ms: int | None = None  # once decoded
         self._held = services.decoder.budget.hold()  # for the decoded audio
         wanted = spec.redacted_audio
-        self._covering = Covering(wanted, self._held) if wanted is not None else None
-        self._unread: deque[_Unread] = deque()
+        self._covering = RedactedCopy(wanted, self._held) if wanted is not None else None
+        self._unread: deque[TimedEvent] = deque()
         self._listeners: list[asyncio.Task[None]] = []  # one for each channel
         self._something = asyncio.Event()
         self._feeding = asyncio.Lock()  # a decoder's calls must not overlap, and a drain may come at any time
@@ -123,13 +94,14 @@ class Recognition(MeteredSession[Output]):
         self._draining: asyncio.Task[None] | None = None
         self._sha256 = hashlib.sha256()
         self._opened_ns = services.clock.now_ns()
-        self._covered_ms = demands.STRETCH_MS  # of each channel, that the budgets allow
-        self._refused: BudgetExceeded | None = None  # by a budget: what was heard becomes final, then this is the end
+        self._stretches: Stretches | None = None
+        if self.live and self._allowance is not None:
+            self._stretches = Stretches(self._allowance, self._channels, spec.charges_time)
 
     @property
-    def _open_ms(self) -> int:
-        """How long it has been open."""
-        return (self._services.clock.now_ns() - self._opened_ns) // NS_PER_MS
+    def _charged_open_ms(self) -> int:
+        """How long it has been open, if that is charged."""
+        return (self._services.clock.now_ns() - self._opened_ns) // NS_PER_MS if self._spec.charges_time else 0
 
     @property
     def silent(self) -> bool:
@@ -161,7 +133,7 @@ class Recognition(MeteredSession[Output]):
                             await self._expect_channels()
                         for number, channel in enumerate(self._channels):
                             if asked in (None, number):
-                                self._tell(channel, given)
+                                channel.tell(given, self._services.clock.now_ns())
                     case Retune(turns):
                         self._turns = turns
                         self.tune(turn_rules.tuning(turns))
@@ -179,7 +151,7 @@ class Recognition(MeteredSession[Output]):
             if self._covering is not None:
                 self._covering.hear(channels)
             if self._allowance is not None:
-                self._allowance.cover(demands.heard(self._recording_ms, len(channels)))
+                self._allowance.cover(demands.audio_meters(self._recording_ms, len(channels)))
             for at in range(0, len(channels[0]), PIECE_BYTES):
                 await self._hear([bytes(pcm[at : at + PIECE_BYTES]) for pcm in channels])
             await self._end()
@@ -205,7 +177,7 @@ class Recognition(MeteredSession[Output]):
                 raise BadMedia(f"The audio has {len(pcm)} channels, and {declared} were declared.")
             for number in range(len(pcm)):
                 await self._open_channel(number)
-        if self.live and self._allowance is not None and not self._cover(self._allowance, pcm):
+        if self._stretches is not None and not self._stretches.cover(pcm, self._charged_open_ms):
             self._hear_no_more()
             return
         for channel, piece in zip(self._channels, pcm, strict=True) if pcm else ():
@@ -214,48 +186,20 @@ class Recognition(MeteredSession[Output]):
                 channel.arrivals.forget(channel.stream.settled)
                 await channel.stream.feed(piece)
 
-    def _cover(self, allowance: Allowance, pcm: list[bytes]) -> bool:
-        """Return whether these pieces may be heard. Reserves a stretch ahead, or what is left of one."""
-        pieces = zip(self._channels, pcm, strict=True) if pcm else ()
-        samples = max((c.arrivals.received + len(piece) // BYTES_PER_SAMPLE for c, piece in pieces), default=0)
-        heard_ms = -(-samples * 1000 // SAMPLE_RATE)
-        if self._spec.charges_time:
-            heard_ms = max(heard_ms, self._open_ms + demands.CLOSING_MS)
-        if heard_ms + demands.STRETCH_MS // 2 <= self._covered_ms:
-            return True
-        refused: BudgetExceeded | None = None
-        for wanted_ms in (heard_ms + demands.STRETCH_MS, heard_ms):
-            if wanted_ms <= self._covered_ms:
-                return True
-            wanted = demands.heard(wanted_ms, len(self._channels), self._spec.charges_time)
-            try:
-                allowance.cover(wanted, demands.utterances(wanted))
-            except BudgetExceeded as error:
-                refused = error
-            else:
-                self._covered_ms = wanted_ms
-                allowance.note(self._lengths())
-                return True
-        self._refused = refused
-        return False
-
     def renew(self) -> None:
         """Reserve a further stretch of time, where that is charged, or end; to be called several times a second."""
-        if not self._spec.charges_time or self._allowance is None or self._ended or self._draining:
+        if not self._spec.charges_time or self._stretches is None or self._ended or self._draining:
             return
-        if not self._cover(self._allowance, []):
+        if not self._stretches.cover((), self._charged_open_ms):
             self.drain()
 
     def _hear_no_more(self) -> None:
         """End the input: what was heard becomes final."""
         self._ended = self._fed = True
+        now_ns = self._services.clock.now_ns()
         for channel in self._channels:
-            self._tell(channel, End())
+            channel.tell(End(), now_ns)
         self._something.set()
-
-    def _tell(self, channel: _Channel, mark: Flush | End) -> None:
-        channel.arrivals.mark(self._services.clock.now_ns())
-        channel.stream.tell(mark)
 
     async def _expect_channels(self) -> None:
         """Open the channels before any audio, if their number is known."""
@@ -275,8 +219,8 @@ class Recognition(MeteredSession[Output]):
             tokens=self._spec.tokens,
             guidance=Guidance(self._spec.languages, self._spec.translate, self._spec.prompt, self._spec.keyterms),
         )
-        stream = await self._engine.open(spec, self._asked)
-        self._channels.append(opened := _Channel(stream))
+        stream = await self._engine.open(spec, self._engine_call)
+        self._channels.append(opened := InputChannel(stream))
         self._listeners.append(asyncio.create_task(self._listen(opened), name=f"listen {self.call.id}"))
         if self._tuning:
             stream.tell(self._tuning)
@@ -290,8 +234,7 @@ class Recognition(MeteredSession[Output]):
     def wait(self, silence_ms: int) -> None:
         """End the utterance in the present pause after that silence, unless the speaker continues before."""
         for channel in self._channels:
-            if channel.pause is not None:
-                channel.stream.tell(Wait(channel.pause, silence_ms))
+            channel.wait(silence_ms)
 
     async def _end(self) -> None:
         self._ended = True
@@ -311,21 +254,16 @@ class Recognition(MeteredSession[Output]):
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
-    async def _listen(self, channel: _Channel) -> None:
+    async def _listen(self, channel: InputChannel) -> None:
         """Take the events of the channel's stream, until its end."""
         with self._failing():
             async with aclosing(channel.stream.events()) as events:
                 async for batch in events:
                     for heard in batch:
-                        self._take(channel, heard)
+                        self._take(channel.add_times(heard))
 
-    def _take(self, channel: _Channel, heard: SpeechEvent) -> None:
+    def _take(self, heard: TimedEvent) -> None:
         """Queue an event. An unread interim is replaced by the newer one of its channel."""
-        arrivals = channel.arrivals
-        if isinstance(heard.event, Final) and heard.event.cause in (Cause.FLUSH, Cause.END):
-            spoken_ns = arrivals.marked_ns(heard.spoken)
-        else:
-            spoken_ns = arrivals.at_ns(heard.spoken) + heard.wished_ms * NS_PER_MS
         if isinstance(heard.event, Interim):
             last = next((h for h in reversed(self._unread) if h.event.channel == heard.event.channel), None)
             if last and isinstance(last.event, Interim):
@@ -333,7 +271,7 @@ class Recognition(MeteredSession[Output]):
         if len(self._unread) >= MAX_UNREAD_EVENTS and self.live:
             self.fail(CapacityError("The client did not read results fast enough."))
             return
-        self._unread.append(_Unread(heard.event, arrivals.at_ns(heard.onset), spoken_ns, heard.spoken))
+        self._unread.append(heard)
         self._something.set()
 
     async def _produce(self) -> AsyncGenerator[tuple[Output, ...], None]:
@@ -344,8 +282,8 @@ class Recognition(MeteredSession[Output]):
                 if self._error:
                     raise self._error
                 if self._fed and all(c.drained for c in self._channels):
-                    if self._refused is not None:
-                        raise self._refused
+                    if self._stretches is not None and self._stretches.refusal is not None:
+                        raise self._stretches.refusal  # what was heard before is final now
                     self._costs = True
                     yield (self._closed(),)
                     return
@@ -360,9 +298,9 @@ class Recognition(MeteredSession[Output]):
                 continue
             channel = self._channels[event.channel]
             if isinstance(event, Interim):
-                channel.pause = heard.pause if event.paused else None
+                channel.pause = heard.spoken if event.paused else None
             if self._turns and isinstance(event, Interim | Final):
-                event = self._judged(channel, event, self._turns)
+                event = channel.judge(event, self._turns)
             # A final that filters held back may be sent with any event.
             if self._spec.incremental and (isinstance(event, Final) or self._chain is not None):
                 self._costs = True
@@ -372,36 +310,13 @@ class Recognition(MeteredSession[Output]):
     async def _complete(self, events: tuple[Output, ...]) -> tuple[Output, ...]:
         return events if self._covering is None else await self._covering.follow(events)
 
-    def _judged(self, channel: _Channel, event: Interim | Final, turns: TurnRules) -> Interim | Final:
-        """Return the event with the confidence that the turn is over. At a pause, also decide how much silence ends the
-        turn.
-        """
-        text = event.transcript.text
-        if isinstance(event, Final):
-            silence_ms, channel.ends_after_ms = channel.ends_after_ms, None
-            ended = event.cause is not Cause.ENDPOINT
-            sure = 1.0 if ended else turn_rules.sure_after(text, silence_ms or turns.timeout_ms)
-        elif channel.pause is not None:
-            sure = turn_rules.sure_after(text, event.end_ms - samples_to_ms(channel.pause))
-            channel.ends_after_ms, early_ms = turn_rules.silences_ms(text, turns)
-            channel.stream.tell(Wait(channel.pause, channel.ends_after_ms, early_ms))
-        else:
-            sure = 0.0
-        return replace(event, turn_over=sure)
-
-    def _measure(self, channel: _Channel, heard: _Unread) -> None:
+    def _measure(self, channel: InputChannel, heard: TimedEvent) -> None:
         """Measure how late the event was, after the transport took it."""
         if not self.live:
             return
-        now_ns = self._services.clock.now_ns()
-        match heard.event:
-            case Interim(transcript=transcript):
-                channel.timer.interim(transcript.text, now_ns)
-            case Final(transcript=transcript):
-                interims = self._spec.interims
-                measured = channel.timer.final(transcript.text, heard.onset_ns, heard.spoken_ns, now_ns, interims)
-                if transcript.text:
-                    self._services.observer.utterance(measured, self.call.principal.project, self._engine)
+        measured = channel.measure(heard, self._services.clock.now_ns(), self._spec.interims)
+        if measured is not None:
+            self._services.observer.utterance(measured, self.call.principal.project, self._engine)
 
     async def _pay(self, events: tuple[Output, ...]) -> None:
         for event in events:
@@ -424,13 +339,8 @@ class Recognition(MeteredSession[Output]):
 
     def _lengths(self) -> dict[Meter, int]:
         """Return the milliseconds of each channel's audio."""
-        recorded_ms = self._recording_ms
-        return {
-            Meter(Dimension.STT_AUDIO_MS, number): (
-                samples_to_ms(channel.arrivals.received) if recorded_ms is None else recorded_ms
-            )
-            for number, channel in enumerate(self._channels)
-        }
+        lengths, recorded_ms = lengths_ms(self._channels), self._recording_ms
+        return lengths if recorded_ms is None else dict.fromkeys(lengths, recorded_ms)
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
@@ -441,7 +351,7 @@ class Recognition(MeteredSession[Output]):
         theirs = self._error is None or isinstance(self._error, CallerError | PolicyError)
         if not self.live or not theirs:
             return {}
-        time = {Meter(Dimension.STT_SESSION_MS): self._open_ms} if self._spec.charges_time else {}
+        time = {Meter(Dimension.STT_SESSION_MS): self._charged_open_ms} if self._spec.charges_time else {}
         return self._lengths() | time
 
     async def _free(self) -> None:

@@ -9,10 +9,10 @@ from antiphon.core.endpoints import AnswerSurface
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Failed
 from antiphon.core.ports import Clock
-from antiphon.core.wire import BROKEN_OFF, Close, Head, Keep, Step, Wire, placed
+from antiphon.core.wire import BROKEN_OFF, Close, Head, Keep, Step, Wire, region_header
 
 
-class Says(Protocol):
+class EventSource(Protocol):
     """A session with events. `region` is where the engine is that answers, where callers must be told."""
 
     @property
@@ -21,7 +21,7 @@ class Says(Protocol):
     def events(self) -> AsyncGenerator[tuple[Any, ...], None]: ...
 
 
-class Keeps(Says, Protocol):
+class KeepingSource(EventSource, Protocol):
     """A session whose answer may be kept."""
 
     async def keep(self, keep: Keep) -> None:
@@ -34,7 +34,7 @@ Send = Callable[[list[Wire], Close | None], Awaitable[None]]
 
 
 async def relay(
-    session: Says, surface: AnswerSurface[Any], clock: Clock, send: Send, busy: asyncio.Lock | None = None
+    session: EventSource, surface: AnswerSurface[Any], clock: Clock, send: Send, busy: asyncio.Lock | None = None
 ) -> None:
     """Send everything that the session yields: events that came together are sent together, after their answer is kept.
     Return when all is sent. Events after a close are not sent; a close that breaks an answer off returns at once. While
@@ -62,7 +62,7 @@ async def relay(
                 if close is not None:
                     break
             if sends and isinstance(head := sends[0], Head) and session.region:
-                sends[0] = Head(head.status, head.headers + placed(session.region))
+                sends[0] = Head(head.status, head.headers + region_header(session.region))
             if sends or close is not None:
                 await send(sends, close)
             if close == BROKEN_OFF:
@@ -72,7 +72,7 @@ async def relay(
 
 async def _kept(session: Any, surface: AnswerSurface[Any], step: Step, keep: Keep, now_ns: int) -> Step:
     """Return the step, once its answer is kept; if that fails, the surface's step for the failure."""
-    keeps: Keeps = session  # only a generation's surface asks for it
+    keeps: KeepingSource = session  # only a generation's surface asks for it
     try:
         await keeps.keep(keep)
     except AntiphonError as error:

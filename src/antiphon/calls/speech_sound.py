@@ -2,7 +2,7 @@
 
 import asyncio
 
-from antiphon.calls.context import Mark, SpeechContext, SpeechWork, silence
+from antiphon.calls.context import SpeechContext, SpeechWork, TextMark, silence
 from antiphon.catalogue.voices import Voice
 from antiphon.core.events import CharacterTime, ContextEnded, SpeechOutput, Spoken
 from antiphon.core.ports import Aligner, Clause
@@ -88,7 +88,7 @@ class SpeechSound:
             written += (CharacterTime(" ", end_ms, end_ms),)
         return written, read_times(words, times)
 
-    async def mark(self, context: SpeechContext, mark: Mark) -> tuple[SpeechOutput, ...]:
+    async def mark(self, context: SpeechContext, mark: TextMark) -> tuple[SpeechOutput, ...]:
         """Return the mark's event, after the rest of the sound before it."""
         self.characters += context.bill_rest(mark)
         if isinstance(mark.event, ContextEnded):

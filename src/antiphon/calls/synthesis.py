@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 
 from antiphon.calls import demands
-from antiphon.calls.context import Mark, SpeechContext
+from antiphon.calls.context import SpeechContext, TextMark
 from antiphon.calls.metered import MeteredSession
 from antiphon.calls.services import Services
 from antiphon.calls.speech_sound import SpeechSound
@@ -187,7 +187,7 @@ class Synthesis(MeteredSession[SpeechOutput]):
         """Return whether so many more characters may be spoken."""
         written = self._written + characters
         try:
-            allowance.cover(demands.spoken(max(1, written), self._spec.speed))
+            allowance.cover(demands.speech_meters(max(1, written), self._spec.speed))
         except BudgetExceeded as error:
             self._refused = error
             return False
@@ -195,7 +195,7 @@ class Synthesis(MeteredSession[SpeechOutput]):
         allowance.note(self._amounts())
         return True
 
-    def _enqueue(self, context: SpeechContext, more: Sequence[Phrase | Voice | Mark]) -> None:
+    def _enqueue(self, context: SpeechContext, more: Sequence[Phrase | Voice | TextMark]) -> None:
         if more and not context.busy:
             context.received_ns = self._services.clock.now_ns()
         context.waiting += more
@@ -206,7 +206,7 @@ class Synthesis(MeteredSession[SpeechOutput]):
             self._now.append(event)
         else:
             written = context.spoken + len(context.text)
-            self._enqueue(context, (*context.clauses.flush(), Mark(event, written)))
+            self._enqueue(context, (*context.clauses.flush(), TextMark(event, written)))
 
     def _clear(self, name: str) -> None:
         """Drop unspoken text, uncharged; the result of a running step is dropped. A flush of it is not answered,
@@ -216,8 +216,8 @@ class Synthesis(MeteredSession[SpeechOutput]):
         if context is not None:
             anew = self._open(name, context.speed / self._spec.speed, context.schedule)
             anew.voice = anew.writes_for = context.writes_for
-            marks = (each for each in context.waiting if isinstance(each, Mark))
-            anew.waiting += (Mark(mark.event) for mark in marks if isinstance(mark.event, ContextEnded))
+            marks = (each for each in context.waiting if isinstance(each, TextMark))
+            anew.waiting += (TextMark(mark.event) for mark in marks if isinstance(mark.event, ContextEnded))
         self._now.append(Cleared(name))
 
     def fail(self, error: AntiphonError) -> None:
@@ -328,7 +328,7 @@ class Synthesis(MeteredSession[SpeechOutput]):
             if isinstance(following, Voice):
                 context.voice = following
                 return ()
-            if isinstance(following, Mark):
+            if isinstance(following, TextMark):
                 if isinstance(following.event, ContextEnded):
                     del self._contexts[context.name]
                 return await self._sound.mark(context, following)

@@ -11,7 +11,7 @@ import typer
 
 from antiphon.cli.keys import caller
 from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured
-from antiphon.core.audit import Action, exported
+from antiphon.core.audit import Action, export_line
 from antiphon.core.errors import CallerError, NotFound
 from antiphon.core.stores import Stores, Trail
 from antiphon.storage.identity import server_id
@@ -93,7 +93,7 @@ async def _export(trail: Trail, format: Format, start: int, project: str | None,
     while page := await trail.logged(start, project=project):
         for each in page:
             if format is Format.JSONL:
-                sys.stdout.buffer.write(exported(each))
+                sys.stdout.buffer.write(export_line(each))
             elif (found := event(each, origin)) is not None:
                 sys.stdout.buffer.write(f"{json.dumps(found)}\n".encode())
         start = page[-1].number + 1

@@ -20,7 +20,7 @@ from antiphon.cli.keys import caller
 from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured
 from antiphon.config import Config, Remote, processing_of
 from antiphon.core import merkle
-from antiphon.core.audit import Action, Logged, exported
+from antiphon.core.audit import Action, LoggedRecord, export_line
 from antiphon.core.errors import CallerError
 from antiphon.core.place import Processing
 from antiphon.core.stores import Trail
@@ -70,10 +70,10 @@ def evidence(
         files: dict[str, IO[bytes]] = {
             name: stack.enter_context((out / file).open("wb")) for name, file in RECORD_FILES.items()
         }
-        deletions: list[Logged] = []
+        deletions: list[LoggedRecord] = []
 
-        def write(name: str, logged: Logged) -> None:
-            files[name].write(exported(logged))
+        def write(name: str, logged: LoggedRecord) -> None:
+            files[name].write(export_line(logged))
             if name == ERASURES and len(deletions) < MAX_PROOFS:
                 deletions.append(logged)
 
@@ -160,7 +160,7 @@ async def _verified(trail: Trail, last: Checkpoint | None, key: Verifier) -> Int
     return Integrity(found.size, signed)
 
 
-async def _proofs(trail: Trail, last: Checkpoint | None, records: Iterable[Logged]) -> dict[str, Any]:
+async def _proofs(trail: Trail, last: Checkpoint | None, records: Iterable[LoggedRecord]) -> dict[str, Any]:
     """Return the inclusion proofs of records that the checkpoint signs for, by their numbers."""
     if last is None:
         return {"size": 0, "records": {}}

@@ -22,9 +22,9 @@ from antiphon.core.identity import (
     NO_LIMITS,
     ROLES,
     USUAL_SCOPES,
+    AccessRole,
     Key,
     KeyLimits,
-    Role,
     Scope,
 )
 from antiphon.core.units import NS_PER_MS
@@ -54,7 +54,7 @@ def create(
     project: Annotated[str, typer.Option(help="The project that is charged.")] = DEFAULT_PROJECT,
     name: Annotated[str, typer.Option(help="A name for the key, for the list.")] = "",
     scope: Annotated[list[Scope] | None, typer.Option(help="What the key may do; can be repeated.")] = None,
-    role: Annotated[Role | None, typer.Option(help="A usual set of scopes, beside those given.")] = None,
+    role: Annotated[AccessRole | None, typer.Option(help="A usual set of scopes, beside those given.")] = None,
     expires: Annotated[str | None, typer.Option(help="Expires after: 90m, 12h, 30d or 4w. Never if left out.")] = None,
     network: Networks = None,
     model: Models = None,

@@ -77,7 +77,7 @@ def erase_project(project: str, url: str, api_key: str, config: Path | None, dat
 
 
 async def _export(config: Path | None, data_dir: str | None, project: str, subject: str) -> None:
-    from antiphon.app import open_subjects  # slow to import
+    from antiphon.foundation import open_subjects  # slow to import
 
     with _alone():
         async with (
@@ -89,7 +89,7 @@ async def _export(config: Path | None, data_dir: str | None, project: str, subje
 
 
 async def _erase(config: Path | None, data_dir: str | None, project: str, subject: str | None) -> None:
-    from antiphon.app import open_subjects
+    from antiphon.foundation import open_subjects
 
     with _alone():
         async with open_subjects(configured(config, data_dir)) as subjects:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from antiphon.core.identity import DEFAULT_PROJECT, Role
+from antiphon.core.identity import DEFAULT_PROJECT, AccessRole
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -173,7 +173,7 @@ class Oidc(Table, frozen=True, kw_only=True):
     issuer: str = ""
     audience: str = ""
     claim: str = "roles"
-    roles: dict[str, Role] = msgspec.field(default_factory=dict)
+    roles: dict[str, AccessRole] = msgspec.field(default_factory=dict)
     project: str = DEFAULT_PROJECT
     url: str = ""
     secret_env: str = ""

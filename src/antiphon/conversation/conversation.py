@@ -26,7 +26,6 @@ from antiphon.conversation.steps import (
     ClosePart,
     Confirm,
     Confirmation,
-    Delivery,
     Drain,
     EndAfter,
     EndPart,
@@ -40,6 +39,7 @@ from antiphon.conversation.steps import (
     OpenRecordings,
     PartEnd,
     PausePart,
+    Receipt,
     ResumePart,
     Retract,
     Tell,
@@ -51,7 +51,7 @@ from antiphon.conversation.steps import (
 from antiphon.core.call import Call
 from antiphon.core.conversation.inputs import AppendAudio, Configure, ConversationInput, Reject, Respond
 from antiphon.core.conversation.outputs import Began, ConversationOutput, OutputSpeech, RateLimits
-from antiphon.core.conversation.spec import ConverseSpec, rebased
+from antiphon.core.conversation.spec import ConverseSpec, rebase
 from antiphon.core.errors import AntiphonError, CapacityError, InternalError, RequestTimeout
 from antiphon.core.events import End, Failed
 from antiphon.core.specs import GenerateSpec, SpeakSpec, TranscribeSpec
@@ -137,8 +137,8 @@ class Conversation:
         """Return the input with its whole spec, or its refusal."""
         try:
             if isinstance(given, Configure):
-                return Configure(self._checked(rebased(given.spec, given.base, self.spec)), given.event_id)
-            spec = rebased(given.spec, given.base, self.spec) if given.spec else self.spec
+                return Configure(self._checked(rebase(given.spec, given.base, self.spec)), given.event_id)
+            spec = rebase(given.spec, given.base, self.spec) if given.spec else self.spec
             check(spec)
             self._parts.check(spec)
             return Respond(spec, given.items, given.keep, given.metadata, given.event_id)
@@ -149,7 +149,7 @@ class Conversation:
         """Return the spec with model and voice filled in. Raises `AntiphonError` if it cannot be served."""
         check(spec)
         self._parts.check(spec)
-        return self._parts.filled(spec)
+        return self._parts.complete(spec)
 
     # -- the machine ---------------------------------------------------------------------------------------------------
 
@@ -335,7 +335,7 @@ class Conversation:
                 self._read.set()
                 if batch:
                     yield batch
-                    self._step(Delivery(batch))
+                    self._step(Receipt(batch))
                 if self._error:
                     yield (Failed(self._error),)
                     return

@@ -208,7 +208,7 @@ def messages(instructions: str, items: Sequence[Item]) -> tuple[Message, ...]:
     return tuple(read)
 
 
-def shortened(items: Sequence[Item], retain: float) -> tuple[Item, ...]:
+def shorten(items: Sequence[Item], retain: float) -> tuple[Item, ...]:
     """Drop the oldest items, at least one, until at most the share `retain` (0 to 1) of the characters is left."""
     left = list(items)
     most = int(sum(map(length, left)) * retain)
@@ -264,5 +264,5 @@ def shown(item: Item, transcripts: bool) -> Item:
     return replace(item, parts=tuple(parts))
 
 
-def ended(item: Item, status: ItemStatus) -> Item:
+def with_status(item: Item, status: ItemStatus) -> Item:
     return replace(item, status=status)

@@ -20,7 +20,7 @@ from antiphon.conversation.hearing import (
     tuning,
 )
 from antiphon.conversation.stage import Owner, Stage
-from antiphon.conversation.steps import Admission, EndAfter, EndPart, OpenRecordings, PartOutput, Recording, TunePart
+from antiphon.conversation.steps import Admission, EndAfter, EndPart, OpenRecordings, PartAudio, PartOutput, TunePart
 from antiphon.core.conversation.items import AudioPart, Item, MessageItem, Part
 from antiphon.core.conversation.outputs import (
     AudioCleared,
@@ -165,7 +165,7 @@ class Listening:
             raise CallerError("Only the caller's own messages may have audio.", param="item")
         parts = tuple(self._measured(part) for part in item.parts)
         item = replace(item, parts=parts, id=item.id or self._stage.mint())
-        recordings = tuple(Recording(self._stage.derive(), part.audio) for _, part in audio)
+        recordings = tuple(PartAudio(self._stage.derive(), part.audio) for _, part in audio)
         numbers = tuple((number, recording.part) for (number, _), recording in zip(audio, recordings, strict=True))
         self._arrivals[recordings[0].part] = _Arrival(item, after, event_id, numbers)
         self._stage.act(OpenRecordings(replace(transcribing(self._stage.spec), live=False), recordings))

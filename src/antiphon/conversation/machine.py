@@ -16,7 +16,7 @@
 
 from collections.abc import Sequence
 
-from antiphon.calls.end_of_turn import Thought, said
+from antiphon.calls.end_of_turn import Thought, thought_of
 from antiphon.conversation.hearing import Guess, HeardTurn, SpeechBegan, check_format
 from antiphon.conversation.listening import Ear, ItemAudio, Listening
 from antiphon.conversation.replies import Replies
@@ -28,7 +28,6 @@ from antiphon.conversation.steps import (
     Alarm,
     BargeIn,
     Confirmation,
-    Delivery,
     Drain,
     Event,
     Failure,
@@ -36,6 +35,7 @@ from antiphon.conversation.steps import (
     OpenFailure,
     PartEnd,
     PartOutput,
+    Receipt,
     Tick,
 )
 from antiphon.conversation.turns import Move, TurnTaking
@@ -111,7 +111,7 @@ class Machine:
                 self._part_ended(part)
             case OpenFailure(part, error):
                 self._part_missing(part, error)
-            case Delivery(outputs):
+            case Receipt(outputs):
                 self._replies.sent(outputs)
                 self._plays_on()
             case Tick():
@@ -284,7 +284,7 @@ class Machine:
         turns = self.spec.turns
         if turns is None or not turns.respond or not self._answers or not paused or not text:
             return
-        if turns.eagerness is None or said(text) is not Thought.HANGING:
+        if turns.eagerness is None or thought_of(text) is not Thought.HANGING:
             self._replies.think_ahead(text, self._listening.unknown)
 
     def _move(self, moves: Sequence[Move], text: str = "", heard_ms: int = 0, spoken_ns: int | None = None) -> None:

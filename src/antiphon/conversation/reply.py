@@ -14,7 +14,7 @@ outputs to `outputs`.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from antiphon.conversation.items import Aloud, heard_ms, messages, shortened
+from antiphon.conversation.items import Aloud, heard_ms, messages, shorten
 from antiphon.conversation.stage import Owner, Stage
 from antiphon.conversation.steps import NO_TOKENS, Confirm, PartOutput, PausePart, ResumePart
 from antiphon.conversation.turns import Playback
@@ -155,7 +155,7 @@ class Reply(Owner):
             self._stage.close(part, delivered=self._tokens is not None)
             if self._too_long and not self.over:
                 self._too_long = False
-                self.read(shortened(self._items, self.spec.retain or 0.0))
+                self.read(shorten(self._items, self.spec.retain or 0.0))
                 return
             self._written = True
         if self._written and (self._voiced or not self._synthesis):

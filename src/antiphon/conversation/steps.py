@@ -63,7 +63,7 @@ class Confirmation:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class Receipt:
     """The transport has sent these outputs."""
 
     outputs: tuple[ConversationOutput, ...]
@@ -92,7 +92,7 @@ class Leave:
 
 
 PartEvent = PartOutput | PartEnd | OpenFailure | Admission | Confirmation
-Event = ConversationInput | PartEvent | Delivery | Tick | Failure | Drain | Leave
+Event = ConversationInput | PartEvent | Receipt | Tick | Failure | Drain | Leave
 
 # -- what is to be done ------------------------------------------------------------------------------------------------
 
@@ -126,7 +126,7 @@ class OpenPart:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class PartAudio:
     """Audio that one part recognises."""
 
     part: str
@@ -138,7 +138,7 @@ class OpenRecordings:
     """Open a part for each recording, or none of them. Answered by `Admission`."""
 
     spec: TranscribeSpec
-    recordings: tuple[Recording, ...]
+    recordings: tuple[PartAudio, ...]
 
 
 @dataclass(frozen=True, slots=True)

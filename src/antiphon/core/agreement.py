@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 
-def agreed(hypotheses: Sequence[Sequence[str]], unsure: int) -> int:
+def common_words(hypotheses: Sequence[Sequence[str]], unsure: int) -> int:
     """Return how many first words all hypotheses have in common. The last `unsure` words of the latest one do not
     count, because they may be incomplete.
     """
@@ -15,7 +15,7 @@ def agreed(hypotheses: Sequence[Sequence[str]], unsure: int) -> int:
     return max(0, min(alike, len(hypotheses[-1]) - unsure))
 
 
-class Agreement:
+class LocalAgreement:
     """The agreement of the hypotheses of one utterance, each of more audio than the one before. `needed` in a row must
     agree.
     """
@@ -30,6 +30,6 @@ class Agreement:
         """Take the words of the next hypothesis, and return how many of the first will stay. The number never falls."""
         compared = [*self._before, words]
         if len(compared) == self._needed:
-            self._count = max(self._count, agreed(compared, self._unsure))
+            self._count = max(self._count, common_words(compared, self._unsure))
         self._before = compared[1 - self._needed :]
         return self._count

@@ -122,7 +122,7 @@ class ChangeRecord(NamedTuple):
     record: AuditRecord
 
 
-class Logged(NamedTuple):
+class LoggedRecord(NamedTuple):
     """A record in the log: its number, from 0, the hashes stored with it, and its bytes; `None` if they
     were dropped.
     """
@@ -155,7 +155,7 @@ def _field(name: str, text: str) -> str:
     return f',"{name}":{encode_basestring(text[:MAX_TEXT])}' if text else ""
 
 
-def exported(logged: Logged) -> bytes:
+def export_line(logged: LoggedRecord) -> bytes:
     """Return a line of JSON that contains the record's own bytes, so that a reader can hash them."""
     body = b"null" if logged.body is None else logged.body
     return b'{"leaf":"%s","number":%d,"record":%s}\n' % (logged.leaf.hex().encode(), logged.number, body)

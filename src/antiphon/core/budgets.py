@@ -127,7 +127,7 @@ class RateLimit:
     reset_ms: int
 
 
-class RateLimited(CapacityError):
+class RateExceeded(CapacityError):
     """More than the caller's own project or key may have in a minute, or at once. `rates` are its limits of rate."""
 
     code = "rate_limited"

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from antiphon.core.errors import UnsupportedParameter
-from antiphon.core.languages import spoken
+from antiphon.core.languages import match_language
 from antiphon.core.specs import (
     GenerateSpec,
     Image,
@@ -212,7 +212,7 @@ def settle_speech(spec: TranscribeSpec, engine: SpeechCapabilities) -> tuple[Tra
 def check_language(tag: str, languages: Iterable[str], param: str = "language") -> str:
     """Return the member of `languages` for this tag. Raises `UnsupportedLanguage`."""
     languages = frozenset(languages)
-    language = spoken(tag, languages)
+    language = match_language(tag, languages)
     if language is None:
         raise UnsupportedLanguage(tag, languages, param)
     return language

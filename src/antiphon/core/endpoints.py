@@ -69,10 +69,10 @@ class Accepted(Generic[Asks]):
 
     def headers_without(self, unmet: Collection[SpeechAbility]) -> tuple[tuple[str, str], ...]:
         """Return the response headers, if the engine lacks the abilities `unmet`."""
-        return self.headers + no_effect((*self.without_effect, *lacking(self.dispensable, unmet)))
+        return self.headers + no_effect((*self.without_effect, *unmet_names(self.dispensable, unmet)))
 
 
-def lacking(dispensable: Iterable[tuple[SpeechAbility, str]], unmet: Collection[SpeechAbility]) -> tuple[str, ...]:
+def unmet_names(dispensable: Iterable[tuple[SpeechAbility, str]], unmet: Collection[SpeechAbility]) -> tuple[str, ...]:
     """Return the names of the parameters that need an ability in `unmet`."""
     return tuple(name for ability, name in dispensable if ability in unmet)
 
@@ -223,7 +223,7 @@ class KeepingEndpoint(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Offered:
+class Offering:
     """The public names of everything served."""
 
     recognisers: Sequence[ModelCard]
@@ -240,7 +240,7 @@ class Offered:
 class Offer:
     """A question about everything served."""
 
-    tell: Callable[[Offered], Step]
+    tell: Callable[[Offering], Step]
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +302,17 @@ class OneCallSecret:
     tell: Callable[[ConverseSpec, str, int], Step]
 
 
-Question = Offer | Spending | KeptAnswer | Inquiry | OneCallSecret | ShortToken | JobQuestion | ResourceQuestion
+Question = (
+    Offer
+    | Spending
+    | KeptAnswer
+    | Inquiry
+    | OneCallSecret
+    | ShortToken
+    | JobQuestion
+    | ResourceQuestion
+    | WebhookQuestion
+)
 
 
 class LookupEndpoint(Endpoint, Protocol[Sent]):
@@ -310,7 +320,7 @@ class LookupEndpoint(Endpoint, Protocol[Sent]):
     forms.
     """
 
-    def ask(self, opening: Opening, body: Sent) -> Question | NeedsResource[Question] | WebhookQuestion | Step:
+    def ask(self, opening: Opening, body: Sent) -> Question | NeedsResource[Question] | Step:
         """Return the question, or the answer if no data is needed. Raises `AntiphonError` if it is invalid; an error
         raised by `tell` is also sent as a refusal.
         """

@@ -28,7 +28,7 @@ USUAL_SCOPES = frozenset({Scope.TRANSCRIBE, Scope.GENERATE, Scope.SPEAK})  # of 
 OWN_SCOPES = USUAL_SCOPES | {Scope.USAGE, Scope.KEYS}  # what a key with `KEYS` may give to others
 
 
-class Role(StrEnum):
+class AccessRole(StrEnum):
     """A usual set of scopes."""
 
     OWNER = "owner"
@@ -37,11 +37,11 @@ class Role(StrEnum):
     DEVELOPER = "developer"
 
 
-ROLES: dict[Role, frozenset[Scope]] = {
-    Role.OWNER: frozenset({Scope.ADMIN, Scope.AUDIT}),
-    Role.BILLING: frozenset({Scope.BILLING}),
-    Role.AUDITOR: frozenset({Scope.AUDIT}),
-    Role.DEVELOPER: OWN_SCOPES,
+ROLES: dict[AccessRole, frozenset[Scope]] = {
+    AccessRole.OWNER: frozenset({Scope.ADMIN, Scope.AUDIT}),
+    AccessRole.BILLING: frozenset({Scope.BILLING}),
+    AccessRole.AUDITOR: frozenset({Scope.AUDIT}),
+    AccessRole.DEVELOPER: OWN_SCOPES,
 }
 
 SURFACES = ("amazon", "assemblyai", "deepgram", "elevenlabs", "google", "open-inference", "openai")

@@ -103,7 +103,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ItemOutcome:
     """The result of an item: a line of the output if it is `good`, of the errors if not. The line includes its line
     end.
     """
@@ -161,7 +161,7 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class InputCheck:
     """The result of checking an input: the number of items, whether it can be run, and a report."""
 
     total: int
@@ -175,7 +175,7 @@ class Checker(Protocol):
     def read(self, number: int, line: bytes) -> None:
         """Check the line with that number, from 0. Empty lines are skipped."""
 
-    def finish(self) -> Checked: ...
+    def finish(self) -> InputCheck: ...
 
 
 class JobKind(Protocol):

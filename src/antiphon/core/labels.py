@@ -23,15 +23,15 @@ def labels_of(tags: Iterable[str], policy: TagPolicy, key: bytes | None) -> tupl
         return kept
     if policy is TagPolicy.NONE or key is None:
         return ()
-    return tuple(hashed(tag, key) for tag in kept)
+    return tuple(hash_tag(tag, key) for tag in kept)
 
 
 def forms_of(tag: str, key: bytes | None) -> tuple[str, ...]:
     """Return every label that a tag may have, whatever the policy was when it was written."""
-    return (tag,) if key is None else (tag, hashed(tag, key))
+    return (tag,) if key is None else (tag, hash_tag(tag, key))
 
 
-def hashed(tag: str, key: bytes) -> str:
+def hash_tag(tag: str, key: bytes) -> str:
     named = _NAMED.fullmatch(tag)
     digest = hmac.digest(key, tag.encode("utf-8", "surrogatepass"), "sha256").hex()
     return f"{named[1] if named else ''}{digest[:HASH_DIGITS]}"

@@ -120,7 +120,7 @@ NAMES = {
 _CODES = {each: code for code, each in NAMES.items()}
 
 
-def spoken(tag: str, languages: Collection[str]) -> str | None:
+def match_language(tag: str, languages: Collection[str]) -> str | None:
     """Return the member of `languages` that a caller's tag stands for, ignoring region and script; `None` if there is
     none.
     """

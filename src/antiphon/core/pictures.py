@@ -26,7 +26,7 @@ def from_bytes(data: bytes) -> str:
     return f"data:image/{_kind(data)};base64,{b64encode(data).decode()}"
 
 
-def checked(url: str) -> str:
+def check_picture(url: str) -> str:
     """Return a `data:` URL with the kind found in its data. Raises `ValueError` if that is unknown, or it is not
     base64.
     """

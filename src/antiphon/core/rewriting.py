@@ -44,7 +44,7 @@ class Rewriting:
         """Return the changed transcript; the same object if nothing changes."""
         words = list(self._replaced(transcript.words)) if self.replacements else list(transcript.words)
         if self.masks:
-            words = [masked(word, self.initials) for word in words]
+            words = [mask(word, self.initials) for word in words]
         if words == list(transcript.words):
             return transcript
         return replace(transcript, text=join(word.text for word in words), words=tuple(words))
@@ -99,7 +99,7 @@ def _put(put: tuple[str, ...], words: Sequence[Word]) -> Iterator[Word]:
         yield Rewritten(written, start_ms, end_ms, confidence, text)
 
 
-def masked(word: Word, initials: bool) -> Word:
+def mask(word: Word, initials: bool) -> Word:
     """Return the word, masked if it is a profanity; with `initials` its first letter and its length stay."""
     start, end = word_span(word.text)
     if not is_profane(word.text[start:end]):

@@ -18,7 +18,7 @@ MAX_SENT = 8  # tags in the header
 MAX_CHARS = 256  # of one tag
 
 
-def taken(opening: Opening) -> tuple[Opening, tuple[str, ...]]:
+def take_tags(opening: Opening) -> tuple[Opening, tuple[str, ...]]:
     """Return the tags of header and query, and the opening without them in its query, which surfaces may check. Raises
     `CallerError`.
     """

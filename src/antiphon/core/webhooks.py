@@ -8,7 +8,7 @@ from antiphon.core.wire import Step
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class PostFailure:
     """The latest failure of a webhook: the status of the answer, 0 if there was none, and its time."""
 
     status: int
@@ -19,7 +19,7 @@ class Failure:
 class ManyWebhooks:
     """A question about all webhooks, oldest first, and their latest failures."""
 
-    tell: Callable[[Sequence[tuple[Webhook, Failure | None]]], Step]
+    tell: Callable[[Sequence[tuple[Webhook, PostFailure | None]]], Step]
 
 
 @dataclass(frozen=True, slots=True)

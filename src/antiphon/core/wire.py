@@ -109,7 +109,7 @@ class Close:
 MAX_REASON_BYTES = 123  # of a WebSocket's close frame (RFC 6455, section 5.5)
 
 
-def closing(code: int, reason: str) -> Close:
+def make_close(code: int, reason: str) -> Close:
     """Return a close with as much of the reason as fits into a WebSocket's close frame."""
     return Close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
 
@@ -223,7 +223,7 @@ def no_effect(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
     return (("antiphon-no-effect", listed),) if listed else ()
 
 
-def placed(region: str) -> tuple[tuple[str, str], ...]:
+def region_header(region: str) -> tuple[tuple[str, str], ...]:
     """Return the header that says where the engine is that answers; nothing if the policy does not require a region."""
     return (("antiphon-region", region),) if region else ()
 

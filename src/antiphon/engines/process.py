@@ -270,7 +270,7 @@ class KeptProcess(ABC):
     def _look(self, transport: asyncio.Transport) -> None:
         """Check the process again and again, until it is lost; kill it if it is stuck."""
         answered = not self.pulse.silent
-        self.pulse.look(children.processor_s(None if self._process is None else self._process.pid))
+        self.pulse.look(None if self._process is None else self._process.pid)
         if self.pulse.stuck:
             log.error("the %s's process is stuck", self.name)
             self._stuck += 1

@@ -27,14 +27,15 @@ from antiphon.core.errors import (
 )
 from antiphon.core.events import Completed, Failed, TokenUsage
 from antiphon.core.identity import Principal
-from antiphon.core.jobs import NO_TOKENS, REQUEST, ItemCall, Job, JobKind, JobState, LineKind, Outcome, SubjectKind
+from antiphon.core.jobs import NO_TOKENS, REQUEST, ItemCall, ItemOutcome, Job, JobKind, JobState, LineKind, SubjectKind
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow
 from antiphon.core.stores import Claim, Ledger
 from antiphon.core.wire import Body, Close, Head, Keep, Opening, Step, Wire
 from antiphon.jobs.filler import Filler, GaveWay, Turn
 from antiphon.jobs.webhook import Webhooks
-from antiphon.session.door import Door, OpenCall
+from antiphon.session.door import Door
+from antiphon.session.requests import OpenCall
 
 MAX_TRIES = 3  # of an item whose engine fails
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
@@ -43,7 +44,7 @@ SPACE = uuid.UUID("5b0e24a4-6a27-5b6e-8b5c-6d0f53a0b0c1")  # the namespace of th
 
 
 Settled = Callable[[int], Awaitable[bool]]
-Record = Callable[[Outcome], Awaitable[None]]
+Record = Callable[[ItemOutcome], Awaitable[None]]
 ReadFile = Callable[[str], Awaitable[bytes]]
 
 
@@ -182,7 +183,7 @@ class Item:
         if about is None or not about.erased:
             return await self._settled(self._number)
         line = self._kind.unanswered(self._line, session_of(self._job, self._number), JobState.FAILED)
-        await record(Outcome(self._number, False, line))
+        await record(ItemOutcome(self._number, False, line))
         return True
 
     @asynccontextmanager
@@ -263,7 +264,7 @@ class Item:
             return replace(found, key="")
         return replace(found, session=own)
 
-    def _refused(self, call: ItemCall, error: AntiphonError) -> Outcome:
+    def _refused(self, call: ItemCall, error: AntiphonError) -> ItemOutcome:
         session, answer = session_of(self._job, self._number), _Answer()
         row = self._services.rows[self._kind.surface, call.path]
         opening = Opening("POST", call.path, request_id=session)
@@ -275,9 +276,9 @@ class Item:
                 answer.body += message
         return self._outcome(session, answer, NO_TOKENS)
 
-    def _outcome(self, session: str, answer: _Answer, usage: TokenUsage) -> Outcome:
+    def _outcome(self, session: str, answer: _Answer, usage: TokenUsage) -> ItemOutcome:
         line = self._kind.answered(self._line, session, answer.status, bytes(answer.body))
-        return Outcome(self._number, 200 <= answer.status < 300, line, usage)
+        return ItemOutcome(self._number, 200 <= answer.status < 300, line, usage)
 
 
 def _passes(error: AntiphonError, last: bool) -> bool:

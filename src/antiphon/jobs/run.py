@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 
 from antiphon.core.errors import AntiphonError, CallerError, InternalError, NotFound, TooLarge
-from antiphon.core.jobs import Blob, Checked, Job, JobKind, JobState, LineKind, NoticeKind, Outcome
+from antiphon.core.jobs import Blob, InputCheck, ItemOutcome, Job, JobKind, JobState, LineKind, NoticeKind
 from antiphon.core.stores import LEASE_MS, LeaseLost, StorageFull
 from antiphon.jobs.items import Item, Services, session_of
 from antiphon.jobs.service import KEPT_S
@@ -158,9 +158,9 @@ class Run:
 
         return blob(job.output, "output"), blob(job.errors, "error")
 
-    async def _check(self) -> Checked:
+    async def _check(self) -> InputCheck:
         if self._reads is None:
-            return Checked(1, True, b"")
+            return InputCheck(1, True, b"")
         checker = self._reads.checker(self.job.request)
 
         def read(lines: Lines) -> None:
@@ -202,7 +202,7 @@ class Run:
         del self._items[task]
         self._room.release()
 
-    async def _record(self, outcome: Outcome) -> None:
+    async def _record(self, outcome: ItemOutcome) -> None:
         if self._reads is None and not outcome.good:
             self._refused = outcome.line
         else:
@@ -224,13 +224,13 @@ class Run:
 
     async def _leave_unanswered(self, why: JobState, kind: LineKind) -> None:
         known = await self._jobs.recorded(self.job)
-        unanswered: list[Outcome] = []
+        unanswered: list[ItemOutcome] = []
         with suppress(NotFound):  # without its input its items are unknown
             async for lines in self._lines():
                 for number, line in lines:
                     if number not in known:
                         told = kind.unanswered(line, session_of(self.job, number), why)
-                        unanswered.append(Outcome(number, False, told))
+                        unanswered.append(ItemOutcome(number, False, told))
                 for at in range(0, len(unanswered), MOST_AT_ONCE):
                     await self._jobs.record(self.job, self._owner, unanswered[at : at + MOST_AT_ONCE])
                 self.outcomes += [False] * len(unanswered)

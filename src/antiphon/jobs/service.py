@@ -31,7 +31,7 @@ from antiphon.core.sealing import PLAIN, Sealer
 from antiphon.core.tags import SUBJECT, value_of
 from antiphon.core.wire import ShortToken, Step
 from antiphon.jobs.tiers import Tier, Tiers
-from antiphon.session.door import BESIDE_BYTES
+from antiphon.session.requests import BESIDE_BYTES
 
 KEPT_S = 30 * 86_400  # the default: OpenAI's own for files of batches
 LAST_WORDS_MS = 60_000  # for an expired job to record its end, before its input is deleted

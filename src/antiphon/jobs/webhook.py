@@ -19,7 +19,7 @@ from antiphon.core.errors import AntiphonError
 from antiphon.core.identity import Webhook
 from antiphon.core.jobs import Notice
 from antiphon.core.ports import Clock
-from antiphon.core.webhooks import Failure
+from antiphon.core.webhooks import PostFailure
 from antiphon.scheduler.steps import Steps
 
 MAX_TRIES = 6
@@ -68,7 +68,7 @@ class Webhooks:
         self._sleep = sleep
         self._places = Steps(AT_ONCE, clock)
         self._sending: dict[asyncio.Task[bool], str] = {}
-        self.failures: dict[str, Failure] = {}
+        self.failures: dict[str, PostFailure] = {}
 
     def tell(self, project: str, key_id: str, notice: Notice) -> None:
         """Start to send a notice, to each of the project's webhooks that it is for if it has no URL."""
@@ -128,7 +128,7 @@ class Webhooks:
 
     def _fail(self, webhook: str, status: int) -> None:
         self.failures.pop(webhook, None)
-        self.failures[webhook] = Failure(status, self._clock.unix_ms())
+        self.failures[webhook] = PostFailure(status, self._clock.unix_ms())
         if len(self.failures) > MAX_FAILURES:
             self.failures.pop(next(iter(self.failures)))
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from antiphon.core.errors import CallerError, Conflict
-from antiphon.core.stores import Bills, Issued, Usage
+from antiphon.core.stores import Bills, IssuedStatement, Usage
 from antiphon.core.usage import ClosedSession, LooseEnds, SessionQuery, Settled
 from antiphon.metering.pricing.book import Book, Series
 from antiphon.metering.rating import Line, LineKind, rate, summary
@@ -174,7 +174,9 @@ class Billing:
             )
         total, sha256 = statement.total_nano, digest(statement)
         limits = period.since_unix_ms, period.until_unix_ms
-        self.bills.issue(Issued(project, *limits, statement.cursor, statement.currency, total, sha256, now_unix_ms))
+        self.bills.issue(
+            IssuedStatement(project, *limits, statement.cursor, statement.currency, total, sha256, now_unix_ms)
+        )
         return replace(statement, issued=True)
 
     def sessions(self, project: str, period: Period, by_entry: bool = False) -> Iterator[ClosedSession]:
@@ -217,7 +219,7 @@ class _Scope:
     period: Period
     head: str
     settled: tuple[Settled, ...]
-    issued: Issued | None
+    issued: IssuedStatement | None
     ends: LooseEnds = field(default_factory=lambda: LooseEnds({}, 0))
 
     def query(self, closed: Period, known_unix_ms: int | None = None, by_entry: bool = False) -> SessionQuery:

@@ -14,8 +14,8 @@ from antiphon.core.budgets import (
     Amounts,
     Limits,
     Measure,
+    RateExceeded,
     RateLimit,
-    RateLimited,
 )
 from antiphon.core.entry import CLOSING, Entry, EntryKind
 from antiphon.core.errors import PolicyError
@@ -133,7 +133,7 @@ class Tally:
     # -- calls ---------------------------------------------------------------------------------------------------------
 
     def admit(self, id: str, project: str, key: str, use: Use, demand: Demand, now_ns: int, now_unix_ms: int) -> Permit:
-        """Admit a call. Raises `RateLimited`, `BudgetExceeded`, `Unpriced`."""
+        """Admit a call. Raises `RateExceeded`, `BudgetExceeded`, `Unpriced`."""
         permit = Permit(id, project, key, use)
         scopes = self._scopes_of(project, key)
         for scope in scopes:
@@ -271,8 +271,8 @@ def _bucket(limit: int | None, before: Bucket | None) -> Bucket | None:
 
 def _too_many(
     limits: Limits, most: int, name: str, retry_after_s: int = RETRY_AFTER_S, rates: tuple[RateLimit, ...] = ()
-) -> RateLimited:
-    return RateLimited(f"This {limits.whose} may have {most} {_TOO_MANY[name]}.", retry_after_s, rates)
+) -> RateExceeded:
+    return RateExceeded(f"This {limits.whose} may have {most} {_TOO_MANY[name]}.", retry_after_s, rates)
 
 
 def amounts_of(meters: Meters, money: int, requests: int = 0) -> Amounts:

@@ -1,8 +1,8 @@
 """A circuit breaker: whether a backend may get requests, as a pure state machine. Time is an argument.
 
-`MOVES` says what follows from the result of a request or a probe. `TOLERATED` failures in a row open a closed breaker;
-an open one gets no requests and is probed less and less often. A successful probe makes it half-open: requests come one
-at a time, and the first result decides.
+`TRANSITIONS` says what follows from the result of a request or a probe. `TOLERATED` failures in a row open a closed
+breaker; an open one gets no requests and is probed less and less often. A successful probe makes it half-open: requests
+come one at a time, and the first result decides.
 """
 
 from enum import Enum, auto
@@ -17,6 +17,8 @@ SOON_NS = NS_PER_S  # to the next probe of one in doubt
 
 
 class State(Enum):
+    """What a breaker says of its backend."""
+
     CLOSED = "closed"  # trusted
     OPEN = "open"
     HALF_OPEN = "half_open"
@@ -31,7 +33,9 @@ class Sign(Enum):
     PROBED_ILL = auto()
 
 
-class Move(Enum):
+class Transition(Enum):
+    """What a breaker does at a sign."""
+
     STAY = auto()
     COUNT = auto()  # one more failure; with `TOLERATED`, trip
     TRIP = auto()  # open, for twice as long as the last time in a row
@@ -39,19 +43,19 @@ class Move(Enum):
     MEND = auto()  # closed, with the history cleared
 
 
-MOVES = {
-    (State.CLOSED, Sign.SUCCEEDED): Move.MEND,
-    (State.CLOSED, Sign.FAILED): Move.COUNT,
-    (State.CLOSED, Sign.PROBED_WELL): Move.STAY,  # it responds, but that does not prove that it can work
-    (State.CLOSED, Sign.PROBED_ILL): Move.COUNT,
-    (State.OPEN, Sign.SUCCEEDED): Move.STAY,  # a request from before it opened
-    (State.OPEN, Sign.FAILED): Move.STAY,
-    (State.OPEN, Sign.PROBED_WELL): Move.TRY,
-    (State.OPEN, Sign.PROBED_ILL): Move.TRIP,
-    (State.HALF_OPEN, Sign.SUCCEEDED): Move.MEND,
-    (State.HALF_OPEN, Sign.FAILED): Move.TRIP,
-    (State.HALF_OPEN, Sign.PROBED_WELL): Move.STAY,
-    (State.HALF_OPEN, Sign.PROBED_ILL): Move.TRIP,
+TRANSITIONS = {
+    (State.CLOSED, Sign.SUCCEEDED): Transition.MEND,
+    (State.CLOSED, Sign.FAILED): Transition.COUNT,
+    (State.CLOSED, Sign.PROBED_WELL): Transition.STAY,  # it responds, but that does not prove that it can work
+    (State.CLOSED, Sign.PROBED_ILL): Transition.COUNT,
+    (State.OPEN, Sign.SUCCEEDED): Transition.STAY,  # a request from before it opened
+    (State.OPEN, Sign.FAILED): Transition.STAY,
+    (State.OPEN, Sign.PROBED_WELL): Transition.TRY,
+    (State.OPEN, Sign.PROBED_ILL): Transition.TRIP,
+    (State.HALF_OPEN, Sign.SUCCEEDED): Transition.MEND,
+    (State.HALF_OPEN, Sign.FAILED): Transition.TRIP,
+    (State.HALF_OPEN, Sign.PROBED_WELL): Transition.STAY,
+    (State.HALF_OPEN, Sign.PROBED_ILL): Transition.TRIP,
 }
 
 
@@ -69,17 +73,17 @@ class Breaker:
     def hear(self, sign: Sign, now_ns: int) -> bool:
         """Take a sign of health. Returns whether the state has changed."""
         before = self.state
-        move = MOVES[before, sign]
-        if move is Move.COUNT:
+        transition = TRANSITIONS[before, sign]
+        if transition is Transition.COUNT:
             self.failures += 1
-            move = Move.TRIP if self.failures >= TOLERATED else Move.STAY
-        if move is Move.TRIP:
+            transition = Transition.TRIP if self.failures >= TOLERATED else Transition.STAY
+        if transition is Transition.TRIP:
             self.state = State.OPEN
             self.probe_ns = now_ns + self._wait_ns
             self._wait_ns = min(2 * self._wait_ns, LONGEST_WAIT_NS)
-        elif move is Move.TRY:
+        elif transition is Transition.TRY:
             self.state = State.HALF_OPEN
-        elif move is Move.MEND:
+        elif transition is Transition.MEND:
             self.state = State.CLOSED
             self.failures = 0
             self._wait_ns = FIRST_WAIT_NS

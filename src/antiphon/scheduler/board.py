@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.cost import CostModel, Row
-from antiphon.scheduler.fair import Had
+from antiphon.scheduler.fair import FairShares
 from antiphon.scheduler.policy import BatchLimits, WorkKind, schedule
 from antiphon.scheduler.work import Work, WorkOwner
 
@@ -23,7 +23,7 @@ Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class WorkBatch:
     """The work that one worker runs in one engine call."""
 
     works: tuple[Work, ...]
@@ -44,7 +44,7 @@ class WaitingRoom:
         self._asked: dict[WorkOwner, None] = {}  # that put work since the last look
         self._speaking: dict[WorkOwner, int] = {}  # when each live stream last put work, the latest last
         self._projects: dict[str, int] = {}  # when each project last put work
-        self._had = Had()
+        self._had = FairShares()
         self._measured_ns: int | None = None  # end of the time measured so far
         self._live_ms = 0.0  # the time of live streams in which somebody speaks, summed
         self._urgent_ms = 0.0  # engine time for urgent work meanwhile
@@ -75,7 +75,7 @@ class WaitingRoom:
             counts[work.kind] += 1
         return counts
 
-    def take(self, now_ns: int) -> Batch | None:
+    def take(self, now_ns: int) -> WorkBatch | None:
         """Return what a free worker runs now; it is busy until `done`. `None` if nothing may run."""
         self._measure(now_ns)
         if not (self.free and self._waiting):
@@ -91,9 +91,9 @@ class WaitingRoom:
             self.drop(work)
             work.stream.started(work)
         self.free -= 1
-        return Batch(tuple(works), self._cost.predict_ms(works))
+        return WorkBatch(tuple(works), self._cost.predict_ms(works))
 
-    def done(self, batch: Batch, took_ms: float | None) -> None:
+    def done(self, batch: WorkBatch, took_ms: float | None) -> None:
         """Free the batch's worker. `took_ms` is `None` if the time says nothing because the engine failed."""
         self.free += 1
         if took_ms is not None:

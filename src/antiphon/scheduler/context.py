@@ -47,7 +47,7 @@ class Context:
         return self._segments[0].start if self._segments else now
 
 
-def astray(hypothesis: Hypothesis, context: tuple[Segment, ...]) -> bool:
+def repeats_context(hypothesis: Hypothesis, context: tuple[Segment, ...]) -> bool:
     """Return whether a hypothesis may be of the context: nothing new, or the same words again."""
     last = context[-1].hypothesis
     return not hypothesis.text or (last is not None and plain(hypothesis.text) == plain(last.text))

@@ -37,6 +37,8 @@ CUT_SEARCH = ms_to_samples(5_000)  # how far before the end of a too long uttera
 
 
 class EndpointState(Enum):
+    """Whether there is an utterance, and whether its speaker is silent within it."""
+
     SILENCE = auto()
     SPEECH = auto()
     PAUSE = auto()

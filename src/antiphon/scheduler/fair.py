@@ -33,7 +33,7 @@ class ShareClaim(Protocol):
 Waiting = TypeVar("Waiting", bound=ShareClaim)
 
 
-class Had:
+class FairShares:
     """What each project received, in virtual time."""
 
     def __init__(self) -> None:

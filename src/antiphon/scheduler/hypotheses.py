@@ -12,7 +12,7 @@ UNLIKELY, DOUBLED_UNLIKELY = 0.15, 0.5  # confidences below which first interims
 FILLERS = frozenset(("yeah", "okay", "oh", "uh", "um", "hmm", "mm", "mm-h", "mm-hmm", "you", "thank"))
 
 
-def invented(hypothesis: Hypothesis, before: Hypothesis | None, elapsed: int) -> bool:
+def is_invented(hypothesis: Hypothesis, before: Hypothesis | None, elapsed: int) -> bool:
     """Return whether a first interim was probably never spoken: a filler or unlikely, while there is time for another
     decoding, or one word twice; unless the hypothesis `before` has the same first word. `elapsed` is in samples since
     the speech began.

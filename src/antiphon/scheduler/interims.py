@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from antiphon.core.agreement import Agreement
+from antiphon.core.agreement import LocalAgreement
 from antiphon.core.audio import ms_to_samples
 from antiphon.core.ports import Hypothesis
 from antiphon.scheduler.endpoint import Endpointer
@@ -31,7 +31,7 @@ class OpenUtterance:
     has_interim: bool = False
     waiting: Work | None = None  # at most one of these two
     running: Work | None = None
-    agreement: Agreement = field(default_factory=lambda: Agreement(AGREEING, UNSURE))
+    agreement: LocalAgreement = field(default_factory=lambda: LocalAgreement(AGREEING, UNSURE))
 
     def is_sure(self, clear: int) -> bool:
         """Return whether an interim covered enough speech; speech is clear from `clear` on."""

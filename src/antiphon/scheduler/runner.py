@@ -24,7 +24,7 @@ from antiphon.core.events import End, Flush
 from antiphon.core.ports import Clock, EngineCall, Hypothesis, Recogniser, Utterance, VoiceDetector
 from antiphon.core.speech import Drained, Load, Mark, SpeechEvent, StreamSpec, Tuning, Wait
 from antiphon.core.units import NS_PER_MS
-from antiphon.scheduler.board import Batch, WaitingRoom
+from antiphon.scheduler.board import WaitingRoom, WorkBatch
 from antiphon.scheduler.cost import CostModel
 from antiphon.scheduler.policy import BatchLimits, WorkKind
 from antiphon.scheduler.specs import Timing
@@ -243,7 +243,7 @@ class Runner:
             return EngineError(f"the speech engine failed: {type(error).__name__}")
         return result
 
-    def _done(self, batch: Batch, call: "asyncio.Future[tuple[float, list[Hypothesis | EngineError]]]") -> None:
+    def _done(self, batch: WorkBatch, call: "asyncio.Future[tuple[float, list[Hypothesis | EngineError]]]") -> None:
         if call.cancelled():
             return
         took_ms, results = call.result()

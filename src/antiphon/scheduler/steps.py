@@ -17,7 +17,7 @@ from operator import attrgetter
 
 from antiphon.core.ports import Clock
 from antiphon.core.units import NS_PER_MS, NS_PER_S
-from antiphon.scheduler.fair import Had, in_turn
+from antiphon.scheduler.fair import FairShares, in_turn
 
 SMOOTH = 0.1  # share of the latest step in the moving mean
 FADE = 0.99  # of the sums, with every step
@@ -53,7 +53,7 @@ class StepQueue:
         self._busy_ms, self._made_ms = TYPICAL * DOUBT_MS, float(DOUBT_MS)  # sums that fade
         self._taken, self._least_share = 0, TYPICAL
         self._waiting: list[QueuedStep] = []  # by deadline; among equals, first come first
-        self._had = Had()
+        self._had = FairShares()
 
     def enter(self, step: QueuedStep) -> bool:
         """Return whether the step has a place at once. Otherwise it waits until `following` returns it or it leaves."""

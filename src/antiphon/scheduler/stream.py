@@ -17,10 +17,10 @@ from antiphon.core.ports import EngineCall, Hypothesis
 from antiphon.core.speech import SpeechEvent, StreamSpec, Tuning
 from antiphon.core.text import plain
 from antiphon.core.units import NS_PER_MS
-from antiphon.scheduler.context import Context, astray, without
+from antiphon.scheduler.context import Context, repeats_context, without
 from antiphon.scheduler.delivery import Delivery
 from antiphon.scheduler.endpoint import CUT_SEARCH, FRAME, TAIL, Change, Endpointer, EndpointState, Turn
-from antiphon.scheduler.hypotheses import invented, transcript_of
+from antiphon.scheduler.hypotheses import is_invented, transcript_of
 from antiphon.scheduler.interims import OpenUtterance
 from antiphon.scheduler.marks import Marks
 from antiphon.scheduler.policy import WorkKind
@@ -38,8 +38,8 @@ _EMPTY = Hypothesis(text="", words=(), confidence=0.0, tokens=())
 
 @dataclass(eq=False)
 class Stream:
-    """`emit` takes every `SpeechEvent`, or the error that ends the stream; `board` takes its work; `state` belongs to
-    the voice detector and is opaque; `call` says whose the stream is.
+    """One channel of live audio. `emit` takes every `SpeechEvent`, or the error that ends the stream; `board` takes its
+    work; `state` belongs to the voice detector and is opaque; `call` says whose the stream is.
     """
 
     spec: StreamSpec
@@ -362,7 +362,7 @@ class Stream:
         if self.closed:
             return
         if work.context:
-            if astray(hypothesis, work.context) and (work.segment or self._ends.state is EndpointState.PAUSE):
+            if repeats_context(hypothesis, work.context) and (work.segment or self._ends.state is EndpointState.PAUSE):
                 self._put_alone(work)
                 return
             hypothesis = without(hypothesis, work.start - work.begin)
@@ -379,7 +379,9 @@ class Stream:
         # Measured by what was heard since, not by the audio of the hypothesis: if engines are late, there is no time to
         # decode again.
         elapsed = self._ends.position - self._ends.onset
-        sure = now.has_interim or self._ends.state is EndpointState.PAUSE or not invented(hypothesis, before, elapsed)
+        sure = (
+            now.has_interim or self._ends.state is EndpointState.PAUSE or not is_invented(hypothesis, before, elapsed)
+        )
         if hypothesis.text and self.spec.interims and sure:
             now.has_interim = True
             transcript = transcript_of(hypothesis, work.start, self.spec)

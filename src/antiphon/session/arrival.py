@@ -12,10 +12,11 @@ from antiphon.core.endpoints import Accepted, NeedsFirst, NeedsResource, Success
 from antiphon.core.errors import InternalError, PolicyError, Unauthenticated
 from antiphon.core.identity import Principal
 from antiphon.core.routing import DialogueRow
-from antiphon.core.tags import taken
+from antiphon.core.tags import take_tags
 from antiphon.core.wire import Opening, Pending
 from antiphon.session.dialogue import DialogueConnection
-from antiphon.session.door import Door, check_tags
+from antiphon.session.door import Door
+from antiphon.session.requests import check_tags
 from antiphon.session.sessions import Live
 
 
@@ -64,7 +65,7 @@ class Arrival:
             if first is not None or credential is not Pending.PENDING:
                 self._principal, self._opening = self._door.authenticate(row, self._opening, credential, row.scope)
         if first is None:
-            self._opening, self._tags = taken(self._opening)
+            self._opening, self._tags = take_tags(self._opening)
         accepted = row.endpoint.negotiate(self._opening, first)
         if isinstance(accepted, NeedsFirst):
             if first is not None:

@@ -1,25 +1,54 @@
-"""Questions that are answered at once: no session is opened and nothing is charged."""
+"""Questions that are answered at once: no session is opened and nothing is charged. What they did to kept data is
+written to the audit log.
+"""
 
 import asyncio
+from typing import TypeVar
 
 from antiphon.catalogue.catalogue import ANSWERS, RECOGNISES
+from antiphon.core.audit import Action
 from antiphon.core.call import Call
-from antiphon.core.endpoints import Inquiry, KeptAct, KeptAnswer, Offer, Offered, OneCallSecret, Question, Spending
-from antiphon.core.errors import CapacityError, EngineError, EngineTimeout
+from antiphon.core.endpoints import (
+    Inquiry,
+    KeptAct,
+    KeptAnswer,
+    NeedsResource,
+    Offer,
+    Offering,
+    OneCallSecret,
+    Question,
+    Spending,
+)
+from antiphon.core.errors import CapacityError, EngineError, EngineTimeout, Unauthenticated
 from antiphon.core.identity import Principal
-from antiphon.core.jobs import JobService, NewJob
+from antiphon.core.jobs import FileAct, JobAct, JobService, NewJob, OneFile, OneJob
 from antiphon.core.ports import Inferrer
 from antiphon.core.resources import ManyResources, OneResource, Resource, ResourceChange
 from antiphon.core.stores import Resources
 from antiphon.core.tensors import ModelForm
-from antiphon.core.wire import ShortToken, Step
+from antiphon.core.webhooks import ManyWebhooks, NewWebhook, WebhookChange, WebhookDeletion
+from antiphon.core.wire import Opening, ShortToken, Step
 from antiphon.session.parts import OpenParts
 from antiphon.session.sessions import Sessions
+from antiphon.session.webhooks import ProjectWebhooks
 from antiphon.slo.shares import Bound, Shares
+from antiphon.trust.audit import Auditor
 
 PATIENCE_S = 10.0  # for an engine to describe its model
 MOST_AT_ONCE, MOST_OF_A_PROJECT = 32, 8  # questions to engines
 RETRY_AFTER_S = 1
+
+# The recorded action for each operation on kept data.
+_ACTIONS: dict[tuple[type, str], Action] = {
+    (KeptAnswer, KeptAct.READ): Action.ANSWER_READ,
+    (KeptAnswer, KeptAct.CANCEL): Action.ANSWER_READ,  # as its answer shows the response
+    (KeptAnswer, KeptAct.DELETE): Action.ANSWER_DELETE,
+    (OneFile, FileAct.READ): Action.FILE_READ,
+    (OneFile, FileAct.DELETE): Action.FILE_DELETE,
+    (OneJob, JobAct.DELETE): Action.JOB_DELETE,
+}
+
+T = TypeVar("T")
 
 
 class Lookups:
@@ -27,20 +56,46 @@ class Lookups:
 
     MAKES_SECRETS = OneCallSecret | ShortToken
 
-    def __init__(self, sessions: Sessions, jobs: JobService | None, resources: Resources | None) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        auditor: Auditor,
+        jobs: JobService | None,
+        resources: Resources | None,
+        webhooks: ProjectWebhooks | None,
+    ) -> None:
         self._sessions = sessions
+        self._auditor = auditor
         self._jobs = jobs
         self._resources = resources
+        self._webhooks = webhooks
         self._asking = Shares(Bound(MOST_AT_ONCE, per_project=MOST_OF_A_PROJECT))
 
-    async def answer(self, question: Question, principal: Principal | None, surface: str) -> Step:
+    async def answer(self, question: Question, principal: Principal | None, surface: str, opening: Opening) -> Step:
         """Answer a question; `principal` is set if the caller is known. Raises `AntiphonError`."""
+        answer = await self._answer(question, principal, surface, opening)
+        if isinstance(question, KeptAnswer | OneFile | OneJob) and principal is not None:
+            action = _ACTIONS.get((type(question), question.act))
+            if action is not None:
+                self.note(opening, principal, action, question.id)
+        return answer
+
+    def note(self, opening: Opening, principal: Principal, action: Action, id: str) -> None:
+        """Record what was done to kept data."""
+        self._auditor.event(
+            *(action, principal.project, id),
+            actor=principal.key_id,
+            address=opening.address,
+            request=opening.request_id,
+        )
+
+    async def _answer(self, question: Question, principal: Principal | None, surface: str, opening: Opening) -> Step:
         sessions = self._sessions
         match question:
             case Offer():
                 catalogue, voices = sessions.catalogue(principal), sessions.voices(principal)
                 recognisers, languages = catalogue.cards(RECOGNISES), catalogue.cards(ANSWERS)
-                return question.tell(Offered(recognisers, languages, voices.models(), voices.cards()))
+                return question.tell(Offering(recognisers, languages, voices.models(), voices.cards()))
             case Inquiry(model=""):
                 return question.tell(sessions.ready, None)
         assert principal is not None, "a row that is open to all asks for what is a project's"
@@ -63,12 +118,16 @@ class Lookups:
                 if heard is not None and (heard.language or heard.languages):
                     parts.check_listening(question.spec)
                 minted = sessions.secrets.mint(principal, surface, question.settled, question.lifetime_s)
-                spec = parts.filled(question.spec)
+                spec = parts.complete(question.spec)
                 return question.tell(spec, minted.secret, minted.expires_unix_s)
             case ShortToken():
                 return self._token(question, principal, surface)
             case OneResource() | ManyResources() | ResourceChange():
                 return await self._of_resources(question, principal.project)
+            case ManyWebhooks() | NewWebhook() | WebhookChange() | WebhookDeletion():
+                assert self._webhooks is not None, "a row asks for webhooks where there are none"
+                by = self._auditor.author(principal, opening.address, opening.request_id)
+                return await self._webhooks.answer(question, principal.project, by)
             case _:
                 if isinstance(question, NewJob) and question.webhook is not None:
                     sessions.check_webhook(principal, question.webhook)
@@ -87,8 +146,16 @@ class Lookups:
         minted = secrets.mint(principal, surface, asked.settled, asked.lifetime_s, asked.once, asked.path)
         return asked.tell(minted.secret)
 
-    async def resource(self, kind: str, name: str, project: str) -> Resource:
-        """Return a resource of the project. Raises `NotFound`."""
+    async def resolve(self, needs: NeedsResource[T], principal: Principal | None) -> T:
+        """Return the request, made with the resources that it needs. Raises `AntiphonError`."""
+        if principal is None:
+            raise Unauthenticated("the API key belongs in the call's opening")
+        made: T | NeedsResource[T] = needs
+        while isinstance(made, NeedsResource):
+            made = made.resolve(await self._resource(made.kind, made.name, principal.project))
+        return made
+
+    async def _resource(self, kind: str, name: str, project: str) -> Resource:
         assert self._resources is not None, "a row refers to resources where there are none"
         return await self._resources.get(project, kind, name)
 
@@ -96,7 +163,7 @@ class Lookups:
         assert self._resources is not None, "a row asks for resources where there are none"
         match asked:
             case OneResource():
-                return asked.tell(await self.resource(asked.kind, asked.name, project))
+                return asked.tell(await self._resource(asked.kind, asked.name, project))
             case ManyResources():
                 which = asked.kind, asked.prefix, asked.after, asked.limit, asked.deleted
                 return asked.tell(*await self._resources.listed(project, *which))

@@ -130,7 +130,7 @@ class OpenSessions:
         return True
 
     def add(self, session: Open, wanted: Mapping[CallKind, int], recogniser: SpeechEngine | None = None) -> None:
-        """Add a session and hold its places, until it calls `closed`. Raises if its request must not begin."""
+        """Add a session and hold its places, until `remove`. Raises if its request must not begin."""
         if session.call.claim:
             try:
                 self._retries.began(session.call.claim)  # raises if it must not begin
@@ -152,7 +152,7 @@ class OpenSessions:
             self._places.let_go(holds)
             self._holds[session] = {}
 
-    def closed(self, session: Open) -> None:
+    def remove(self, session: Open) -> None:
         """Forget a session that has closed, and free its places."""
         holds = self._holds.pop(session, None)
         if holds is not None:

@@ -73,7 +73,7 @@ class OpenParts:
         listening = transcribing(spec)
         self._catalogue.resolve(self._recogniser(listening.model), RECOGNISES).settle_speech(listening)
 
-    def filled(self, spec: ConverseSpec) -> ConverseSpec:
+    def complete(self, spec: ConverseSpec) -> ConverseSpec:
         """Return the checked spec, with the names of recogniser and voice in place of empty ones."""
         if spec.transcription is not None and not spec.transcription.model:
             spec = replace(spec, transcription=replace(spec.transcription, model=self._recogniser("")))

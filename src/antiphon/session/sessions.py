@@ -61,7 +61,7 @@ class Live(Protocol):
 
 
 @runtime_checkable
-class Shared(Protocol):
+class SharedEngine(Protocol):
     """An engine that serves interactive calls and items."""
 
     def traffic(self) -> Traffic: ...
@@ -150,7 +150,7 @@ class Sessions:
         now = self._keys.unix_ms()  # which never goes backwards
         return await self._services.ledger.claim(principal.project, key, fingerprint, opening.request_id, now)
 
-    def refused(self, surface: str, error: AntiphonError) -> None:
+    def count_refusal(self, surface: str, error: AntiphonError) -> None:
         """Count a call that ended before it had a session."""
         self._services.observer.refused(surface, error.code)
 
@@ -198,7 +198,7 @@ class Sessions:
         self._places.check(principal, wanted)
         if spec.live:
             self._places.check_streams(principal, wanted[CallKind.LIVE], engine)
-        session = Recognition(self._services, call, model, engine, self.all.closed, unmet)
+        session = Recognition(self._services, call, model, engine, self.all.remove, unmet)
         session.serving.engine = next(iter(served.engines), "")
         self.all.add(session, wanted, recogniser=engine)
         return session
@@ -223,7 +223,7 @@ class Sessions:
         self._places.check(call.principal, wanted)
         deadline_ns = self._services.clock.now_ns() + self._bounds.generation_s * NS_PER_S
         generation = Generation(
-            self._services, replace(call, spec=spec), served, deadline_ns, self.all.closed, keeping, held, unmet
+            self._services, replace(call, spec=spec), served, deadline_ns, self.all.remove, keeping, held, unmet
         )
         self.all.add(generation, wanted)
         return generation
@@ -255,7 +255,7 @@ class Sessions:
             sign = partial(self._provenance.sign, format=spec.format, model=model)
         self._places.check(principal, SPEAKING)
         self._places.check_speech(principal, voice, part)
-        session = Synthesis(self._services, call, model, voice, self.all.closed, sign, voices.aligner, part, beside)
+        session = Synthesis(self._services, call, model, voice, self.all.remove, sign, voices.aligner, part, beside)
         session.serving.engine = voice.name
         self.all.add(session, SPEAKING)
         return session
@@ -269,7 +269,7 @@ class Sessions:
         parts = OpenParts(self, call)
         disclosure = self._keys.policy(call.principal.project).disclosure
         longest_s = self._bounds.conversation_s
-        conversation = Conversation(self._services, call, parts, longest_s, self.all.closed, disclosure)
+        conversation = Conversation(self._services, call, parts, longest_s, self.all.remove, disclosure)
         self.all.add(conversation, CONVERSING)
         return conversation
 
@@ -280,7 +280,7 @@ class Sessions:
         self.all.check_accepting()
         self._places.check(call.principal, CONVERSING)
         recent = self.keeper.recents.open(call.principal)
-        dialogue = DialogueConnection(self._services, call, recent, self._bounds.conversation_s, self.all.closed)
+        dialogue = DialogueConnection(self._services, call, recent, self._bounds.conversation_s, self.all.remove)
         self.all.add(dialogue, CONVERSING)
         return dialogue
 
@@ -348,4 +348,4 @@ class Sessions:
         if served.serves in RECOGNISES:
             return served.version, self._places.recordings()
         pool = served.engine
-        return served.version, pool.traffic() if isinstance(pool, Shared) else Traffic(MANY, 0)
+        return served.version, pool.traffic() if isinstance(pool, SharedEngine) else Traffic(MANY, 0)

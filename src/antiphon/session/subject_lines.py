@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
-from antiphon.core.jobs import Blob, Job, JobKind, JobState, LineSubject, Outcome, Page, SubjectKind
+from antiphon.core.jobs import Blob, ItemOutcome, Job, JobKind, JobState, LineSubject, Page, SubjectKind
 from antiphon.core.stores import Jobs
 
 CHUNK_BYTES = 1 << 20  # of a file, read or overwritten at once
@@ -122,7 +122,7 @@ class Lines:
                 over.add(job.id)
             else:
                 told = (
-                    Outcome(place.number, False, kind.unanswered(b"{}", str(uuid4()), JobState.FAILED))
+                    ItemOutcome(place.number, False, kind.unanswered(b"{}", str(uuid4()), JobState.FAILED))
                     for place in found.places
                 )
                 await self._store.settle(job, list(told))

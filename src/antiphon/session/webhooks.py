@@ -7,7 +7,14 @@ from antiphon.core.audit import Author
 from antiphon.core.errors import NotFound
 from antiphon.core.identity import Webhook
 from antiphon.core.ports import Clock
-from antiphon.core.webhooks import Failure, ManyWebhooks, NewWebhook, WebhookChange, WebhookDeletion, WebhookQuestion
+from antiphon.core.webhooks import (
+    ManyWebhooks,
+    NewWebhook,
+    PostFailure,
+    WebhookChange,
+    WebhookDeletion,
+    WebhookQuestion,
+)
 from antiphon.core.wire import Step
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.control import Control
@@ -16,7 +23,7 @@ from antiphon.trust.control import Control
 class ProjectWebhooks:
     """The webhooks of projects; `failures` are the latest ones, by a webhook's id. A change holds at its answer."""
 
-    def __init__(self, control: Control, keys: KeyRing, clock: Clock, failures: Mapping[str, Failure]) -> None:
+    def __init__(self, control: Control, keys: KeyRing, clock: Clock, failures: Mapping[str, PostFailure]) -> None:
         self._control = control
         self._keys = keys
         self._clock = clock

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from antiphon.core import stores
 from antiphon.core.errors import CapacityError, NotFound
-from antiphon.core.jobs import NEXT, Blob, Job, JobState, Outcome, Page
+from antiphon.core.jobs import NEXT, Blob, ItemOutcome, Job, JobState, Page
 from antiphon.core.ports import Clock
 from antiphon.core.stores import LEASE_MS, RECORD_BYTES, LeaseLost, StorageFull
 
@@ -145,10 +145,10 @@ class FakeJobs:
             self._open.add((job.project, blob.id))
         return self._set(job, total=total, result=result, begun_unix_ms=self._clock.unix_ms())
 
-    async def record(self, job: Job, owner: str, outcomes: Sequence[Outcome]) -> Job:
+    async def record(self, job: Job, owner: str, outcomes: Sequence[ItemOutcome]) -> Job:
         return self._record(await self.beat(job, owner), outcomes)
 
-    def _record(self, job: Job, outcomes: Sequence[Outcome], bounded: bool = True) -> Job:
+    def _record(self, job: Job, outcomes: Sequence[ItemOutcome], bounded: bool = True) -> Job:
         known = self._items.get((job.project, job.id), set())
         fresh = [one for one in outcomes if one.number not in known]
         if bounded:
@@ -211,7 +211,7 @@ class FakeJobs:
                 data[start : start + size] = b"{}".ljust(size)
             self._data[project, id] = bytes(data)
 
-    async def settle(self, job: Job, outcomes: Sequence[Outcome]) -> None:
+    async def settle(self, job: Job, outcomes: Sequence[ItemOutcome]) -> None:
         now = self._jobs.get((job.project, job.id))
         if now is not None and now.begun_unix_ms and not now.over:
             self._record(now, outcomes, bounded=False)

@@ -7,11 +7,19 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from antiphon.core import stores
-from antiphon.core.audit import AuditRecord, ChangeRecord, Logged, canonical
+from antiphon.core.audit import AuditRecord, ChangeRecord, LoggedRecord, canonical
 from antiphon.core.entry import CLOSING, Entry, EntryKind
 from antiphon.core.errors import AlreadyAnswered, AntiphonError, CallerError, Conflict, OutcomeUnknown
 from antiphon.core.merkle import Edge, Place, leaf_hash
-from antiphon.core.stores import FROM_THE_START, MAX_READ, Claim, Issued, Recorded, check_idempotency_key, standing
+from antiphon.core.stores import (
+    FROM_THE_START,
+    MAX_READ,
+    Claim,
+    IssuedStatement,
+    StoredEntry,
+    check_idempotency_key,
+    standing,
+)
 from antiphon.core.usage import By, Charge, ClosedSession, Dimension, LooseEnds, SessionQuery, Total, UsageQuery
 
 
@@ -96,13 +104,13 @@ class FakeLedger:
             for group, entries in sorted(found.items())
         ]
 
-    async def read(self, after: str = FROM_THE_START, limit: int = MAX_READ) -> list[Recorded]:
+    async def read(self, after: str = FROM_THE_START, limit: int = MAX_READ) -> list[StoredEntry]:
         self._check()
         if after and not after.isdigit():
             raise CallerError("this is no cursor of the ledger", param="after")
         start = int(after or 0)
         several = enumerate(self.entries[start : start + limit], start + 1)
-        return [Recorded(str(number), self.server, entry) for number, entry in several]
+        return [StoredEntry(str(number), self.server, entry) for number, entry in several]
 
     def record(self, record: AuditRecord) -> None:
         self.records.append(record)
@@ -128,10 +136,10 @@ class FakeLedger:
 
     async def logged(
         self, start: int, limit: int = MAX_READ, *, project: str | None = None, since_unix_ms: int | None = None
-    ) -> list[Logged]:
+    ) -> list[LoggedRecord]:
         stored = self._stored()
         found = [
-            Logged(at, b"".join(stored[at]), canonical(record) if record else None)
+            LoggedRecord(at, b"".join(stored[at]), canonical(record) if record else None)
             for at, record in enumerate(self.records)
             if at >= start
             and (project is None or (record is not None and record.project == project))
@@ -247,17 +255,17 @@ class FakeBills:
 
     def __init__(self) -> None:
         self.books: dict[tuple[str, str], str] = {}
-        self.statements: list[Issued] = []
+        self.statements: list[IssuedStatement] = []
 
     def pin(self, book: str, version: str, sha256: str, now_unix_ms: int) -> None:
         if self.books.setdefault((book, version), sha256) != sha256:
             raise Conflict(f"version {version} of the price book {book} has rated usage with other contents")
 
-    def issued(self, project: str) -> list[Issued]:
+    def issued(self, project: str) -> list[IssuedStatement]:
         ours = (each for each in self.statements if each.project == project)
         return sorted(ours, key=lambda each: each.since_unix_ms)
 
-    def issue(self, statement: Issued) -> None:
+    def issue(self, statement: IssuedStatement) -> None:
         if any(each.until_unix_ms > statement.since_unix_ms for each in self.issued(statement.project)):
             raise Conflict("the statement of this period, or of a later one, has been issued")
         self.statements.append(statement)

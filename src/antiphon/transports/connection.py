@@ -16,7 +16,7 @@ from antiphon.core.errors import AntiphonError, InternalError
 from antiphon.core.events import Failed
 from antiphon.core.ports import Clock
 from antiphon.core.wire import Close, Step, Wire
-from antiphon.session.door import BESIDE_BYTES
+from antiphon.session.requests import BESIDE_BYTES
 from antiphon.session.sessions import Live
 
 IDLE_CHECK_S = 1.0

@@ -12,7 +12,7 @@ from antiphon.core.errors import RequestTimeout
 from antiphon.core.events import Failed
 from antiphon.core.ports import Clock
 from antiphon.core.routing import DialogueRow
-from antiphon.core.wire import Head, Opening, Step, placed
+from antiphon.core.wire import Head, Opening, Step, region_header
 from antiphon.session.arrival import Arrival, OpenDialogue, OpenSuccession
 from antiphon.session.door import Door
 from antiphon.transports.connection import Carrier, Connection, Gone, Stream, Talk
@@ -57,7 +57,7 @@ class Dialogues:
         except Gone:
             return
         except Exception as error:
-            failed = Failed(self._door.refused(self._row.surface, opening, error))
+            failed = Failed(self._door.count_refusal(self._row.surface, opening, error))
             step = needs.surface.emit(failed, self._clock.now_ns())
             await Connection(carrier, opening.request_id).say(step.sends, step.close)
         else:
@@ -92,7 +92,7 @@ class Dialogues:
         talk = self._talk_of(connection, opening, opened)
         try:
             if first is None:
-                headers = (*opened.accepted.headers, *placed(opened.session.region))
+                headers = (*opened.accepted.headers, *region_header(opened.session.region))
                 await carrier.accept(headers, opened.accepted.subprotocol)
             await connection.run(talk, first)
         finally:

@@ -26,8 +26,9 @@ from antiphon.core.identity import Principal
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.units import NS_PER_MS
-from antiphon.core.wire import HALF_CLOSED, Close, Head, Opening, Step, Wire, placed
-from antiphon.session.door import Door, OpenCall, defect
+from antiphon.core.wire import HALF_CLOSED, Close, Head, Opening, Step, Wire, region_header
+from antiphon.session.door import Door, defect
+from antiphon.session.requests import OpenCall
 from antiphon.transports.connection import Gone
 from antiphon.transports.connections import RETRY_AFTER_S, Connections
 from antiphon.transports.dialogues import Dialogues
@@ -292,7 +293,7 @@ class GrpcService:
         async def say(sends: list[Wire], close: Close | None) -> None:
             await call.send(sends)
             if close is not None:
-                await call.close(replace(close, trailers=(*close.trailers, *placed(session.region))))
+                await call.close(replace(close, trailers=(*close.trailers, *region_header(session.region))))
 
         try:
             async with playing(session, opened.media):

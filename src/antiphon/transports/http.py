@@ -21,7 +21,8 @@ from antiphon.core.identity import Principal
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow, LookupRow
 from antiphon.core.wire import BROKEN_OFF, Body, Close, Head, Opening, Step, Wire
-from antiphon.session.door import Door, OpenCall, defect
+from antiphon.session.door import Door, defect
+from antiphon.session.requests import OpenCall
 from antiphon.transports.bounds import PRESENCE, Presence
 from antiphon.transports.forms import read_body
 from antiphon.transports.opening import opening_of

@@ -18,7 +18,8 @@ from antiphon.core.ports import Clock
 from antiphon.core.routing import DialogueRow
 from antiphon.core.wire import Close, Opening, Step, Wire
 from antiphon.session.arrival import OpenSuccession
-from antiphon.session.door import Door, OpenCall
+from antiphon.session.door import Door
+from antiphon.session.requests import OpenCall
 from antiphon.transports.connection import Connection, Gone
 from antiphon.transports.uploads import Upload, Uploads
 
@@ -142,7 +143,7 @@ class Calls:
         await self._connection.say(sends)
 
     async def _refuse(self, message: str | bytes, error: Exception, opening: Opening | None = None) -> None:
-        refused = self._door.refused(self._row.surface, opening or self._opening, error)
+        refused = self._door.count_refusal(self._row.surface, opening or self._opening, error)
         await self._connection.say(self._calls.error(message, refused).sends)
 
     # -- the end -------------------------------------------------------------------------------------------------------

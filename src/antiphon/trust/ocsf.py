@@ -7,7 +7,7 @@ Values without an attribute in the framework are under `unmapped`. Names and num
 from typing import Any
 
 from antiphon import __version__
-from antiphon.core.audit import SERVER, Action, AuditRecord, Logged, Outcome, parse
+from antiphon.core.audit import SERVER, Action, AuditRecord, LoggedRecord, Outcome, parse
 
 SCHEMA = "1.6.0"
 API, APPLICATION, LOG, AUTHENTICATION, ACCOUNT, ENTITY = 6003, 6002, 1008, 3002, 3001, 3004
@@ -62,7 +62,7 @@ _UNKNOWN_CALLERS = frozenset(("unauthenticated", "invalid_signature"))  # the er
 _SEVERE = {Action.AUDIT_LOSE: _HIGH, Action.REDACTION_FAIL: _HIGH, Action.CLOCK_SET_BACK: _MEDIUM}
 
 
-def event(logged: Logged, origin: str) -> dict[str, Any] | None:
+def event(logged: LoggedRecord, origin: str) -> dict[str, Any] | None:
     """Return the event of a record in the log of that origin; `None` if the record's content was dropped."""
     if logged.body is None:
         return None
@@ -124,7 +124,7 @@ def _of_class(kind: int, record: AuditRecord, origin: str) -> dict[str, Any]:
             return {"api": api, "resources": [{"uid": record.object, "type": record.action.partition(".")[0]}]}
 
 
-def _metadata(logged: Logged, record: AuditRecord, origin: str) -> dict[str, Any]:
+def _metadata(logged: LoggedRecord, record: AuditRecord, origin: str) -> dict[str, Any]:
     said: dict[str, Any] = {
         "version": SCHEMA,
         "product": {"name": "Antiphon", "vendor_name": "Antiphon", "version": __version__},

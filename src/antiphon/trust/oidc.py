@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from antiphon.core.errors import AntiphonError, KeysUnavailable, PolicyError, Unauthenticated
-from antiphon.core.identity import DEFAULT_PROJECT, ROLES, Principal, Role
+from antiphon.core.identity import DEFAULT_PROJECT, ROLES, AccessRole, Principal
 from antiphon.core.ports import Clock
 from antiphon.core.units import NS_PER_S
 
@@ -65,7 +65,7 @@ class Provider:
     issuer: str
     audience: str
     claim: str = "roles"
-    roles: Mapping[str, Role] = field(default_factory=dict)
+    roles: Mapping[str, AccessRole] = field(default_factory=dict)
     project: str = DEFAULT_PROJECT
 
 

@@ -279,7 +279,7 @@ async def ask(admin, secret, *pieces):
         *([(b"authorization", f"Bearer {secret}".encode())] * bool(secret)),
     ]
     scope = {"type": "http", "method": "POST", "path": "/admin/v1/projects", "query_string": b"", "headers": headers}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await admin.server(scope, says.get, send)
     return sent[0]["status"], says.qsize() < len(pieces)
 

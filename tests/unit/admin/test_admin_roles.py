@@ -4,7 +4,7 @@ import pytest
 from test_admin import Admin, error
 
 from antiphon.core.audit import Action, Outcome
-from antiphon.core.identity import OWN_SCOPES, ROLES, USUAL_SCOPES, KeyLimits, Role, Scope
+from antiphon.core.identity import OWN_SCOPES, ROLES, USUAL_SCOPES, AccessRole, KeyLimits, Scope
 
 # Every operation, with the scopes that suffice for it. In a project's path or query it is always the caller's own.
 OPERATIONS = {
@@ -142,12 +142,12 @@ def test_what_the_roles_may_do(admin):
     allowed = {
         role: {name for name, (_, _, enough) in OPERATIONS.items() if enough & scopes} for role, scopes in ROLES.items()
     }
-    assert allowed[Role.OWNER] == set(OPERATIONS)
-    assert allowed[Role.BILLING] == {
+    assert allowed[AccessRole.OWNER] == set(OPERATIONS)
+    assert allowed[AccessRole.BILLING] == {
         *("read_usage", "read_statement", "issue_statement", "list_exports", "list_gaps", "settle_gaps"),
         *("send_gaps_again", "replay_export", "read_budgets"),
     }
-    assert allowed[Role.AUDITOR] == {
+    assert allowed[AccessRole.AUDITOR] == {
         *(
             "list_projects",
             "list_organisations",
@@ -160,7 +160,7 @@ def test_what_the_roles_may_do(admin):
             "read_proof",
         ),
     }
-    assert allowed[Role.DEVELOPER] == {*OWN, "read_usage", "read_statement", "read_budgets"}
+    assert allowed[AccessRole.DEVELOPER] == {*OWN, "read_usage", "read_statement", "read_budgets"}
 
 
 def test_without_scopes_or_a_role_a_key_has_the_usual_ones(admin):

@@ -15,12 +15,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi.testclient import TestClient
 from test_admin import Admin, error
 
-from antiphon.app import _sign_ins
 from antiphon.config import Config, Invalid
 from antiphon.config import Oidc as Table
 from antiphon.core.audit import Action, Outcome
 from antiphon.core.errors import CapacityError
-from antiphon.core.identity import ROLES, Principal, Role
+from antiphon.core.identity import ROLES, AccessRole, Principal
+from antiphon.foundation import open_sign_ins
 from antiphon.testing import FakeClock
 from antiphon.trust import sign_in
 from antiphon.trust.fetch import Fetcher, FetchLimits
@@ -29,7 +29,7 @@ from antiphon.trust.sign_in import PENDING_S, SESSION_S, SignIns
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 URL = "http://127.0.0.1:9"  # of our server, as browsers know it
-ROLE_NAMES = {"ops": Role.OWNER, "money": Role.BILLING, "audit": Role.AUDITOR}
+ROLE_NAMES = {"ops": AccessRole.OWNER, "money": AccessRole.BILLING, "audit": AccessRole.AUDITOR}
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 
 
@@ -166,7 +166,7 @@ def test_a_person_signs_in_manages_and_signs_out(admin, provider):
     assert (last(admin).action, last(admin).outcome) == (Action.SIGN_IN, Outcome.ALLOWED)
     assert (last(admin).actor, last(admin).object) == ("oidc:ann", "GET /admin/v1/callback")
     who = browser.get("/session").json()
-    assert (who["actor"], who["project"], set(who["scopes"])) == ("oidc:ann", "acme", ROLES[Role.OWNER])
+    assert (who["actor"], who["project"], set(who["scopes"])) == ("oidc:ann", "acme", ROLES[AccessRole.OWNER])
     assert browser.get("/projects").status_code == 200
     assert browser.post("/projects", json={"id": "new"}).status_code == 201
     assert last(admin).actor == "oidc:ann"
@@ -348,7 +348,7 @@ def test_a_client_secret_is_sent_as_the_provider_takes_it(tmp_path, provider, me
 
 def test_sessions_are_bounded(admin, monkeypatch):
     monkeypatch.setattr(sign_in, "MAX_SESSIONS", 20)
-    ann, bob = (Principal("acme", f"oidc:{name}", ROLES[Role.OWNER]) for name in ("ann", "bob"))
+    ann, bob = (Principal("acme", f"oidc:{name}", ROLES[AccessRole.OWNER]) for name in ("ann", "bob"))
     secrets = [admin.sign_ins._open(ann)[0] for _ in range(sign_in.MAX_OF_PERSON + 1)]
     assert len(admin.sign_ins._sessions) == sign_in.MAX_OF_PERSON
     assert secrets[0] != secrets[1]
@@ -362,13 +362,13 @@ def test_sessions_are_bounded(admin, monkeypatch):
 def test_the_configuration_says_whether_people_sign_in_in_browsers(provider, monkeypatch):
     clock = FakeClock()
     oidc = Oidc(Provider(provider.issuer, "antiphon"), None, clock)
-    assert _sign_ins(Config(), oidc, clock) is None
-    assert _sign_ins(Config(oidc=Table(url=URL)), None, clock) is None
+    assert open_sign_ins(Config(), oidc, clock) is None
+    assert open_sign_ins(Config(oidc=Table(url=URL)), None, clock) is None
     config = Config(oidc=Table(url=URL, secret_env="ANTIPHON_TEST_SECRET"))
     with pytest.raises(Invalid, match="ANTIPHON_TEST_SECRET is not set"):
-        _sign_ins(config, oidc, clock)
+        open_sign_ins(config, oidc, clock)
     monkeypatch.setenv("ANTIPHON_TEST_SECRET", "s")
-    made = _sign_ins(config, oidc, clock)
+    made = open_sign_ins(config, oidc, clock)
     assert (made.origin, made._secret) == (URL, "s")
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.calls.end_of_turn import SILENCE_MS, Thought, longest_ms, said, silence_after_ms, soonest_ms
+from antiphon.calls.end_of_turn import SILENCE_MS, Thought, longest_ms, silence_after_ms, soonest_ms, thought_of
 from antiphon.core.conversation.spec import Eagerness
 
 WHOLE = [
@@ -64,7 +64,7 @@ OPEN = [
     [(t, Thought.WHOLE) for t in WHOLE] + [(t, Thought.HANGING) for t in HANGING] + [(t, Thought.OPEN) for t in OPEN],
 )
 def test_what_was_said(text, kind):
-    assert said(text) is kind
+    assert thought_of(text) is kind
 
 
 def test_the_less_sure_the_more_patient():

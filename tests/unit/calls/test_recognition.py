@@ -183,7 +183,7 @@ async def test_closing_ends_a_drain(house, monkeypatch):
     decoder.gate.clear()
     session.drain()
     await until(lambda: decoder.busy)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await session.close(delivered=False)
     assert decoder.closed
     assert not decoder.finished
@@ -248,7 +248,7 @@ async def test_a_defect_of_a_recording_does_not_leave_its_caller_waiting(house, 
     session = house.open(live=False, incremental=False)
     monkeypatch.setattr(Recording, "channels", broken)
     playing = asyncio.create_task(session.play(SPEECH))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         events = await said(session)
     await playing
     await session.close(delivered=True)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from event_loop import settle
 
 from antiphon.calls.synthesis import Synthesis
 from antiphon.conversation.conversation import PIECE_BYTES
@@ -709,7 +710,7 @@ async def test_a_sentence_that_hangs_in_the_air_is_answered_ahead_where_silence_
         await until(lambda: any(each.pcm.endswith(bytes(96)) for call in house.recogniser.calls for each in call))
         if eagerness is None:
             await until(lambda: house.generator.calls)
-        await asyncio.sleep(0.01)
+        await settle()
         assert bool(house.generator.calls) == (eagerness is None)
         await caller.says(audio(0, 2000))
         await caller.sees(ResponseEnded)
@@ -1004,7 +1005,7 @@ async def test_a_drain_lets_the_reply_be_spoken_to_its_end(house):
         await caller.sees(OutputText)
         await until(lambda: len(house.sessions.all) == 4)
         draining = asyncio.create_task(house.sessions.all.drain(10))
-        await asyncio.sleep(0.01)
+        await settle()
         house.generator.gate.set()
         await caller.task
         assert [clause.text for clause in house.synthesiser.clauses] == ["one two three four five"]

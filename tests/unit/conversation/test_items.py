@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.conversation import items as module
-from antiphon.conversation.items import Aloud, Items, heard_ms, messages, shortened, shown
+from antiphon.conversation.items import Aloud, Items, heard_ms, messages, shorten, shown
 from antiphon.core.conversation.items import FIRST, AudioPart, CallItem, Known, MessageItem, ResultItem, TextPart
 from antiphon.core.errors import CallerError, Conflict, NotFound, TooLarge
 from antiphon.core.specs import Message, Role, ToolCall
@@ -107,7 +107,7 @@ def test_chosen_items_may_be_the_conversations(items):
 def test_shortening_comes_to_an_end_and_keeps_the_newest(texts, retain):
     left = tuple(typed(text) for text in texts)
     while left:
-        less = shortened(left, retain)
+        less = shorten(left, retain)
         assert len(less) < len(left)
         assert less == left[len(left) - len(less) :]
         left = less

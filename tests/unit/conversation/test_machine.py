@@ -14,7 +14,6 @@ from antiphon.conversation.steps import (
     ClosePart,
     Confirm,
     Confirmation,
-    Delivery,
     Drain,
     EndAfter,
     EndPart,
@@ -28,6 +27,7 @@ from antiphon.conversation.steps import (
     PartEnd,
     PartOutput,
     PausePart,
+    Receipt,
     ResumePart,
     Retract,
     Tell,
@@ -126,7 +126,7 @@ class Stage:
     def step(self, event):
         acts = self.machine.step(event, self.now_ns)
         caused = [act for act in acts if isinstance(act, FeedPart | EndPart)]
-        assert not caused or not isinstance(event, Tick | Delivery | Drain | Failure | Leave | PartEnd), event
+        assert not caused or not isinstance(event, Tick | Receipt | Drain | Failure | Leave | PartEnd), event
         self.left = self.left or isinstance(event, Leave)
         self.carry_out(acts)
         return acts
@@ -228,7 +228,7 @@ class Stage:
 
     def sends(self):
         outputs, self.unread = tuple(self.unread), []
-        self.step(Delivery(outputs))
+        self.step(Receipt(outputs))
 
     def passes(self, ms):
         self.now_ns += ms * NS_PER_MS

@@ -1,12 +1,12 @@
 """Which words of a hypothesis will stay."""
 
-from antiphon.core.agreement import Agreement, agreed
+from antiphon.core.agreement import LocalAgreement, common_words
 
 AGREEING, UNSURE = 4, 1
 
 
 def pushed(*texts):
-    stable = Agreement(AGREEING, UNSURE)
+    stable = LocalAgreement(AGREEING, UNSURE)
     return [stable.push(text.split()) for text in texts]
 
 
@@ -25,7 +25,7 @@ def test_a_word_that_was_heard_otherwise_begins_anew_and_takes_those_after_it_al
 
 
 def test_a_hypothesis_that_is_shorter_than_what_is_unsure_of_it():
-    assert agreed([["a"], ["a"]], 2) == 0
+    assert common_words([["a"], ["a"]], 2) == 0
 
 
 def test_the_number_never_falls():

@@ -14,12 +14,12 @@ from antiphon.core import languages
     ],
 )
 def test_a_tag_stands_for_a_language_of_the_model(tag: str, expected: str | None) -> None:
-    assert languages.spoken(tag, languages.NAMES) == expected
+    assert languages.match_language(tag, languages.NAMES) == expected
 
 
 def test_cantonese_is_chinese_to_a_model_that_does_not_know_it_apart() -> None:
-    assert languages.spoken("zh-HK", {"en", "zh"}) == "zh"
-    assert languages.spoken("yue", {"en", "zh"}) is None
+    assert languages.match_language("zh-HK", {"en", "zh"}) == "zh"
+    assert languages.match_language("yue", {"en", "zh"}) is None
 
 
 def test_names_are_english() -> None:

@@ -4,7 +4,7 @@ from base64 import b64encode
 
 import pytest
 
-from antiphon.core.pictures import checked, from_bytes, is_data
+from antiphon.core.pictures import check_picture, from_bytes, is_data
 
 PICTURES = {
     "png": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
@@ -19,8 +19,8 @@ def test_a_picture_is_known_by_its_data(kind: str) -> None:
     url = from_bytes(PICTURES[kind])
     assert is_data(url)
     assert url.startswith(f"data:image/{kind};base64,")
-    assert checked(url) == url
-    assert checked(url.replace(kind, "bmp", 1)) == url
+    assert check_picture(url) == url
+    assert check_picture(url.replace(kind, "bmp", 1)) == url
 
 
 @pytest.mark.parametrize("data", [b"", b"%PDF-1.7 and more", b"<svg/>", b"RIFF\0\0\0\0WAVEfmt "])
@@ -28,7 +28,7 @@ def test_anything_else_is_none(data: bytes) -> None:
     with pytest.raises(ValueError, match="known kind"):
         from_bytes(data)
     with pytest.raises(ValueError, match="known kind"):
-        checked(f"data:image/png;base64,{b64encode(data).decode()}")
+        check_picture(f"data:image/png;base64,{b64encode(data).decode()}")
 
 
 @pytest.mark.parametrize(
@@ -40,4 +40,4 @@ def test_anything_else_is_none(data: bytes) -> None:
 )
 def test_no_base64(url: str) -> None:
     with pytest.raises(ValueError, match="base64"):
-        checked(url)
+        check_picture(url)

@@ -5,7 +5,7 @@ import pytest
 from antiphon.core.errors import CallerError
 from antiphon.core.labels import labels_of
 from antiphon.core.policy import TagPolicy
-from antiphon.core.tags import CONSENT, NAME, SUBJECT, taken, value_of
+from antiphon.core.tags import CONSENT, NAME, SUBJECT, take_tags, value_of
 from antiphon.core.wire import Opening
 
 
@@ -24,7 +24,7 @@ def opening(header=None, *query):
     ],
 )
 def test_tags_of_header_and_query(sent, tags):
-    left, found = taken(sent)
+    left, found = take_tags(sent)
     assert found == tags
     assert NAME not in dict(left.query)
     assert [pair for pair in sent.query if pair[0] != NAME] == list(left.query)
@@ -33,7 +33,7 @@ def test_tags_of_header_and_query(sent, tags):
 @pytest.mark.parametrize("header", ["a,b,c,d,e,f,g,h,i", "x" * 257, "a=%00", "a=%0Ab"])
 def test_tags_that_are_too_many_too_long_or_no_text(header):
     with pytest.raises(CallerError) as raised:
-        taken(opening(header))
+        take_tags(opening(header))
     assert raised.value.param == NAME
 
 

@@ -29,7 +29,7 @@ class FarEnd:
         return ours
 
     async def told(self) -> Any:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             size = 0
             while not size:  # the server asks for signs of life
                 (size,) = HEADER.unpack(await self._exactly(HEADER.size))
@@ -50,7 +50,7 @@ class FarEnd:
 
 async def ready(kept: KeptProcess) -> None:
     """When it has been started, again."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await kept.check()

@@ -191,7 +191,7 @@ async def test_calls_are_bounded_and_leaving_ends_them(server, client):
     for call in calls:
         call.cancel()
     await asyncio.wait(calls)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await server.left.wait()
     server.gate.set()
     await client.infer(asks(), CALL)

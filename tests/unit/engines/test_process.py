@@ -72,7 +72,7 @@ async def test_where_no_descriptor_is_left_it_is_started_later(monkeypatch):
     monkeypatch.setattr(process.asyncio, "sleep", sleep)
     os.kill(kept._process.pid, signal.SIGKILL)
     kept._gone.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while kept.starts < 3:
             await moment(0.01)
     assert pauses == [process.FIRST_PAUSE_S]
@@ -83,7 +83,7 @@ class Far(FarEnd):
     decoder = decoder
 
     async def asked_to_live(self):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await self._exactly(len(BEAT)) == BEAT
 
 

@@ -51,7 +51,7 @@ class Office(House):
         opening = Opening("POST", path, query, request_id=str(uuid.uuid4()), received_unix_ms=self.clock.unix_ms())
         try:
             question = endpoint.ask(opening, body)
-            step = await self.door._lookups.answer(question, principal, "assemblyai")
+            step = await self.door._lookups.answer(question, principal, "assemblyai", opening)
         except CallerError as error:
             step = endpoint.refuse(opening, error)
         try:
@@ -237,7 +237,7 @@ async def test_what_was_charged_and_not_recorded_when_the_server_died_is_charged
 
     office.files.record = dies
     task = await office.working()
-    await asyncio.wait_for(lost.wait(), 10)
+    await asyncio.wait_for(lost.wait(), 60)
     await office.die(task)
     assert office.charged() == {0: 1800}
     office.files.record = record
@@ -290,7 +290,7 @@ async def test_what_was_recorded_is_done_however_late_it_is_told(office):
 
     office.files.finish = dies
     task = await office.working()
-    await asyncio.wait_for(lost.wait(), 10)
+    await asyncio.wait_for(lost.wait(), 60)
     await office.die(task)
     office.files.finish = finish
     office.clock.advance_ms(office.files._jobs["acme", queued["id"]].deadline_unix_ms - office.clock.unix_ms())

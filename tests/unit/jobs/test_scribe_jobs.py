@@ -36,14 +36,14 @@ async def ask(office, *fields, data=SPEECH, principal=ACME, form=FORM):  # noqa:
     body = Body(data, (*form, *fields), has_file=bool(data))
     endpoint = SpeechToText()
     job = await asyncio.to_thread(endpoint.negotiate, opening, body)
-    return await office.door._lookups.answer(job, principal, "elevenlabs")
+    return await office.door._lookups.answer(job, principal, "elevenlabs", opening)
 
 
 async def get(office, id, method=transcript_jobs.GetTranscript, principal=ACME):  # noqa: F811
     opening = Opening("GET", f"{TRANSCRIPTS}/{id}", request_id="r")
     endpoint = method()
     try:
-        return await office.door._lookups.answer(endpoint.ask(opening, b""), principal, "elevenlabs")
+        return await office.door._lookups.answer(endpoint.ask(opening, b""), principal, "elevenlabs", opening)
     except NotFound as error:
         return endpoint.refuse(opening, error)
 
@@ -123,7 +123,7 @@ async def test_a_server_that_dies_hears_it_once_more_and_charges_nothing_twice(o
 
     setattr(office.files, step, dies)
     task = await office.working()
-    await asyncio.wait_for(lost.wait(), 10)
+    await asyncio.wait_for(lost.wait(), 60)
     await office.die(task)
     setattr(office.files, step, done)
     office.hired()

@@ -4,6 +4,7 @@ import hmac
 from dataclasses import replace
 
 import pytest
+from event_loop import settle
 
 from antiphon.core.errors import CallerError
 from antiphon.core.identity import Webhook, WebhookSettings
@@ -148,7 +149,7 @@ async def test_what_is_under_way_is_bounded_and_given_up_at_the_end(clock, monke
     tasks.append(sending.send("other", "k1", NOTICE))
     monkeypatch.setattr(webhook, "MAX_WAITING", len(tasks))
     assert sending.send("third", "k1", NOTICE) is None
-    await asyncio.sleep(0.01)
+    await settle()
     assert len(posts) == AT_ONCE
     await sending.close()
     assert all(task.cancelled() for task in tasks)

@@ -8,9 +8,9 @@ from antiphon.pools.breaker import (
     FIRST_WAIT_NS,
     IDLE_NS,
     LONGEST_WAIT_NS,
-    MOVES,
     SOON_NS,
     TOLERATED,
+    TRANSITIONS,
     Breaker,
     Sign,
     State,
@@ -53,7 +53,7 @@ def test_what_each_state_does_with_each_sign(before, sign, after, failures):
 
 
 def test_the_table_is_whole():
-    assert set(MOVES) == {(state, sign) for state in State for sign in Sign}
+    assert set(TRANSITIONS) == {(state, sign) for state in State for sign in Sign}
 
 
 def test_failures_count_in_a_row_only():

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
-from event_loop import settle
+from event_loop import later, move, settle
 
 from antiphon.core.errors import EngineError
 from antiphon.core.events import ChoiceEnded, FinishReason, TextDelta, TokenUsage
@@ -19,6 +19,7 @@ from antiphon.pools.queue import QueueLimits
 from antiphon.testing import FakeClock
 
 SPEC = GenerateSpec("m", "Once")
+AFTER_S = 10
 NEVER_MS = 3_600_000
 
 
@@ -55,9 +56,12 @@ class Engine:
 
 
 class House:
-    """Engines behind a pool that hedges after 1 ms; `first` is where the request belongs, and slow."""
+    """Engines behind a pool that hedges after `AFTER_S`; `first` is where the request belongs, and slow. A test moves
+    the loop's clock.
+    """
 
-    def __init__(self, names="ab", hedge_after_ms=1, most=10):
+    def __init__(self, names="ab", hedge_after_ms=AFTER_S * 1000, most=10):
+        self.patch = pytest.MonkeyPatch()
         self.clock = FakeClock()
         self.engines = [Engine(name) for name in names]
         backends = [Backend(engine.name, engine, outstanding=most) for engine in self.engines]
@@ -74,22 +78,32 @@ class House:
     async def __aexit__(self, *_):
         """Nothing is held, running or left over anywhere."""
         await settle()
+        self.patch.undo()
         assert {engine.running for engine in self.engines} == {0}
         assert {backend.outstanding for backend in self.pool.stats().backends} == {0}
         assert len(asyncio.all_tasks()) == 1
 
-    async def asked(self):
-        """The other that is asked too, as soon as it is."""
-        while True:
-            for engine in self.others:
-                if engine.asked:
-                    return engine
-            await asyncio.sleep(0)
-
     async def say(self, deadline_ns=None):
-        async with asyncio.timeout(5):
-            batches = [batch async for batch in self.pool.generate(SPEC, EngineCall("id", deadline_ns))]
+        batches = [batch async for batch in self.pool.generate(SPEC, EngineCall("id", deadline_ns))]
         return [event for batch in batches for event in batch]
+
+    async def late(self):
+        """Let the time pass after which another is asked."""
+        await settle()
+        await later(self.patch, AFTER_S)
+        await settle()
+
+    async def say_late(self, deadline_ns=None):
+        """Return a request after that time."""
+        saying = asyncio.create_task(self.say(deadline_ns))
+        await self.late()
+        return saying
+
+    async def hedged(self, deadline_ns=None):
+        """Return a request that another is asked, too, and that other."""
+        saying = await self.say_late(deadline_ns)
+        (other,) = (engine for engine in self.others if engine.asked)
+        return saying, other
 
     def stats(self, engine):
         return next(backend for backend in self.pool.stats().backends if backend.name == engine.name)
@@ -109,8 +123,7 @@ async def test_one_that_answers_in_time_is_the_only_one_asked():
 
 async def test_where_hedging_is_off_a_slow_one_is_waited_for():
     async with House(hedge_after_ms=0) as house:
-        saying = asyncio.create_task(house.say())
-        await settle()
+        saying = await house.say_late()
         house.first.gate.set()
         assert await saying == answer(house.first)
         assert house.others[0].asked == []
@@ -119,7 +132,7 @@ async def test_where_hedging_is_off_a_slow_one_is_waited_for():
 async def test_a_slow_one_loses_to_another_and_is_cancelled_without_a_verdict():
     async with House() as house:
         for _ in range(TOLERATED):
-            assert await house.say(deadline_ns=7 * NS_PER_MS) == answer(house.others[0])
+            assert await (await house.say_late(deadline_ns=7 * NS_PER_MS)) == answer(house.others[0])
         assert len(house.first.asked) == TOLERATED
         assert [call.deadline_ns for call in house.others[0].asked] == [7 * NS_PER_MS] * TOLERATED
         assert (house.stats(house.first).state, house.stats(house.first).failed) == (State.CLOSED, 0)
@@ -130,8 +143,7 @@ async def test_a_slow_one_loses_to_another_and_is_cancelled_without_a_verdict():
 async def test_one_that_loses_past_the_deadline_has_failed():
     async with House() as house:
         house.others[0].gate.clear()
-        saying = asyncio.create_task(house.say(deadline_ns=house.clock.now_ns() + 9 * NS_PER_MS))
-        await house.asked()
+        saying, _ = await house.hedged(deadline_ns=house.clock.now_ns() + 9 * NS_PER_MS)
         house.clock.advance_ms(9)
         house.others[0].gate.set()
         assert await saying == answer(house.others[0])
@@ -141,8 +153,7 @@ async def test_one_that_loses_past_the_deadline_has_failed():
 async def test_the_first_may_still_win_and_the_other_is_cancelled():
     async with House() as house:
         house.others[0].gate.clear()
-        saying = asyncio.create_task(house.say())
-        await house.asked()
+        saying, _ = await house.hedged()
         assert [house.stats(engine).outstanding for engine in house.engines] == [1, 1]
         house.first.gate.set()
         assert await saying == answer(house.first)
@@ -150,8 +161,9 @@ async def test_the_first_may_still_win_and_the_other_is_cancelled():
 
 async def test_the_loser_is_gone_while_the_winner_still_speaks():
     async with House() as house, aclosing(house.pool.generate(SPEC, EngineCall("id"))) as produced:
-        assert await anext(produced) == (TextDelta(0, house.others[0].name, 1),)
-        await settle()
+        first = asyncio.create_task(anext(produced))
+        await house.late()
+        assert await first == (TextDelta(0, house.others[0].name, 1),)
         assert (house.first.running, house.stats(house.first).outstanding) == (0, 0)
         assert house.stats(house.others[0]).outstanding == 1
 
@@ -159,15 +171,15 @@ async def test_the_loser_is_gone_while_the_winner_still_speaks():
 async def test_a_count_alone_is_no_answer_and_only_the_winners_is_passed_on():
     async with House() as house:
         house.first.counts = house.others[0].counts = True
-        assert await house.say() == [TokenUsage(3, 0), *answer(house.others[0])]
+        assert await (await house.say_late()) == [TokenUsage(3, 0), *answer(house.others[0])]
 
 
 async def test_there_is_never_a_third():
     async with House("abc") as house:
         for engine in house.others:
             engine.gate.clear()
-        saying = asyncio.create_task(house.say())
-        await asyncio.sleep(0.02)
+        saying, _ = await house.hedged()
+        await house.late()
         assert sum(len(engine.asked) for engine in house.others) == 1
         house.first.gate.set()
         assert await saying == answer(house.first)
@@ -176,9 +188,7 @@ async def test_there_is_never_a_third():
 async def test_one_that_fails_leaves_the_answer_to_the_other():
     async with House() as house:
         house.others[0].before = EngineError("died")
-        saying = asyncio.create_task(house.say())
-        await house.asked()
-        await settle()
+        saying, _ = await house.hedged()
         assert house.stats(house.others[0]).failed == 1
         house.first.gate.set()
         assert await saying == answer(house.first)
@@ -188,9 +198,7 @@ async def test_where_both_fail_so_does_the_request_and_each_was_asked_once():
     async with House() as house:
         house.first.before = EngineError("first")
         house.others[0].before = EngineError("other")
-        saying = asyncio.create_task(house.say())
-        await house.asked()
-        await settle()
+        saying, _ = await house.hedged()
         house.first.gate.set()
         with pytest.raises(EngineError, match="first"):
             await saying
@@ -211,8 +219,7 @@ async def test_a_retry_never_goes_where_the_hedge_is():
         house.first.before = EngineError("died")
         for engine in house.others:
             engine.gate.clear()
-        saying = asyncio.create_task(house.say())
-        hedge = await house.asked()
+        saying, hedge = await house.hedged()
         house.first.gate.set()
         await settle()
         third = next(engine for engine in house.others if engine is not hedge)
@@ -225,7 +232,7 @@ async def test_one_that_dies_amid_its_answer_is_not_replaced():
     async with House() as house:
         house.others[0].amid = EngineError("died")
         with pytest.raises(EngineError, match="died"):
-            await house.say()
+            await (await house.say_late())
         assert house.stats(house.others[0]).failed == 1
 
 
@@ -240,8 +247,7 @@ async def test_hedges_share_the_budget_of_retries():
 
 async def answered(house):
     """Whether a request whose first backend says nothing is answered."""
-    saying = asyncio.create_task(house.say())
-    await asyncio.sleep(0.02)
+    saying = await house.say_late()
     done = saying.done()
     saying.cancel()
     await asyncio.gather(saying, return_exceptions=True)
@@ -251,8 +257,9 @@ async def answered(house):
 async def test_there_is_no_hedge_past_the_deadline():
     async with House() as house:
         saying = asyncio.create_task(house.say(deadline_ns=house.clock.now_ns() + 9 * NS_PER_MS))
+        await settle()
         house.clock.advance_ms(9)
-        await asyncio.sleep(0.02)
+        await house.late()
         assert house.others[0].asked == []
         house.first.gate.set()
         assert await saying == answer(house.first)
@@ -263,7 +270,7 @@ async def test_there_is_no_hedge_without_room():
         saying = asyncio.create_task(house.say())
         await settle()
         held = house.pool.claim(Ask())  # the other's only place
-        await asyncio.sleep(0.02)
+        await house.late()
         assert house.others[0].asked == []
         house.first.gate.set()
         assert await saying == answer(house.first)
@@ -273,10 +280,12 @@ async def test_there_is_no_hedge_without_room():
 @pytest.mark.parametrize("hedging", [False, True])
 @pytest.mark.parametrize("turns", range(5))
 async def test_who_leaves_at_any_moment_leaves_nothing_behind(turns, hedging):
-    async with House(hedge_after_ms=1 if hedging else NEVER_MS) as house:
+    async with House() as house:
         house.others[0].gate.clear()
         saying = asyncio.create_task(house.say())
         if hedging:
+            await settle()
+            move(house.patch, AFTER_S)
             while not house.pool.stats().hedged:  # noqa: ASYNC110
                 await asyncio.sleep(0)
         for _ in range(turns):

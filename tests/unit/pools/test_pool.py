@@ -101,7 +101,7 @@ class House:
         """What is said, and by whom."""
         spec = GenerateSpec("m", (Message(Role.USER, first),), stream=stream)
         text = ""
-        async with asyncio.timeout(5), aclosing(self.pool.generate(spec, EngineCall("id", deadline_ns))) as produced:
+        async with asyncio.timeout(60), aclosing(self.pool.generate(spec, EngineCall("id", deadline_ns))) as produced:
             async for batch in produced:
                 text += "".join(event.text for event in batch if isinstance(event, TextDelta))
         return text

@@ -54,7 +54,7 @@ class House:
 
     async def say(self, project="eu", first="Hello"):
         call, text = EngineCall("id", project=project), ""
-        async with asyncio.timeout(5), aclosing(self.pool.generate(GenerateSpec("m", first), call)) as produced:
+        async with asyncio.timeout(60), aclosing(self.pool.generate(GenerateSpec("m", first), call)) as produced:
             async for batch in produced:
                 text += "".join(event.text for event in batch if isinstance(event, TextDelta))
         return text

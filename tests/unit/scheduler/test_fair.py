@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rig import steady
 
-from antiphon.scheduler.fair import MOST_PROJECTS, Had, by_share, in_turn
+from antiphon.scheduler.fair import MOST_PROJECTS, FairShares, by_share, in_turn
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def test_large_ones_count_more():
 
 
 def test_nobody_saves_up_a_right_to_be_first():
-    ledger = Had()
+    ledger = FairShares()
     for _ in range(100):
         ledger.took([Claim(0, "a")])
     assert ledger["a"] == 100
@@ -66,13 +66,13 @@ def test_nobody_saves_up_a_right_to_be_first():
 
 
 def test_what_was_taken_together_counts_for_each():
-    ledger = Had()
+    ledger = FairShares()
     ledger.took([Claim(0, "a", 2), Claim(0, "b"), Claim(0, "a", 2)])
     assert (ledger["a"], ledger["b"]) == (1.0, 1.0)
 
 
 def test_projects_that_have_gone_are_forgotten():
-    ledger = Had()
+    ledger = FairShares()
     for n in range(10 * MOST_PROJECTS):
         ledger.took([Claim(0, f"project {n}")])
         ledger.took([Claim(0, "busy")])

@@ -16,7 +16,7 @@ from antiphon.scheduler.policy import WorkKind
 from antiphon.scheduler.runner import BACKLOG, BatchReport, Runner, Settings
 from antiphon.testing import FakeClock, FakeDetector, FakeRecogniser
 
-SECONDS = 10  # until a test that hangs is a failure
+SECONDS = 60  # until a test that hangs is a failure
 
 
 def speech(ms: int, loudness: int = 2000) -> bytes:

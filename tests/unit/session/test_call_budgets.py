@@ -6,7 +6,7 @@ import uuid
 import pytest
 from event_loop import settle
 
-from antiphon.core.budgets import Measure, RateLimited, parse_amount
+from antiphon.core.budgets import Measure, RateExceeded, parse_amount
 from antiphon.core.errors import BudgetExceeded, CapacityError, StillRunning, Unpriced
 from antiphon.core.events import Completed, End, Failed, Final, Inferred, Opened, Say, Spoken, TextDelta
 from antiphon.core.identity import Organisation
@@ -403,10 +403,10 @@ async def test_streams_at_once_never_exceed_a_budget_in_money(priced):
 async def test_calls_and_streams_at_once_are_bounded(house):
     await house.budget(limits="calls=3\nkey=k1 live_streams=1")
     stream = house.open()
-    with pytest.raises(RateLimited, match="1 live streams at once"):
+    with pytest.raises(RateExceeded, match="1 live streams at once"):
         house.open()
     others = [generate(house), generate(house)]
-    with pytest.raises(RateLimited, match="3 calls at once"):
+    with pytest.raises(RateExceeded, match="3 calls at once"):
         generate(house)
     others[0].end(delivered=False)
     generate(house)
@@ -422,7 +422,7 @@ async def test_requests_a_minute(house):
     assert [(each.name, each.limit, each.remaining, each.reset_ms) for each in opened.rates] == [
         ("requests", 2, 0, 60_000)
     ]
-    with pytest.raises(RateLimited) as refused:
+    with pytest.raises(RateExceeded) as refused:
         generate(house)
     assert refused.value.retry_after_s == 30
     assert refused.value.rates == opened.rates
@@ -435,7 +435,7 @@ async def test_tokens_a_minute_are_corrected_by_what_was_used(house):
     session = generate(house, most=60)
     (rate,) = session._allowance.rates()
     assert (rate.name, rate.remaining) == ("tokens", 100 - 60 - 5)
-    with pytest.raises(RateLimited):
+    with pytest.raises(RateExceeded):
         generate(house, most=60)
     await whole(session)
     (rate,) = house.sessions.limits(house.principal)
@@ -595,7 +595,7 @@ async def test_budgets_of_a_project_and_of_its_organisation_both_hold_and_a_proj
         generate(house)
     await house.budget("own requests 5 month")
     running = generate(house)
-    with pytest.raises(RateLimited, match="organisation may have 1"):
+    with pytest.raises(RateExceeded, match="organisation may have 1"):
         generate(house)
     await whole(running)
     with pytest.raises(BudgetExceeded, match="of this organisation"):

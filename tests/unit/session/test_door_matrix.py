@@ -5,7 +5,7 @@ import pytest
 from antiphon.core.audit import Action, Outcome
 from antiphon.core.endpoints import NeedsFirst
 from antiphon.core.errors import AddressNotAllowed, PolicyError, Unauthenticated
-from antiphon.core.identity import ROLES, Principal, Role, Scope
+from antiphon.core.identity import ROLES, AccessRole, Principal, Scope
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow
 from antiphon.core.wire import Bearer, Opening
 from antiphon.routes import GRPC_ROUTES, ROUTES
@@ -74,7 +74,7 @@ def test_what_a_key_is_limited_to_holds_for_its_one_call_secrets(house, monkeypa
 def test_a_token_of_the_provider_manages_and_calls_no_model(house):
     class Provider:
         def authenticate(self, token):
-            return Principal("acme", "oidc:ann", ROLES[Role.AUDITOR])
+            return Principal("acme", "oidc:ann", ROLES[AccessRole.AUDITOR])
 
     house.door._callers._oidc = Provider()
     assert house.door.administer("a.b.c", Scope.AUDIT, "").key_id == "oidc:ann"

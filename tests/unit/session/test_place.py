@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from antiphon.app import _receivers
 from antiphon.calls.relay import relay
 from antiphon.catalogue.language import Served
 from antiphon.core.audit import Action, Outcome
@@ -21,10 +20,10 @@ from antiphon.core.routing import CallRow, LookupRow
 from antiphon.core.specs import GenerateSpec
 from antiphon.core.stores import Claim
 from antiphon.core.wire import NOTHING, Head, Opening, Response, Step
+from antiphon.foundation import receivers
 from antiphon.pools.pool import Backend, Pool
 from antiphon.pools.queue import QueueLimits
 from antiphon.routes import JOB_CALLS, ROUTES
-from antiphon.session.lookups import Lookups
 from antiphon.session.parts import OpenParts
 from antiphon.trust.residency import Residency
 from session_house import closed, said
@@ -166,8 +165,7 @@ async def test_lists_show_what_may_be_used_only(placed):
         )
 
     async def listed(principal):
-        lookups = Lookups(placed.sessions, None, None)
-        answer = await lookups.answer(Offer(tell), principal, "openai")
+        answer = await placed.door._lookups.answer(Offer(tell), principal, "openai", Opening("GET", "/"))
         return json.loads(answer.body)
 
     models, voices = await listed(placed.principal)
@@ -218,8 +216,8 @@ async def test_content_goes_to_no_webhook_where_the_policy_says_where_it_may_go(
     )
     monkeypatch.setattr(placed.keys, "policy", lambda project: placed.policy)
     placed.sessions.check_webhook(placed.principal, "w1")
-    assert [each.id for each in _receivers(placed.keys, "acme")] == ["w1"]
+    assert [each.id for each in receivers(placed.keys, "acme")] == ["w1"]
     placed.policy = Policy(regions="eu")
     with pytest.raises(PolicyError, match="nothing is known of the receivers"):
         placed.sessions.check_webhook(placed.principal, "")
-    assert _receivers(placed.keys, "acme") == ()
+    assert receivers(placed.keys, "acme") == ()

@@ -7,7 +7,7 @@ from elevenlabs.types import WorkspaceCreateWebhookResponseModel, WorkspaceWebho
 
 from antiphon.core.audit import Author
 from antiphon.core.errors import CallerError, NotFound, UnsupportedParameter
-from antiphon.core.webhooks import Failure
+from antiphon.core.webhooks import PostFailure
 from antiphon.core.wire import Opening
 from antiphon.session.webhooks import ProjectWebhooks
 from antiphon.surfaces.elevenlabs.webhooks import WEBHOOKS, CreateWebhook, DeleteWebhook, ListWebhooks, UpdateWebhook
@@ -53,7 +53,7 @@ async def test_one_is_made_changed_and_deleted(workspace):
     id = made["webhook_id"]
     (hook,) = workspace.keys.webhooks("acme")  # at once
     assert (hook.secret, hook.settings.headers) == (made["webhook_secret"], (("x-a", "b"),))
-    workspace.failures[id] = Failure(503, 7_000)
+    workspace.failures[id] = PostFailure(503, 7_000)
     check(WorkspaceWebhookListResponseModel, {"webhooks": await workspace.listed()})
     (shown,) = await workspace.listed()
     assert (shown["events"], shown["usage"]) == (["speech_to_text"], [{"usage_type": "Speech to Text"}])

@@ -52,7 +52,7 @@ async def watching(house, monkeypatch):
 
 async def ended(session):
     """The error a session ends with, once it does."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         events = await said(session)
     await session.close(delivered=True)
     return events[-1].error
@@ -423,7 +423,7 @@ async def test_metrics_count_sessions_refusals_and_audio(house):
     failed.fail(BadMedia("damaged"))
     assert isinstance((await said(failed))[-1], Failed)
     await failed.close(delivered=True)
-    house.sessions.refused("deepgram", CapacityError("full"))
+    house.sessions.count_refusal("deepgram", CapacityError("full"))
     metrics = house.metrics()
     assert 'antiphon_sessions_open{surface="deepgram"} 0.0' in metrics
     assert 'antiphon_sessions_total{outcome="completed",surface="deepgram"} 1.0' in metrics

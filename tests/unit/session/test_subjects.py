@@ -15,7 +15,7 @@ from antiphon.core.audit import Author, canonical
 from antiphon.core.endpoints import AnswerRequest, Referring
 from antiphon.core.errors import CallerError, NotFound
 from antiphon.core.identity import Principal, Project, Scope
-from antiphon.core.jobs import JobState, Outcome
+from antiphon.core.jobs import ItemOutcome, JobState
 from antiphon.core.merkle import leaf_hash
 from antiphon.core.policy import Policy
 from antiphon.core.specs import GenerateSpec, Message, Role
@@ -241,8 +241,8 @@ async def shared_batch(kept, store, *, mark=b""):
     await store.create(job("b1", kind=KIND, input="in", output="out", errors="err"), 9)
     claimed = await store.claim("a", (), [KIND])
     begun = await store.begin(claimed, "a", 4, b"", tuple(blob(id, purpose=OUTPUT) for id in ("out", "err")))
-    outcomes = [Outcome(n, True, each.encode()) for n, each in zip((3, 1), answers, strict=True)]
-    outcomes += [Outcome(n, False, each.encode()) for n, each in zip((0, 4), errors, strict=True)]
+    outcomes = [ItemOutcome(n, True, each.encode()) for n, each in zip((3, 1), answers, strict=True)]
+    outcomes += [ItemOutcome(n, False, each.encode()) for n, each in zip((0, 4), errors, strict=True)]
     done = await store.record(begun, "a", outcomes)
     await store.finish(done, "a", JobState.DONE, None, done.ends_unix_ms)
     return sent

@@ -100,7 +100,7 @@ async def test_what_could_not_be_written_is_written_once_when_it_can_be(ledger, 
         await ledger.append([make_entry(0)])
     assert ledger.trouble
     ledger.record(told(2))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while ledger.trouble:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     await ledger.flush()

@@ -7,7 +7,7 @@ import pytest
 
 from antiphon.core.entry import EntryKind, Reference
 from antiphon.core.errors import CallerError, Conflict, InternalError
-from antiphon.core.stores import Issued
+from antiphon.core.stores import IssuedStatement
 from antiphon.core.usage import LooseEnds, SessionQuery, Settled
 from antiphon.stores.sqlite import sessions as stored
 from antiphon.stores.sqlite.bills import SqliteBills
@@ -179,7 +179,7 @@ def bills(request, tmp_path):
 
 
 def issued(since, until, project="acme"):
-    return Issued(project, since, until, "7", "USD", 10**24, "ab", START)
+    return IssuedStatement(project, since, until, "7", "USD", 10**24, "ab", START)
 
 
 def test_a_version_of_a_book_has_one_content(bills):

@@ -3,7 +3,7 @@
 import pytest
 from job_records import NOW, blob, job
 
-from antiphon.core.jobs import JobState, Outcome
+from antiphon.core.jobs import ItemOutcome, JobState
 from antiphon.stores.sqlite.connection import MEMORY
 from antiphon.stores.sqlite.jobs import PIECE_BYTES, SqliteJobs
 from antiphon.testing import FakeJobs
@@ -45,19 +45,19 @@ async def test_what_is_settled_is_a_failure_once_and_no_answer_is_recorded_later
     waits = job()
     await store.put_blob("acme", blob(), b"1\n2\n")
     await store.create(waits, 9)
-    await store.settle(waits, [Outcome(0, False, b"erased\n")])  # has not begun
+    await store.settle(waits, [ItemOutcome(0, False, b"erased\n")])  # has not begun
     claimed = await store.claim("a", (), ["batch"])
     outputs = tuple(blob(id, purpose="batch_output") for id in (waits.output, waits.errors))
     runs = await store.begin(claimed, "a", 2, b"", outputs)
     assert not await store.settled(runs, 0)
     for _ in range(2):
-        await store.settle(waits, [Outcome(0, False, b"erased\n")])
+        await store.settle(waits, [ItemOutcome(0, False, b"erased\n")])
     assert (await store.settled(runs, 0), await store.settled(runs, 1)) == (True, False)
-    now = await store.record(runs, "a", [Outcome(0, True, b"late\n"), Outcome(1, True, b"answer\n")])
+    now = await store.record(runs, "a", [ItemOutcome(0, True, b"late\n"), ItemOutcome(1, True, b"answer\n")])
     assert (now.done, now.failed) == (1, 1)
     assert await store.read_written("acme", runs.output, 0, 99) == b"answer\n"
     over = await store.finish(now, "a", JobState.DONE, None, NOW + DAY_S * 1000)
-    await store.settle(over, [Outcome(1, False, b"erased\n")])
+    await store.settle(over, [ItemOutcome(1, False, b"erased\n")])
     assert await store.read_blob("acme", over.errors, DAY_S, 0, 99) == b"erased\n"
 
 
@@ -66,6 +66,6 @@ async def test_erasing_needs_no_room(tmp_path, clock):
     await store.create(job(), 9)
     claimed = await store.claim("a", (), ["batch"])
     runs = await store.begin(claimed, "a", 2, b"", tuple(blob(id) for id in (claimed.output, claimed.errors)))
-    await store.settle(runs, [Outcome(0, False, bytes(16 << 10))])
+    await store.settle(runs, [ItemOutcome(0, False, bytes(16 << 10))])
     assert await store.settled(runs, 0)
     await store.close()

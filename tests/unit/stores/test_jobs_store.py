@@ -11,7 +11,7 @@ from vaults import open_vault
 
 from antiphon.core.errors import CapacityError, NotFound
 from antiphon.core.events import TokenUsage
-from antiphon.core.jobs import JobState, Outcome, Page
+from antiphon.core.jobs import ItemOutcome, JobState, Page
 from antiphon.core.stores import LEASE_MS, RECORD_BYTES, LeaseLost, StorageFull
 from antiphon.stores.sqlite.connection import MEMORY
 from antiphon.stores.sqlite.jobs import PIECE_BYTES, SqliteJobs
@@ -228,9 +228,11 @@ async def test_a_server_that_starts_lets_go_of_its_own(store):
 async def test_outcomes_are_written_once_and_shown_at_the_end(store, clock):
     running = await begun(store)
     assert (running.total, running.result, running.begun_unix_ms) == (3, b"checked", NOW)
-    outcomes = [Outcome(0, True, b"zero\n", TokenUsage(3, 2, 1)), Outcome(2, False, b"two\n")]
+    outcomes = [ItemOutcome(0, True, b"zero\n", TokenUsage(3, 2, 1)), ItemOutcome(2, False, b"two\n")]
     await store.record(running, "a", outcomes)
-    running = await store.record(running, "a", [*outcomes, Outcome(1, True, b"one\n", TokenUsage(5, 7, reasoning=2))])
+    running = await store.record(
+        running, "a", [*outcomes, ItemOutcome(1, True, b"one\n", TokenUsage(5, 7, reasoning=2))]
+    )
     assert (running.done, running.failed) == (2, 1)
     tokens = running.input_tokens, running.cached_tokens, running.output_tokens, running.reasoning_tokens
     assert tokens == (8, 1, 9, 2)
@@ -251,7 +253,7 @@ async def test_outcomes_are_written_once_and_shown_at_the_end(store, clock):
 
 async def test_an_output_without_anything_in_it_is_gone(store):
     running = await begun(store)
-    await store.record(running, "a", [Outcome(0, True, b"zero\n")])
+    await store.record(running, "a", [ItemOutcome(0, True, b"zero\n")])
     over = await store.finish(running, "a", JobState.EXPIRED, b"why", NOW + 60_000)
     assert (over.output, over.errors, over.result) == (running.output, "", b"why")
     assert [each.id for each in (await store.blobs("acme", (), Page(), DAY_S))[0]] == [running.output]
@@ -259,7 +261,7 @@ async def test_an_output_without_anything_in_it_is_gone(store):
 
 async def test_what_is_begun_again_goes_on_from_what_is_known(store, clock):
     running = await begun(store)
-    await store.record(running, "a", [Outcome(1, True, b"one\n")])
+    await store.record(running, "a", [ItemOutcome(1, True, b"one\n")])
     await store.let_go("a")
     again = await store.claim("a", (), KINDS)
     assert (again.attempt, again.total, again.done) == (2, 3, 1)
@@ -286,9 +288,9 @@ async def test_outcomes_that_find_no_room_are_not_known(store):
     running = await begun(store)
     await store.put_blob("acme", blob(), bytes(PROJECT_BYTES - 6 * RECORD_BYTES))
     with pytest.raises(StorageFull):
-        await store.record(running, "a", [Outcome(0, True, bytes(3 * RECORD_BYTES))])
+        await store.record(running, "a", [ItemOutcome(0, True, bytes(3 * RECORD_BYTES))])
     assert await store.recorded(running) == set()
-    await store.record(running, "a", [Outcome(0, False, b"no room\n")])
+    await store.record(running, "a", [ItemOutcome(0, False, b"no room\n")])
     over = await store.finish(running, "a", JobState.FAILED, b"", NOW + 60_000)
     assert (over.output, over.errors, over.done, over.failed) == ("", running.errors, 0, 1)
 
@@ -302,7 +304,7 @@ async def test_what_is_a_jobs_own_is_listed_to_nobody_and_ends_with_it(store):
     running = await store.claim("a", (), KINDS)
     outputs = tuple(replace(own[name], id=getattr(running, name)) for name in ("output", "errors"))
     await store.begin(running, "a", 1, b"", outputs)
-    await store.record(running, "a", [Outcome(0, True, b"one\n")])
+    await store.record(running, "a", [ItemOutcome(0, True, b"one\n")])
     assert await store.read_blob("acme", running.input, DAY_S, 0, 9) == b"given"
     over = await store.finish(running, "a", JobState.DONE, None, NOW + 60_000)
     assert await store.blobs("acme", (), Page(), DAY_S) == ([], False)
@@ -333,9 +335,9 @@ async def test_a_database_of_before_there_were_resources(tmp_path, clock):
 async def test_a_job_is_deleted_with_what_it_has_written_and_who_works_on_it_is_told(store):
     running = await begun(store)
     await store.put_blob("acme", blob(), b"in")
-    await store.record(running, "a", [Outcome(0, True, b"zero\n")])
+    await store.record(running, "a", [ItemOutcome(0, True, b"zero\n")])
     await store.delete_job("acme", "job-1")
-    for said in (store.beat(running, "a"), store.record(running, "a", [Outcome(1, True, b"one\n")])):
+    for said in (store.beat(running, "a"), store.record(running, "a", [ItemOutcome(1, True, b"one\n")])):
         with pytest.raises(LeaseLost):
             await said
     with pytest.raises(NotFound):
@@ -347,7 +349,7 @@ async def test_a_job_is_deleted_with_what_it_has_written_and_who_works_on_it_is_
 
 async def test_a_job_ends_with_what_it_has_written_and_never_later_than_it_did(store, clock):
     running = await begun(store)
-    await store.record(running, "a", [Outcome(0, True, b"zero\n")])
+    await store.record(running, "a", [ItemOutcome(0, True, b"zero\n")])
     over = await store.finish(running, "a", JobState.DONE, None, NOW + 60_000)
     await store.end("acme", "job-1", NOW + DAY_S * 9_000)
     assert (await store.job("acme", "job-1", DAY_S)).ends_unix_ms == over.ends_unix_ms

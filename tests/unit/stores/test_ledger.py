@@ -32,7 +32,7 @@ def execute(path, statement):
 
 
 async def until_healthy(ledger):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await ledger.flush()

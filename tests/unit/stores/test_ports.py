@@ -151,7 +151,7 @@ async def test_records_stand_in_the_order_in_which_they_came(ledger, trail, make
 
 async def test_a_record_is_durable_soon_also_if_nothing_else_is_written(ledger, trail):
     ledger.record(told(0))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not await trail.size():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 

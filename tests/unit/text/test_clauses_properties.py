@@ -158,9 +158,10 @@ def test_places_count_tags_and_entities(text: str) -> None:
 
 
 def seconds(pieces: list[str], markup: Markup = Markup.NONE) -> float:
-    begun = time.perf_counter()
+    """Return the processor time that it takes to read them: of a busy machine, this process may have a small part."""
+    begun = time.process_time()
     phrases(pieces, markup)
-    return time.perf_counter() - begun
+    return time.process_time() - begun
 
 
 def test_no_text_takes_long() -> None:
@@ -190,9 +191,9 @@ def test_no_text_takes_long() -> None:
 
 
 def test_one_long_word_is_spoken_in_bounded_phrases() -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     said = phrases(["xy" * 50_000])
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
     assert {phrase.text for phrase in said} == {"xy" * MOST_REPEATS}  # and not a hundred thousand letters
     assert [(phrase.words[0].start, phrase.words[-1].end) for phrase in said] == [
         (start, start + LONGEST) for start in range(0, 100_000, LONGEST)

@@ -100,7 +100,7 @@ def serve(house):
     async def serve(endpoint, carrier, **headers):
         row = DialogueRow("/", "deepgram", endpoint)
         opening = Opening("GET", "/", headers={"authorization": "secret"} | headers, request_id=str(uuid.uuid4()))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await Dialogues(row, house.door, house.clock, Uploads(1, 1)).serve(carrier, opening)
         return carrier.done
 

@@ -137,12 +137,16 @@ async def test_who_says_nothing_gives_way(house):
         third.cancel()
 
 
+def heard_ms(house):
+    return sum(channel.arrivals.received // 16 for session in house.sessions.all for channel in session._channels)
+
+
 async def test_a_caller_who_goes_is_charged_what_was_heard(house):
     async with serving(house, Served()) as channel:
         call = channel.stream_stream(STREAM)(metadata=KEY)
         for message in (first(), *spoken(SPEECH[:9600])):
             await call.write(message)
-        await asyncio.sleep(0.5)  # until it was heard
+        await until(lambda: heard_ms(house) == 300)
         call.cancel()
         await until(lambda: bool(house.ledger.entries))
     await closed()
@@ -220,7 +224,7 @@ async def test_a_client_that_vanishes_is_charged_what_was_heard(house):
     async with serving(house, served):
         gone = asyncio.create_task(asyncio.to_thread(vanish))
         await until(lambda: bool(house.sessions.all))
-        await asyncio.sleep(0.5)  # until it was heard
+        await until(lambda: heard_ms(house) == 300)
         heard.set()
         await gone
         await until(lambda: not len(served.places))

@@ -43,7 +43,7 @@ def ask(client, text="count", **more):
 
 
 async def ended(client, id):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             response = await client.responses.retrieve(id)
             if response.status != "in_progress":

@@ -1,11 +1,9 @@
-import asyncio
-
 import pytest
+from event_loop import later, move
 
 from antiphon.core.errors import CapacityError, RequestTimeout, TooLarge, UnsupportedCoding
 from antiphon.core.identity import Principal
 from antiphon.core.wire import Opening
-from antiphon.transports import uploads as module
 from antiphon.transports.uploads import PROGRESS_S, SMALL_BYTES, Uploads
 
 MB = 1 << 20
@@ -102,14 +100,12 @@ async def test_a_body_that_is_too_large(uploads, declared):
 )
 async def test_a_body_must_go_on_coming(uploads, monkeypatch, first, each, in_time):
     """`each` so many bytes in `PROGRESS_S`, after the first."""
-    monkeypatch.setattr(module, "PROGRESS_S", PROGRESS_S / 100)
-    monkeypatch.setattr(module, "SLOWEST_BYTES_PER_S", 400_000)
-    monkeypatch.setattr(module, "SLOWEST_LARGE_BYTES_PER_S", 1_600_000)
+    move(monkeypatch, 0)
     left = [first, *[each // 5] * 15, 0]
 
     async def receive():
         if len(left) < 17:
-            await asyncio.sleep(PROGRESS_S / 500)
+            await later(monkeypatch, PROGRESS_S / 5)
         return {"type": "http.request", "body": bytes(left.pop(0)), "more_body": bool(left)}
 
     reading = uploads.read(key("a"), Opening("POST", "/"), receive, 20 * MB)

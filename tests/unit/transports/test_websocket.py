@@ -7,7 +7,7 @@ from vendor import Caller, Endpoint, Live, open_sessions, scope
 from antiphon.core.errors import AntiphonError, UnsupportedParameter
 from antiphon.core.routing import DialogueRow
 from antiphon.core.wire import Bearer, Pending
-from antiphon.session.door import BESIDE_BYTES
+from antiphon.session.requests import BESIDE_BYTES
 from antiphon.transports import dialogues, websocket
 from antiphon.transports.uploads import Uploads
 from antiphon.transports.websocket import DialogueRoute, WebSocket
@@ -166,7 +166,7 @@ async def test_a_caller_who_does_not_read_is_cut_off(house, route, caller, monke
     await until(lambda: caller.types == ["accept"])
     caller.reads.clear()
     caller.hear(SPEECH)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await answering
     assert caller.types == ["accept"]
     assert house.charged() == {0: 1600}

@@ -14,6 +14,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from event_loop import later, settle
 
 from antiphon.core.errors import CallerError, CapacityError, TooLarge
 from antiphon.trust import fetch
@@ -225,20 +226,22 @@ async def test_messages_keep_the_urls_secrets(site: Site) -> None:
 
 
 async def test_names_that_are_long_in_coming_keep_nobody_else_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    answered = threading.Event()
+    answered, asked = threading.Event(), threading.Semaphore(0)
 
     def getaddrinfo(*_: object, **__: object) -> list[object]:
-        answered.wait(5)
+        asked.release()
+        answered.wait(60)
         raise OSError
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    monkeypatch.setattr(fetch, "RESOLVE_S", 0.2)
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
     fetcher = Fetcher()
     slow = [asyncio.create_task(fetcher.fetch("http://slow.example/")) for _ in range(4)]
-    await asyncio.sleep(0.05)
-    async with asyncio.timeout(3):
-        await asyncio.to_thread(int)
+    await settle()
+    for _ in slow:
+        assert await asyncio.to_thread(asked.acquire, timeout=50)
+    await later(monkeypatch, fetch.RESOLVE_S)
+    async with asyncio.timeout(50):
         errors = await asyncio.gather(*slow, return_exceptions=True)  # though none was answered
     assert all(isinstance(error, CallerError) for error in errors)
     answered.set()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from antiphon.core.audit import Action, AuditRecord, Logged, Outcome, canonical
+from antiphon.core.audit import Action, AuditRecord, LoggedRecord, Outcome, canonical
 from antiphon.trust.ocsf import event
 
 ALL = {"activity_id", "category_uid", "class_uid", "metadata", "severity_id", "time", "type_uid"}
@@ -13,7 +13,7 @@ REQUIRED = {
 
 
 def event_of(record):
-    return event(Logged(7, bytes(32), canonical(record)), "example.com/log")
+    return event(LoggedRecord(7, bytes(32), canonical(record)), "example.com/log")
 
 
 @pytest.mark.parametrize("action", Action)
@@ -37,4 +37,4 @@ def test_who_is_not_known_failed_to_authenticate():
 
 
 def test_one_whose_time_is_over_is_none():
-    assert event(Logged(7, bytes(32), None), "example.com/log") is None
+    assert event(LoggedRecord(7, bytes(32), None), "example.com/log") is None

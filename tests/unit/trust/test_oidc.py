@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from antiphon.core.errors import CallerError, KeysUnavailable, PolicyError, Unauthenticated
-from antiphon.core.identity import ROLES, Role, Scope
+from antiphon.core.identity import ROLES, AccessRole, Scope
 from antiphon.testing import FakeClock
 from antiphon.trust.oidc import DISCOVERY, LEEWAY_S, REFRESH_S, STALE_NS, Oidc, Provider, is_safe, is_token
 
@@ -20,7 +20,7 @@ JWKS = "https://id.example/keys"
 RSA = rsa.generate_private_key(65537, 2048)
 KEYS = {"RS256": RSA, "ES256": ec.generate_private_key(ec.SECP256R1()), "EdDSA": ed25519.Ed25519PrivateKey.generate()}
 OTHER = ec.generate_private_key(ec.SECP256R1())
-PROVIDER = Provider(ISSUER, "antiphon", "groups", {"ops": Role.OWNER, "money": Role.BILLING}, "acme")
+PROVIDER = Provider(ISSUER, "antiphon", "groups", {"ops": AccessRole.OWNER, "money": AccessRole.BILLING}, "acme")
 
 
 def card(kid, key, algorithm, **more):
@@ -66,12 +66,12 @@ async def house():
 @pytest.mark.parametrize("algorithm", KEYS)
 def test_a_token_says_who_calls_and_in_which_role(house, algorithm):
     caller = house.oidc.authenticate(house.token(algorithm))
-    assert (caller.project, caller.key_id, caller.scopes) == ("acme", "oidc:ann", ROLES[Role.OWNER])
+    assert (caller.project, caller.key_id, caller.scopes) == ("acme", "oidc:ann", ROLES[AccessRole.OWNER])
 
 
 def test_roles_add_up_and_others_mean_nothing(house):
     both = house.oidc.authenticate(house.token(groups=["money", "ops", "cooks", 7]))
-    assert both.scopes == ROLES[Role.OWNER] | ROLES[Role.BILLING]
+    assert both.scopes == ROLES[AccessRole.OWNER] | ROLES[AccessRole.BILLING]
     assert house.oidc.authenticate(house.token(groups="money")).scopes == {Scope.BILLING}
 
 
@@ -87,7 +87,7 @@ def test_without_a_role_a_caller_may_do_nothing(house, groups):
     [("realm.roles", {"realm": {"roles": ["ops"]}}), ("https://x.example/roles", {"https://x.example/roles": ["ops"]})],
 )
 async def test_roles_may_be_in_a_nested_claim_or_one_with_dots(claim, claims):
-    house = House(Provider(ISSUER, "antiphon", claim, {"ops": Role.AUDITOR}))
+    house = House(Provider(ISSUER, "antiphon", claim, {"ops": AccessRole.AUDITOR}))
     await house.oidc.look()
     assert house.oidc.authenticate(house.token(groups=None, **claims)).scopes == {Scope.AUDIT}
 

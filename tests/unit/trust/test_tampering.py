@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.core import merkle
-from antiphon.core.audit import Action, AuditRecord, Logged, Outcome, canonical, exported
+from antiphon.core.audit import Action, AuditRecord, LoggedRecord, Outcome, canonical, export_line
 from antiphon.core.errors import InternalError
 from antiphon.stores.sqlite.audit import SqliteTrail
 from antiphon.stores.sqlite.ledger import SqliteLedger
@@ -44,7 +44,7 @@ def told(number, object="/v1/listen"):
 def lines_of(records):
     """As `antiphon audit export` writes them."""
     bodies = map(canonical, records)
-    return [exported(Logged(at, merkle.leaf_hash(body), body)) for at, body in enumerate(bodies)]
+    return [export_line(LoggedRecord(at, merkle.leaf_hash(body), body)) for at, body in enumerate(bodies)]
 
 
 def root_of(records):
@@ -153,7 +153,9 @@ def test_a_checkpoint_that_was_changed_is_none(folder, at, by):
 
 
 def test_what_was_dropped_before_its_time(folder):
-    dropped = [exported(Logged(at, merkle.leaf_hash(canonical(record)), None)) for at, record in enumerate(RECORDS)]
+    dropped = [
+        export_line(LoggedRecord(at, merkle.leaf_hash(canonical(record)), None)) for at, record in enumerate(RECORDS)
+    ]
     assert check(folder, b"".join(dropped[:4] + LINES[4:])) == (SIZE, 4)
     assert "dropped" in found(folder, b"".join(LINES[:4] + dropped[4:5] + LINES[5:]))
 

@@ -2,7 +2,7 @@
 
 import json
 
-from antiphon.core.budgets import RateLimit, RateLimited
+from antiphon.core.budgets import RateExceeded, RateLimit
 from antiphon.core.events import ChoiceEnded, Completed, FinishReason, Opened, TextDelta, TokenUsage
 from antiphon.core.wire import Opening
 from antiphon.surfaces.openai.chat import ChatCompletions
@@ -37,7 +37,7 @@ def test_answers_tell_what_is_left_whole_and_streamed():
 
 
 def test_a_refusal_tells_it_too_and_when_to_come_back():
-    refusal = ChatCompletions().refuse(OPENING, RateLimited("This project may have 60 requests a minute.", 7, RATES))
+    refusal = ChatCompletions().refuse(OPENING, RateExceeded("This project may have 60 requests a minute.", 7, RATES))
     assert refusal.sends[0].status == 429
     assert {*HEADERS, ("retry-after", "7")} <= set(refusal.sends[0].headers)
     error = json.loads(refusal.sends[1])["error"]

@@ -77,7 +77,7 @@ class ConverseSpec:
     tags: tuple[str, ...] = ()
 
 
-def rebased(spec: ConverseSpec, base: ConverseSpec | None, now: ConverseSpec) -> ConverseSpec:
+def rebase(spec: ConverseSpec, base: ConverseSpec | None, now: ConverseSpec) -> ConverseSpec:
     """Return `now` with the fields in which `spec` differs from `base`; without a `base`, `spec`."""
     if base is None or base == now:
         return spec

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from antiphon.core.sealing import PLAIN, Sealer
 from antiphon.core.stores.answers import Answers
-from antiphon.core.stores.bills import Bills, Issued
+from antiphon.core.stores.bills import Bills, IssuedStatement
 from antiphon.core.stores.directory import Directory, DirectoryView, Follower
 from antiphon.core.stores.exports import MAX_GAPS, Exports
 from antiphon.core.stores.jobs import LEASE_MS, RECORD_BYTES, JobBounds, Jobs, LeaseLost, StorageFull
@@ -23,7 +23,7 @@ from antiphon.core.stores.ledger import (
     STREAMED,
     Claim,
     Ledger,
-    Recorded,
+    StoredEntry,
     Usage,
     answered,
     check_idempotency_key,
@@ -53,15 +53,15 @@ __all__ = [
     "DirectoryView",
     "Exports",
     "Follower",
-    "Issued",
+    "IssuedStatement",
     "JobBounds",
     "Jobs",
     "LeaseLost",
     "Ledger",
-    "Recorded",
     "Resources",
     "ServerStores",
     "StorageFull",
+    "StoredEntry",
     "Stores",
     "Trail",
     "Usage",

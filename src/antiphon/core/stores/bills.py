@@ -5,7 +5,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
+class IssuedStatement:
     """An issued statement of a project for a period. It covers the ledger up to `cursor`; later entries belong to later
     statements. `sha256` is of its bytes.
     """
@@ -26,8 +26,8 @@ class Bills(Protocol):
     def pin(self, book: str, version: str, sha256: str, now_unix_ms: int) -> None:
         """Record that a version of a price book is in use. Raises `Conflict` if it had other contents before."""
 
-    def issued(self, project: str) -> list[Issued]:
+    def issued(self, project: str) -> list[IssuedStatement]:
         """Return the project's statements, by time."""
 
-    def issue(self, statement: Issued) -> None:
+    def issue(self, statement: IssuedStatement) -> None:
         """Record a statement. Raises `Conflict` if this or a later period of the project was issued before."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from antiphon.core.errors import CapacityError, InternalError
-from antiphon.core.jobs import Blob, Job, JobState, Outcome, Page
+from antiphon.core.jobs import Blob, ItemOutcome, Job, JobState, Page
 
 LEASE_MS = 15_000  # how long a job stays its worker's after a heartbeat
 RECORD_BYTES = 4096  # counted for a job or a blob beside its content
@@ -99,7 +99,7 @@ class Jobs(Protocol):
     async def begin(self, job: Job, owner: str, total: int, result: bytes, outputs: tuple[Blob, Blob]) -> Job:
         """Record that the input was checked. The outputs are created, but hidden until the end."""
 
-    async def record(self, job: Job, owner: str, outcomes: Sequence[Outcome]) -> Job:
+    async def record(self, job: Job, owner: str, outcomes: Sequence[ItemOutcome]) -> Job:
         """Record outcomes of items, durable on return; items already recorded stay unchanged. Raises `StorageFull`."""
 
     async def recorded(self, job: Job) -> set[int]:
@@ -137,7 +137,7 @@ class Jobs(Protocol):
     async def blank(self, project: str, id: str, spans: Sequence[tuple[int, int]]) -> None:
         """Overwrite parts of a blob, each a start and a size and in order, by `{}` and blanks, durable on return."""
 
-    async def settle(self, job: Job, outcomes: Sequence[Outcome]) -> None:
+    async def settle(self, job: Job, outcomes: Sequence[ItemOutcome]) -> None:
         """Record the failure of items whose lines are erased, whoever runs the job: what is recorded of them later is
         dropped. Nothing is done for a job that has not begun or is over.
         """

@@ -35,7 +35,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class StoredEntry:
     """An entry in the ledger. `cursor` is its position, to read on from; `server` is the id of the server that wrote
     it, empty if written by a version without ids.
     """
@@ -56,7 +56,7 @@ class Usage(Protocol):
     async def charged(self, project: str, dimension: Dimension, since_unix_ms: int) -> int:
         """Return the amount of one dimension charged since then, corrections included. Raises `InternalError`."""
 
-    async def read(self, after: str = FROM_THE_START, limit: int = MAX_READ) -> list[Recorded]:
+    async def read(self, after: str = FROM_THE_START, limit: int = MAX_READ) -> list[StoredEntry]:
         """Return the next entries after a cursor, at most `limit`. No entry ever appears before one that was read
         already, so a reader that continues from the last cursor misses none. Raises `CallerError` for an invalid
         cursor, `InternalError`.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from antiphon.core.audit import Logged
+from antiphon.core.audit import LoggedRecord
 from antiphon.core.merkle import Place
 from antiphon.core.stores.ledger import MAX_READ
 
@@ -18,7 +18,7 @@ class Trail(Protocol):
 
     async def logged(
         self, start: int, limit: int = MAX_READ, *, project: str | None = None, since_unix_ms: int | None = None
-    ) -> list[Logged]:
+    ) -> list[LoggedRecord]:
         """Return the next records from the number `start` on, at most `limit`, in order; if given, only those of one
         project, or from a time on.
         """

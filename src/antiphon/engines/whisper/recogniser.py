@@ -9,7 +9,7 @@ from pathlib import Path
 from antiphon.core.capabilities import SpeechAbility, SpeechCapabilities
 from antiphon.core.errors import CapacityError, EngineError
 from antiphon.core.events import Word
-from antiphon.core.languages import spoken
+from antiphon.core.languages import match_language
 from antiphon.core.ports import Hypothesis, Utterance
 from antiphon.engines.process import KeptProcess, Unloadable, frame
 from antiphon.engines.whisper.messages import (
@@ -141,7 +141,7 @@ def _capabilities(languages: frozenset[str], language: str) -> SpeechCapabilitie
     """Return the capabilities of a model for these languages; `language` is the default."""
     if len(languages) == 1:
         return SpeechCapabilities(languages, next(iter(languages)), frozenset((SpeechAbility.GUIDANCE,)))
-    return SpeechCapabilities(languages, spoken(language, languages) or "", frozenset(SpeechAbility))
+    return SpeechCapabilities(languages, match_language(language, languages) or "", frozenset(SpeechAbility))
 
 
 def _row(utterance: Utterance) -> Row:

@@ -65,7 +65,7 @@ class Model:
         self._tokens = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._features = FeatureExtractor(feature_size=self._model.n_mels)
         self._codes = self._known(languages.NAMES)
-        if load.language and languages.spoken(load.language, self._codes) is None:
+        if load.language and languages.match_language(load.language, self._codes) is None:
             raise ValueError(f"it does not hear {load.language!r}, only {', '.join(sorted(self._codes))}")
         self._make_tokenizer: Any = Tokenizer
         self._end: Any = self._tokens.token_to_id("<|endoftext|>")

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 
 from antiphon.core.entry import Entry, EntryKind
 from antiphon.core.exports import UsageEvent
-from antiphon.core.stores import Recorded
+from antiphon.core.stores import StoredEntry
 from antiphon.core.usage import Dimension
 
 HOUR_MS = 3_600_000
@@ -80,7 +80,7 @@ class Sums:
         """Whether another entry could exceed the maximum number of sums."""
         return len(self._sums) + max(1, len(self._metering.meters)) > MAX_SUMS
 
-    def add(self, recorded: Recorded) -> None:
+    def add(self, recorded: StoredEntry) -> None:
         entry = recorded.entry
         amount = self._metering.amount_of(entry)
         if not amount or self._skips(entry.project):

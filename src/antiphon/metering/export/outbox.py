@@ -20,7 +20,7 @@ from enum import StrEnum
 from antiphon.core.errors import InternalError
 from antiphon.core.exports import Batch, BatchState, Cut, ExportStatus, Mark, UsageEvent
 from antiphon.core.ports import Clock
-from antiphon.core.stores import MAX_READ, Exports, Recorded, Usage
+from antiphon.core.stores import MAX_READ, Exports, StoredEntry, Usage
 from antiphon.metering.export.meters import Metering, Sums
 from antiphon.metering.export.receivers import DAY_MS, HOUR_MS, Answer, Judgement, Receiver, Request, Verdict
 
@@ -149,7 +149,7 @@ class Outbox:
         if self.status is not None and self.status.waiting >= MAX_WAITING:
             return False
         sums = Sums(self._target.metering, self._receiver.skips)
-        last: Recorded | None = None
+        last: StoredEntry | None = None
         entries, more = 0, True
         while more and entries < MAX_ENTRIES and not sums.full:
             read = await self._ledger.read(last.cursor if last is not None else cursor(before.position))
@@ -358,6 +358,6 @@ def cursor(position: int) -> str:
     return str(position) if position else ""
 
 
-def anchor_of(recorded: Recorded) -> str:
+def anchor_of(recorded: StoredEntry) -> str:
     """Return a hash that identifies an entry, without its contents."""
     return hashlib.sha256("\n".join(map(str, recorded.entry.key)).encode()).hexdigest()[:16]

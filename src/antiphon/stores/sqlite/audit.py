@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from antiphon.core.audit import AuditRecord, ChangeRecord, Logged, canonical
+from antiphon.core.audit import AuditRecord, ChangeRecord, LoggedRecord, canonical
 from antiphon.core.errors import InternalError
 from antiphon.core.merkle import HASH_BYTES, Edge, Place, leaf_hash, subtrees
 from antiphon.core.stores import MAX_READ
@@ -105,7 +105,7 @@ class SqliteTrail:
 
     async def logged(
         self, start: int, limit: int = MAX_READ, *, project: str | None = None, since_unix_ms: int | None = None
-    ) -> list[Logged]:
+    ) -> list[LoggedRecord]:
         return await asyncio.to_thread(self._logged, start, limit, project, since_unix_ms)
 
     async def hashes(self, places: Sequence[Place]) -> list[bytes]:
@@ -117,14 +117,14 @@ class SqliteTrail:
         with reading(self._path) as connection:
             return int(connection.execute(_SIZE).fetchone()[0]) if has_audit(version_of(connection)) else 0
 
-    def _logged(self, start: int, limit: int, project: str | None, since_unix_ms: int | None) -> list[Logged]:
+    def _logged(self, start: int, limit: int, project: str | None, since_unix_ms: int | None) -> list[LoggedRecord]:
         limits = {"number >= ?": start, "project = ?": project, "at_unix_ms >= ?": since_unix_ms}
         asked = {condition: value for condition, value in limits.items() if value is not None}
         query = f"SELECT number, hashes, body FROM audit WHERE {' AND '.join(asked)} ORDER BY number LIMIT ?"
         with reading(self._path) as connection:
             if not has_audit(version_of(connection)):
                 return []
-            return [Logged(*row) for row in connection.execute(query, (*asked.values(), limit))]
+            return [LoggedRecord(*row) for row in connection.execute(query, (*asked.values(), limit))]
 
     def _hashes(self, places: Sequence[Place]) -> list[bytes]:
         if not places:

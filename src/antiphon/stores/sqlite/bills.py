@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from antiphon.core.errors import Conflict, InternalError
-from antiphon.core.stores import Issued
+from antiphon.core.stores import IssuedStatement
 from antiphon.storage.files import private_file
 from antiphon.stores.sqlite.connection import transaction
 from antiphon.stores.sqlite.schema import migrate
@@ -61,14 +61,14 @@ class SqliteBills:
                 " put them back, and make a new version of what is to change"
             )
 
-    def issued(self, project: str) -> list[Issued]:
+    def issued(self, project: str) -> list[IssuedStatement]:
         if not self._path.exists():
             return []
         with self._transaction() as connection:
             rows = connection.execute(_STATEMENTS, (project,)).fetchall()
-        return [Issued(**{**row, "total_nano": int(row["total_nano"])}) for row in rows]
+        return [IssuedStatement(**{**row, "total_nano": int(row["total_nano"])}) for row in rows]
 
-    def issue(self, statement: Issued) -> None:
+    def issue(self, statement: IssuedStatement) -> None:
         with self._transaction() as connection:
             if connection.execute(_LATER, (statement.project, statement.since_unix_ms)).fetchone():
                 raise Conflict("the statement of this period, or of a later one, has been issued")

@@ -18,7 +18,7 @@ from sqlite3 import Connection, Row
 from typing import Any, TypeVar
 
 from antiphon.core.errors import CapacityError, InternalError, NotFound
-from antiphon.core.jobs import NEXT, OVER, Blob, Job, JobState, Outcome, Page
+from antiphon.core.jobs import NEXT, OVER, Blob, ItemOutcome, Job, JobState, Page
 from antiphon.core.ports import Clock
 from antiphon.core.sealing import PLAIN, Sealer
 from antiphon.core.stores import LEASE_MS, RECORD_BYTES, LeaseLost, StorageFull
@@ -252,7 +252,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
 
         return await self._run(begin)
 
-    async def record(self, job: Job, owner: str, outcomes: Sequence[Outcome]) -> Job:
+    async def record(self, job: Job, owner: str, outcomes: Sequence[ItemOutcome]) -> Job:
         return await self._run(lambda t: self._record(t, self._owned(t, job, owner), outcomes))
 
     async def recorded(self, job: Job) -> set[int]:
@@ -283,7 +283,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
         query = "SELECT 1 FROM items WHERE project = ? AND job = ? AND number = ?"
         return await self._run(lambda t: t.execute(query, (job.project, job.id, number)).fetchone() is not None)
 
-    def _record(self, t: Connection, now: Job, outcomes: Sequence[Outcome], bounded: bool = True) -> Job:
+    def _record(self, t: Connection, now: Job, outcomes: Sequence[ItemOutcome], bounded: bool = True) -> Job:
         known = "INSERT OR IGNORE INTO items VALUES (?, ?, ?)"
         fresh = [one for one in outcomes if t.execute(known, (now.project, now.id, one.number)).rowcount]
         for good, blob in ((True, now.output), (False, now.errors)):
@@ -363,7 +363,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
     async def blank(self, project: str, id: str, spans: Sequence[tuple[int, int]]) -> None:
         await self._run(lambda t: job_lines.blank(t, self._rows, project, id, spans))
 
-    async def settle(self, job: Job, outcomes: Sequence[Outcome]) -> None:
+    async def settle(self, job: Job, outcomes: Sequence[ItemOutcome]) -> None:
         def settle(t: Connection) -> None:
             row = t.execute("SELECT * FROM jobs WHERE project = ? AND id = ?", (job.project, job.id)).fetchone()
             now = self._rows.to_job(row) if row is not None else None

@@ -11,7 +11,7 @@ from typing import Any
 
 from antiphon.core.entry import EntryKind
 from antiphon.core.errors import CallerError
-from antiphon.core.stores import FROM_THE_START, MAX_READ, MAX_TOTALS, Recorded
+from antiphon.core.stores import FROM_THE_START, MAX_READ, MAX_TOTALS, StoredEntry
 from antiphon.core.usage import By, ClosedSession, Dimension, LooseEnds, SessionQuery, Total, UsageQuery
 from antiphon.stores.sqlite import sessions as closed
 from antiphon.stores.sqlite.ledger_files import reading
@@ -59,9 +59,9 @@ GROUP BY {groups} ORDER BY {groups} LIMIT {MAX_TOTALS + 1}"""
     async def charged(self, project: str, dimension: Dimension, since_unix_ms: int) -> int:
         return int((await self._rows(_CHARGED, (project, since_unix_ms, dimension)))[0][0])
 
-    async def read(self, after: str = FROM_THE_START, limit: int = MAX_READ) -> list[Recorded]:
+    async def read(self, after: str = FROM_THE_START, limit: int = MAX_READ) -> list[StoredEntry]:
         rows = await asyncio.to_thread(self._entries, _position(after), limit)
-        return [Recorded(str(row[-1]), row[-2], from_row(row[:-2])) for row in rows]
+        return [StoredEntry(str(row[-1]), row[-2], from_row(row[:-2])) for row in rows]
 
     def head(self) -> str:
         return str(self._read(_HEAD, ())[0][0])

@@ -36,7 +36,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.units import NS_PER_MS
-from antiphon.core.wire import NOTHING, Close, Opening, Step, closing, no_effect
+from antiphon.core.wire import NOTHING, Close, Opening, Step, make_close, no_effect
 from antiphon.surfaces.amazon import events, parameters, wire
 from antiphon.surfaces.amazon.results import Utterances
 from antiphon.surfaces.amazon.signing import OPTION_PREFIX, SIGNATURE_HEADER, EventSignatures
@@ -203,5 +203,5 @@ class Stream:
 
 def _failure(error: AntiphonError) -> Step:
     blamed = isinstance(error, CallerError | PolicyError | CapacityError)
-    close = closing(POLICY_VIOLATION if blamed else INTERNAL_ERROR, wire.said(error))
+    close = make_close(POLICY_VIOLATION if blamed else INTERNAL_ERROR, wire.said(error))
     return Step(sends=(wire.exception_event(error),), close=close)

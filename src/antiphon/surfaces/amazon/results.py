@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from antiphon.core.agreement import Agreement
+from antiphon.core.agreement import LocalAgreement
 from antiphon.core.events import Final, Interim, Transcript, Word
-from antiphon.core.languages import spoken
+from antiphon.core.languages import match_language
 from antiphon.core.rewriting import Rewritten
 from antiphon.core.text import plain, word_span
 from antiphon.surfaces.amazon import wire
@@ -62,12 +62,12 @@ class Utterances:
         if self._asked.language or not said.language:
             return {"language_code": self._asked.language or None}
         options = self._asked.languages
-        code = next((each for each in options if spoken(each, (said.language,))), said.language)
+        code = next((each for each in options if match_language(each, (said.language,))), said.language)
         score = round(said.language_confidence, CONFIDENCE_DIGITS)
         return {"language_code": code, "language_identification": [wire.LanguageWithScore(code, score)]}
 
-    def _agree(self) -> Agreement | None:
-        return Agreement(*AGREEMENT[self._asked.stability]) if self._asked.stability is not None else None
+    def _agree(self) -> LocalAgreement | None:
+        return LocalAgreement(*AGREEMENT[self._asked.stability]) if self._asked.stability is not None else None
 
 
 def _entities(event: Interim | Final) -> list[wire.Entity]:

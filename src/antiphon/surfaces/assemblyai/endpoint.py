@@ -14,7 +14,7 @@ from antiphon.core.errors import (
     PolicyError,
     UnsupportedParameter,
 )
-from antiphon.core.wire import Bearer, Opening, Response, Step, bearer, closing
+from antiphon.core.wire import Bearer, Opening, Response, Step, bearer, make_close
 from antiphon.surfaces.assemblyai import wire
 
 NORMAL = 1000
@@ -78,4 +78,4 @@ def close_code(error: AntiphonError, caller_code: int) -> int:
 
 def ending(code: int, message: str) -> Step:
     """Return an `Error`, then the close, with as much of the message as fits into a close frame."""
-    return Step(sends=(wire.write(wire.Error(code, message)),), close=closing(code, message))
+    return Step(sends=(wire.write(wire.Error(code, message)),), close=make_close(code, message))

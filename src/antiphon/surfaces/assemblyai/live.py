@@ -28,7 +28,7 @@ from antiphon.core.events import (
     UtteranceEnded,
     Word,
 )
-from antiphon.core.rewriting import masked
+from antiphon.core.rewriting import mask
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.text import join
 from antiphon.core.units import NS_PER_S
@@ -226,7 +226,7 @@ class Stream:
         final = self._turn.written if formatted else self._turn.final
         tentative = [] if over else self._turn.tentative
         if self._settings.masks:
-            final, tentative = ([masked(word, initials=True) for word in words] for words in (final, tentative))
+            final, tentative = ([mask(word, initials=True) for word in words] for words in (final, tentative))
         return wire.Turn(
             self._turn.order,
             formatted,

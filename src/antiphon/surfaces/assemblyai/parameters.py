@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from antiphon.core.audio import MAX_RATE, MIN_RATE, AudioFormat, Encoding
 from antiphon.core.errors import CallerError, UnsupportedParameter
-from antiphon.core.languages import spoken
+from antiphon.core.languages import match_language
 from antiphon.core.redaction import Redaction
 from antiphon.core.specs import TurnRules
 from antiphon.surfaces.assemblyai import redaction
@@ -236,7 +236,7 @@ def update(settings: Settings, values: Values, languages: Sequence[str]) -> tupl
         if asks(values.get(name)):
             raise UnsupportedParameter(f"`{name}` can only be set when the stream is opened.", param=name)
     for name, tags in (("language_code", [_language(values)]), ("language_codes", entries(values, "language_codes"))):
-        if any(tags) and {spoken(tag, languages) for tag in tags} != set(languages):
+        if any(tags) and {match_language(tag, languages) for tag in tags} != set(languages):
             raise UnsupportedParameter(f"`{name}` cannot be changed in mid-stream.", param=name)
     unused = [
         name for name, value in values.items() if asks(value) and not (_updatable(name) or name in _LANGUAGE_NAMES)

@@ -5,7 +5,7 @@
 
 from collections.abc import Mapping
 
-from antiphon.core.endpoints import Accepted, lacking
+from antiphon.core.endpoints import Accepted, unmet_names
 from antiphon.core.errors import AntiphonError, CallerError
 from antiphon.core.events import Closed, Failed, Final, Opened, Output, main_language
 from antiphon.core.events import Word as Heard
@@ -163,7 +163,7 @@ class Transcribing:
             language=language or (self._opened.languages[0] if len(self._opened.languages) == 1 else ""),
             language_confidence=round(sure, CONFIDENCE_DIGITS),
             model=self._opened.model,
-            lacks=list(lacking(self._asked.dispensable, self._opened.unmet_speech)),
+            lacks=list(unmet_names(self._asked.dispensable, self._opened.unmet_speech)),
         )
 
     def _utterance(self, final: Final, separate: bool) -> Passage:

@@ -8,7 +8,7 @@ without punctuation and case, which change with the following words.
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from antiphon.core.agreement import agreed
+from antiphon.core.agreement import common_words
 from antiphon.core.events import Word
 from antiphon.core.rewriting import bare as bare_word
 from antiphon.surfaces.assemblyai import wire
@@ -43,7 +43,7 @@ class Turn:
         """Take a hypothesis of the utterance; words on which two hypotheses agree become final."""
         before, self._heard = self._heard, bare(words)
         texts = [[word.text for word in each] for each in (before, self._heard)]
-        self._final += following(self._final, self._heard[: agreed(texts, unsure=1)])
+        self._final += following(self._final, self._heard[: common_words(texts, unsure=1)])
 
     def close(self, words: Sequence[Word]) -> None:
         """End the utterance with these words."""

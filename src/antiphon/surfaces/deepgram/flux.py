@@ -34,7 +34,7 @@ from antiphon.core.events import (
 from antiphon.core.rewriting import MASKING
 from antiphon.core.specs import TranscribeSpec, TurnRules
 from antiphon.core.text import join
-from antiphon.core.wire import NOTHING, Opening, Step, closing
+from antiphon.core.wire import NOTHING, Opening, Step, make_close
 from antiphon.surfaces.deepgram import flux_parameters, flux_wire, results, wire
 from antiphon.surfaces.deepgram.endpoint import (
     INTERNAL_ERROR,
@@ -204,7 +204,7 @@ class Flux:
                 return self._resume()
             case Closed():
                 self._state = State.CLOSED
-                return Step(close=closing(NORMAL, ""))
+                return Step(close=make_close(NORMAL, ""))
             case Failed():
                 return self._fail(event.error)
             case SpeechStarted() | UtteranceEnded():
@@ -293,7 +293,7 @@ class Flux:
     def _break(self, code: str, description: str, close_code: int, payload: str = "") -> Step:
         self._state = State.CLOSED
         told = flux_wire.write(flux_wire.FatalError(self._next(), code, description))
-        return Step(sends=(told,), close=closing(close_code, f"{payload or code}: {description}"))
+        return Step(sends=(told,), close=make_close(close_code, f"{payload or code}: {description}"))
 
 
 def _word(word: Word) -> flux_wire.Word:

@@ -29,7 +29,7 @@ from antiphon.core.events import (
     Spoken,
 )
 from antiphon.core.specs import SpeakSpec
-from antiphon.core.wire import NOTHING, SYNTHETIC, Opening, Step, closing, no_effect
+from antiphon.core.wire import NOTHING, SYNTHETIC, Opening, Step, make_close, no_effect
 from antiphon.surfaces.deepgram import flux_speak_wire as wire
 from antiphon.surfaces.deepgram import results, speak_parameters
 from antiphon.surfaces.deepgram.endpoint import (
@@ -206,7 +206,7 @@ class FluxSpeech:
             case AllSpoken(characters):
                 self._state = State.CLOSED
                 told = wire.SessionMetadata(self._audio_ms, self._characters, characters)
-                return Step(sends=(wire.write(told),), close=closing(NORMAL, ""))
+                return Step(sends=(wire.write(told),), close=make_close(NORMAL, ""))
             case Failed():
                 return self._fail(event.error)
 
@@ -265,7 +265,7 @@ class FluxSpeech:
     def _break(self, code: str, description: str, close_code: int) -> Step:
         self._state = State.CLOSED
         told = wire.write(wire.Error(code, description))
-        return Step(sends=(told,), close=closing(close_code, f"{code}: {description}"))
+        return Step(sends=(told,), close=make_close(close_code, f"{code}: {description}"))
 
 
 def _warn(code: str, description: str) -> Step:

@@ -28,7 +28,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.units import NS_PER_MS
-from antiphon.core.wire import NOTHING, Opening, Step, closing
+from antiphon.core.wire import NOTHING, Opening, Step, make_close
 from antiphon.surfaces.deepgram import parameters, results, wire
 from antiphon.surfaces.deepgram.endpoint import (
     INTERNAL_ERROR,
@@ -220,4 +220,4 @@ class LiveListen:
 
     def _close(self, sends: tuple[str, ...], code: int, reason: str) -> Step:
         self._state = State.CLOSED
-        return Step(sends=sends, close=closing(code, reason))
+        return Step(sends=sends, close=make_close(code, reason))

@@ -11,7 +11,7 @@ from typing import Any
 
 from antiphon.core.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioFormat, Encoding
 from antiphon.core.capabilities import SpeechAbility
-from antiphon.core.endpoints import lacking
+from antiphon.core.endpoints import unmet_names
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.events import Opened
 from antiphon.core.redaction import Redaction
@@ -225,7 +225,7 @@ class Request:
 
     def answered(self, opened: Opened) -> "Request":
         """Return the request with warnings about what the answering model cannot do."""
-        lacks = lacking(self.dispensable, opened.unmet_speech)
+        lacks = unmet_names(self.dispensable, opened.unmet_speech)
         warnings = [ParameterWarning(name, "unsupported", NO_GUIDANCE) for name in lacks]
         if self.language == MULTI and len(opened.languages) < 2:
             warnings.append(ParameterWarning("language", "partly_supported", ONE_LANGUAGE))

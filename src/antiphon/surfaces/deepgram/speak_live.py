@@ -28,7 +28,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.specs import SpeakSpec
 from antiphon.core.units import NS_PER_S
-from antiphon.core.wire import NOTHING, SYNTHETIC, Opening, Step, closing, no_effect
+from antiphon.core.wire import NOTHING, SYNTHETIC, Opening, Step, make_close, no_effect
 from antiphon.surfaces.deepgram import results, speak_parameters, wire
 from antiphon.surfaces.deepgram.endpoint import (
     INTERNAL_ERROR,
@@ -165,4 +165,4 @@ class LiveSpeech:
 
     def _close(self, code: int, reason: str) -> Step:
         self._state = State.CLOSED
-        return Step(close=closing(code, reason))
+        return Step(close=make_close(code, reason))

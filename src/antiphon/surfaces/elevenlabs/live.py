@@ -40,7 +40,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.specs import Markup, SpeakSpec
 from antiphon.core.units import NS_PER_S
-from antiphon.core.wire import NOTHING, SYNTHETIC, Bearer, Close, Opening, Pending, Step, bearer, closing, no_effect
+from antiphon.core.wire import NOTHING, SYNTHETIC, Bearer, Close, Opening, Pending, Step, bearer, make_close, no_effect
 from antiphon.surfaces.elevenlabs import parameters, wire
 from antiphon.surfaces.elevenlabs.messages import (
     MAX_UNKNOWN,
@@ -301,7 +301,7 @@ class Connection(ABC):
 
     def _break(self, said: wire.LiveError) -> Step:
         self._state = _State.CLOSED
-        return Step(sends=(wire.encode(said).decode(),), close=closing(said.code, said.message))
+        return Step(sends=(wire.encode(said).decode(),), close=make_close(said.code, said.message))
 
 
 class OneText(Connection):

@@ -29,7 +29,7 @@ from antiphon.core.errors import (
 from antiphon.core.events import Audio, Cause, Closed, Failed, Final, Flush, Input, Interim, Opened, Output
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.units import NS_PER_S
-from antiphon.core.wire import NOTHING, Opening, Step, closing
+from antiphon.core.wire import NOTHING, Opening, Step, make_close
 from antiphon.surfaces.elevenlabs import languages, parameters, redaction, transcripts, wire
 from antiphon.surfaces.elevenlabs.messages import MAX_UNKNOWN, read_message
 from antiphon.surfaces.elevenlabs.transcripts import TokenPlace, check_keyterms, hearing
@@ -166,7 +166,7 @@ def _told(error: AntiphonError) -> str:
 
 
 def _last(name: str, code: int, said: str) -> Step:
-    return Step(sends=(_write(Fault(name, said)),), close=closing(code, said))
+    return Step(sends=(_write(Fault(name, said)),), close=make_close(code, said))
 
 
 def _write(message: Struct) -> str:

@@ -13,7 +13,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from antiphon.core.errors import AntiphonError, CallerError
 from antiphon.core.identity import Webhook, WebhookSettings
-from antiphon.core.webhooks import Failure, ManyWebhooks, NewWebhook, WebhookChange, WebhookDeletion
+from antiphon.core.webhooks import ManyWebhooks, NewWebhook, PostFailure, WebhookChange, WebhookDeletion
 from antiphon.core.wire import Opening, Response, no_effect
 from antiphon.surfaces.elevenlabs import wire
 from antiphon.surfaces.elevenlabs.parameters import read_query
@@ -87,7 +87,7 @@ class ListWebhooks(wire.Endpoint):
     def ask(self, opening: Opening, body: bytes) -> ManyWebhooks:
         query = read_query(opening, ListQuery)
 
-        def tell(found: Sequence[tuple[Webhook, Failure | None]]) -> Response:
+        def tell(found: Sequence[tuple[Webhook, PostFailure | None]]) -> Response:
             shown = [_listed(*each, usages=query.include_usages) for each in found]
             return wire.json_response(opening, 200, {"webhooks": shown})
 
@@ -151,7 +151,7 @@ _FIELDS = {
 }
 
 
-def _listed(webhook: Webhook, failure: Failure | None, *, usages: bool) -> Listed:
+def _listed(webhook: Webhook, failure: PostFailure | None, *, usages: bool) -> Listed:
     subscribed = webhook.settings.subscribed
     return Listed(
         name=webhook.name,

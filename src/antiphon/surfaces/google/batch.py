@@ -15,7 +15,7 @@ from msgspec import Struct
 from antiphon.core.endpoints import Accepted, NeedsResource
 from antiphon.core.errors import AntiphonError, CallerError, UnsupportedParameter
 from antiphon.core.events import Closed, Final
-from antiphon.core.jobs import Checked, Checker, ItemCall, JobState, NewJob
+from antiphon.core.jobs import Checker, InputCheck, ItemCall, JobState, NewJob
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.subtitles import srt, vtt
 from antiphon.core.wire import Opening, Response, Step, Url, no_effect
@@ -241,5 +241,5 @@ class _Checker:
     def read(self, number: int, line: bytes) -> None:
         self._total += 1
 
-    def finish(self) -> Checked:
-        return Checked(self._total, True, b"")
+    def finish(self) -> InputCheck:
+        return InputCheck(self._total, True, b"")

@@ -13,10 +13,10 @@ from typing import Any
 from antiphon.audio.wav import begins_wav
 from antiphon.core.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioFormat, Encoding
 from antiphon.core.capabilities import SpeechAbility
-from antiphon.core.endpoints import lacking
+from antiphon.core.endpoints import unmet_names
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.events import Opened
-from antiphon.core.languages import spoken
+from antiphon.core.languages import match_language
 from antiphon.core.rewriting import Replacement, Rewriting, core
 from antiphon.core.specs import RECORDING_ENDPOINTING_MS, TranscribeSpec
 from antiphon.core.wire import Url
@@ -78,7 +78,7 @@ class Features:
         named = [code.lower() for code in self.languages if code.lower() != AUTO]
         if not heard:
             return next(iter(named), LANGUAGE)
-        return next((code for code in named if spoken(code, (heard,)) is not None), heard.lower())
+        return next((code for code in named if match_language(code, (heard,)) is not None), heard.lower())
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class Asked:
 
     def answered(self, opened: Opened) -> "Asked":
         """Return the request with the parameters added that have no effect on the answering model."""
-        lacks = lacking(((SpeechAbility.GUIDANCE, path) for path in self.guiding), opened.unmet_speech)
+        lacks = unmet_names(((SpeechAbility.GUIDANCE, path) for path in self.guiding), opened.unmet_speech)
         return replace(self, without_effect=(*self.without_effect, *lacks))
 
 

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from antiphon.core.errors import AntiphonError, CallerError, UnsupportedParameter
-from antiphon.core.jobs import Checked, Checker, ItemCall, JobState, LineSubject
+from antiphon.core.jobs import Checker, InputCheck, ItemCall, JobState, LineSubject
 from antiphon.core.tags import SUBJECT
 from antiphon.surfaces.openai import generation as shared
 from antiphon.surfaces.openai import wire
@@ -175,13 +175,13 @@ class _Checker:
             code = error.code if error.param else "invalid_json_line"
             self._errors.append(BatchError(code, error.message, number + 1, error.param))
 
-    def finish(self) -> Checked:
+    def finish(self) -> InputCheck:
         if not self._total:
             self._errors.append(BatchError("empty_file", "The input file holds no requests."))
         if self._total > MAX_LINES:
             self._errors.append(BatchError("too_many_requests", f"A batch can have at most {MAX_LINES} requests."))
         model = next(iter(self._models)) if len(self._models) == 1 else ""
-        return Checked(self._total, not self._errors, wire.encode(Remarks(model, self._errors)))
+        return InputCheck(self._total, not self._errors, wire.encode(Remarks(model, self._errors)))
 
     def _check(self, line: bytes) -> None:
         """Check one line. Raises `CallerError`."""

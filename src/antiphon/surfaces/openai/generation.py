@@ -208,7 +208,7 @@ def image(url: str, detail: str | None, param: str, detail_param: str) -> Image:
     one_of(detail, ("auto", "low", "high", "original"), detail_param)
     if pictures.is_data(url):
         try:
-            url = pictures.checked(url)
+            url = pictures.check_picture(url)
         except ValueError:
             said = f"'{param}' must hold a {pictures.KINDS} picture in base64."
             raise CallerError(said, param=param) from None

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from antiphon.core.budgets import RateLimit, RateLimited
+from antiphon.core.budgets import RateExceeded, RateLimit
 from antiphon.core.capabilities import Ability, Incapable, SpeechAbility, UnsupportedLanguage
 from antiphon.core.errors import AntiphonError, BadMedia, BudgetExceeded, CapacityError, Unauthenticated
 from antiphon.core.wire import Bearer, Opening, Response, bearer
@@ -362,7 +362,7 @@ class Endpoint:
             extra += (("retry-after", str(error.retry_after_s)),)
         if isinstance(error, Unauthenticated):
             extra += (("www-authenticate", "Bearer"),)
-        if isinstance(error, RateLimited):
+        if isinstance(error, RateExceeded):
             extra += rate_headers(error.rates)
         if isinstance(error, BudgetExceeded):
             extra += NO_RETRY

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from antiphon.core.audit import Action, AuditRecord, Logged, Outcome, parse
+from antiphon.core.audit import Action, AuditRecord, LoggedRecord, Outcome, parse
 from antiphon.core.errors import CallerError
 from antiphon.core.identity import Key, Scope
 from antiphon.core.place import SELF, Agreement, Processing
@@ -108,14 +108,14 @@ class Log:
 
     records: int = 0
     dropped: int = 0
-    first: Logged | None = None
-    last: Logged | None = None
+    first: LoggedRecord | None = None
+    last: LoggedRecord | None = None
     actions: Counter[Action] = field(default_factory=Counter)
     uses: dict[str, Use] = field(default_factory=dict)
     sign_ins: dict[tuple[str, str], Refusals] = field(default_factory=dict)  # by address and reason
     refusals: dict[tuple[str, str], Refusals] = field(default_factory=dict)  # of known callers, by key and reason
 
-    def add(self, logged: Logged, record: AuditRecord) -> str | None:
+    def add(self, logged: LoggedRecord, record: AuditRecord) -> str | None:
         """Count a record; return the name of the file that it belongs to, `None` for a call."""
         self.actions[record.action] += 1
         if record.outcome is Outcome.REFUSED:
@@ -138,7 +138,7 @@ class Log:
         found.last_unix_ms = record.at_unix_ms
 
 
-async def read_log(trail: Trail, period: Period, write: Callable[[str, Logged], None]) -> Log:
+async def read_log(trail: Trail, period: Period, write: Callable[[str, LoggedRecord], None]) -> Log:
     """Read the records of the period; `write` gets those that belong to a file, with its name. Raises
     `InternalError`.
     """

@@ -23,7 +23,7 @@ from antiphon.core.errors import (
     UnsupportedParameter,
 )
 from antiphon.core.events import Failed
-from antiphon.core.wire import NOTHING, SYNTHETIC, Bearer, Opening, Step, bearer, closing
+from antiphon.core.wire import NOTHING, SYNTHETIC, Bearer, Opening, Step, bearer, make_close
 from antiphon.surfaces.openai.addressing import PREFIX
 from antiphon.surfaces.openai.realtime import events, items, settings, shown, wire
 from antiphon.surfaces.openai.realtime.rendering import Rendering
@@ -249,7 +249,7 @@ class Realtime:
             code = TRY_AGAIN_LATER
         else:
             code = POLICY_VIOLATION if isinstance(error, (CallerError, PolicyError)) else INTERNAL_ERROR
-        return Step(sends=(_write(self._error_event(error)),), close=closing(code, error.message))
+        return Step(sends=(_write(self._error_event(error)),), close=make_close(code, error.message))
 
     def _send(self, *told: wire.Event) -> Step:
         return Step(sends=tuple(_write(event) for event in told))

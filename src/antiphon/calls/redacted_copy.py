@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from antiphon.audio.budget import Hold
 
 
-class Covering:
+class RedactedCopy:
     """The copy of one recording."""
 
     def __init__(self, wanted: RedactedAudio, held: "Hold") -> None:
