@@ -27,11 +27,12 @@ from antiphon.routes import ROUTES, whose
 from antiphon.session.door import Door
 from antiphon.session.subjects import Subjects
 from antiphon.transports import table
-from antiphon.transports.entrance import Direct, Entrance, Stray
+from antiphon.transports.entrance import Direct, Entrance, Stray, any_path
 from antiphon.transports.forwarding import NO_PROXIES, Proxies
 from antiphon.transports.hooks import Hook
 from antiphon.transports.inspecting import Inspectors
 from antiphon.transports.opening import address_of
+from antiphon.transports.origins import Origins
 from antiphon.transports.uploads import Uploads
 from antiphon.trust.control import Control
 from antiphon.trust.last_use import LastUse
@@ -71,6 +72,7 @@ def make(
     """Return the application. `trouble` says why the server is not ready, if it is not."""
     inspectors = Inspectors(door.administer, tuple(ip_network(n) for n in config.inspection.open_to))
     routes = table.routes(ROUTES, door, clock, uploads)
+    open_to_pages = any_path(routes)
 
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -121,7 +123,7 @@ def make(
         )
 
     routes.append(Mount("/admin/v1", _Later(administration)))
-    return entrance(routes, proxies_of(config))
+    return entrance(routes, proxies_of(config), lambda app: Origins(app, config.origins, open_to_pages))
 
 
 def proxies_of(config: Config) -> Proxies:
@@ -129,13 +131,15 @@ def proxies_of(config: Config) -> Proxies:
     return Proxies([ip_network(each) for each in config.proxies])
 
 
-def entrance(routes: Sequence[BaseRoute], proxies: Proxies = NO_PROXIES) -> ASGIApp:
-    """Return an app of the routes, with an answer for unknown paths."""
+def entrance(
+    routes: Sequence[BaseRoute], proxies: Proxies = NO_PROXIES, around: Callable[[ASGIApp], ASGIApp] = lambda app: app
+) -> ASGIApp:
+    """Return an app of the routes, with an answer for unknown paths. `around` is what is put around them."""
     stray = Stray(routes, whose)
     app = Starlette(routes=routes, exception_handlers={HTTPException: stray.handle})
     app.router.redirect_slashes = False
     app.router.default = stray
-    return Entrance(Direct(app, stray), proxies)
+    return Entrance(around(Direct(app, stray)), proxies)
 
 
 class _Later:

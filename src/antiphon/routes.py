@@ -11,8 +11,11 @@ from antiphon.core.identity import Scope
 from antiphon.core.jobs import JobKind
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.wire import Opening
+from antiphon.surfaces.amazon.absent import PATHS as AMAZON_ABSENT
+from antiphon.surfaces.amazon.absent import AbsentSocket, AbsentStream
 from antiphon.surfaces.amazon.live import SocketEndpoint
 from antiphon.surfaces.amazon.live import StreamEndpoint as AmazonStream
+from antiphon.surfaces.amazon.signing import is_signed
 from antiphon.surfaces.amazon.wire import Endpoint as Amazon
 from antiphon.surfaces.assemblyai import transcripts
 from antiphon.surfaces.assemblyai.endpoint import Endpoint as AssemblyAI
@@ -303,6 +306,8 @@ ROUTES: tuple[Row, ...] = (
     *_assemblyai(),
     DialogueRow("/stream-transcription", "amazon", AmazonStream(), duplex=True),
     DialogueRow("/stream-transcription-websocket", "amazon", SocketEndpoint()),
+    *(DialogueRow(path, "amazon", AbsentStream(), duplex=True) for path in AMAZON_ABSENT),
+    *(DialogueRow(f"{path}-websocket", "amazon", AbsentSocket()) for path in AMAZON_ABSENT),
     *_deepgram(),
     *_elevenlabs(),
     *_scribe(),
@@ -372,6 +377,8 @@ def whose(opening: Opening) -> Endpoint:
     for beginning in ("/".join(parts[:3]), "/".join(parts[:2])):
         if beginning in _STRAY_VENDORS:
             return _STRAY_VENDORS[beginning]
+    if is_signed(opening):
+        return Amazon()
     if "x-goog-api-key" in opening.headers:
         return AtGoogle(rest=Rest())
     if "xi-api-key" in opening.headers:

@@ -26,6 +26,7 @@ def test_transcripts_in_node(server: Any, beckett: Path) -> None:
     assert SAID in plain(told["text"])
     assert told["words"] > 20
     assert told["subtitles"].startswith("1\n00:00:0")
+    assert all(len(line) <= 20 for line in told["subtitles"].splitlines() if "-->" not in line)
     assert told["refused"]["status"] == 404
     assert told["refused"]["body"]["detail"]["status"] == "model_not_found"
     assert told["redaction"]["status"] == 400

@@ -20,6 +20,7 @@ PROMPT = (Message(Role.SYSTEM, "You are a helpful assistant."), Message(Role.USE
 STREAM = GenerateSpec("public", PROMPT, sampling=Sampling(TOKENS, temperature=0.0), stream=True)
 WHOLE = replace(STREAM, stream=False)
 LONG = replace(STREAM, sampling=replace(STREAM.sampling, max_tokens=200))
+ENDLESS = replace(STREAM, sampling=Sampling(1500, temperature=0.0, ignore_eos=True))  # half a minute at least
 
 
 def call() -> EngineCall:
@@ -52,19 +53,19 @@ async def streams(engine: OpenAICompatible, reason: FinishReason = FinishReason.
 
 async def answers(engine: OpenAICompatible, reason: FinishReason = FinishReason.LENGTH, counts: bool = True) -> str:
     """The same, whole."""
-    got = await events(engine, WHOLE)
-    assert [type(event) for event in got] == [TextDelta, ChoiceEnded, TokenUsage]
-    assert got[1] == ChoiceEnded(0, reason)
-    usage = got[2]
+    async with aclosing(engine.generate(WHOLE, call())) as produced:
+        (got,) = [list(batch) async for batch in produced]
+    assert got[-2] == ChoiceEnded(0, reason)
+    usage = got[-1]
     assert isinstance(usage, TokenUsage)
     assert usage.input > 10
     assert usage.output == TOKENS if counts else usage.output > 0
     return text(got)
 
 
-async def leaves(engine: OpenAICompatible) -> None:
+async def leaves(engine: OpenAICompatible, spec: GenerateSpec = LONG) -> None:
     """Begins something long, and does not want the rest."""
-    async with aclosing(engine.generate(LONG, call())) as produced:
+    async with aclosing(engine.generate(spec, call())) as produced:
         async for batch in produced:
             if any(isinstance(event, TextDelta) for event in batch):
                 break
@@ -92,18 +93,34 @@ async def dies(engine: OpenAICompatible, kill: object) -> None:
         await events(engine, WHOLE)
 
 
-async def comes_to_rest(running: Running) -> None:
-    """vLLM's own metrics soon show that it generates nothing any more."""
-    for _ in range(20):
-        if _in_flight(running) == 0:
+async def stops(engine: OpenAICompatible, running: Running) -> None:
+    """Who leaves a stream, or gives up on an answer, ends it: vLLM's own metrics stop counting tokens."""
+    await leaves(engine, ENDLESS)
+    await _comes_to_rest(running)
+    waiting = asyncio.create_task(events(engine, replace(ENDLESS, stream=False)))
+    while not await _metric(running, "num_requests_running"):
+        assert not waiting.done()
+    waiting.cancel()
+    await asyncio.wait((waiting,))
+    await _comes_to_rest(running)
+
+
+async def _comes_to_rest(running: Running) -> None:
+    for _ in range(10):
+        written = await _metric(running, "generation_tokens_total")
+        await asyncio.sleep(1)
+        if written == await _metric(running, "generation_tokens_total"):
+            assert await _metric(running, "num_requests_running") == 0
             return
-        await asyncio.sleep(0.1)
     raise AssertionError("it goes on generating")
 
 
-def _in_flight(running: Running) -> int:
-    with urllib.request.urlopen(f"{running.url}/metrics", timeout=5) as told:
-        lines = told.read().decode().splitlines()
-    counts = [line for line in lines if line.startswith(("vllm:num_requests_running", "vllm:num_requests_waiting{"))]
-    assert counts
-    return int(sum(float(line.rsplit(" ", 1)[1]) for line in counts))
+async def _metric(running: Running, name: str) -> float:
+    def read() -> str:
+        with urllib.request.urlopen(f"{running.url}/metrics", timeout=20) as told:
+            text: str = told.read().decode()
+        return text
+
+    lines = (await asyncio.to_thread(read)).splitlines()
+    (line,) = (line for line in lines if line.startswith(f"vllm:{name}{{"))
+    return float(line.rsplit(" ", 1)[1])

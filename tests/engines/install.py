@@ -82,7 +82,7 @@ RECIPES = {
     "model": Recipe((TORCH, "transformers==5.19.0", "gguf", "accelerate", "sentencepiece"), weights),
     "vllm": Recipe(STACK, vllm_on_a_cpu),
     "litserve": Recipe((TORCH, "transformers==5.19.0", "litserve==0.2.19")),
-    "bentoml": Recipe(("bentoml==1.4.39", "fastapi")),  # it runs vLLM as a command, from vLLM's own environment
+    "bentoml": Recipe(("bentoml==1.4.40", "fastapi")),  # it runs vLLM as a command, from vLLM's own environment
     # `ray[llm]` would bring vLLM's CUDA build; these are the rest of it.
     "ray-serve": Recipe((*STACK, "ray[serve]==2.60.0", "pyarrow>=17", "pandas", "jsonref", "fsspec"), vllm_on_a_cpu),
     "kserve": Recipe((*STACK, "kserve==0.21.0"), kserves_vllm),

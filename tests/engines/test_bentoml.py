@@ -25,8 +25,7 @@ async def test_it_streams(engine: OpenAICompatible) -> None:
 
 
 async def test_whoever_leaves_stops_it(engine: OpenAICompatible, running: Running) -> None:
-    await behaviour.leaves(engine)
-    await behaviour.comes_to_rest(running)
+    await behaviour.stops(engine, running)
 
 
 async def test_errors(engine: OpenAICompatible) -> None:

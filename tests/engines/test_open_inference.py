@@ -160,6 +160,16 @@ async def test_other_datatypes(client: Client, server: Server) -> None:
         assert (given.datatype, list(tensors.to_json(given))) == (datatype, [element * 2])
 
 
+async def test_what_json_cannot_hold(client: Client, server: Server) -> None:
+    if server is MLSERVER:
+        pytest.skip("it cannot answer with NaN")
+    # KServe takes bytes that are no text over gRPC alone.
+    text = b"\2\0\0\0\xff\xfe" if server is TRITON else b"\1\0\0\0x"
+    not_a_number = b"\0\0\xc0\x7f"
+    outputs = await infer(client, Tensor("in0", "FP32", (1, 1), not_a_number), Tensor("in1", "BYTES", (1, 1), text))
+    assert [tensor.data for tensor in outputs] == [not_a_number, text]
+
+
 async def test_a_model_describes_itself(client: Client, server: Server) -> None:
     form = await client.describe("")
     if server.versions:

@@ -3,8 +3,10 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import engine_behaviour as behaviour
+import pytest
 from real_engine import Engine, Running, client
 
 from antiphon.core.errors import CallerError, ContextLengthExceeded, EngineError
@@ -97,8 +99,7 @@ async def test_a_repeated_prefix_is_cached(engine: OpenAICompatible) -> None:
 
 
 async def test_whoever_leaves_stops_it(engine: OpenAICompatible, running: Running) -> None:
-    await behaviour.leaves(engine)
-    await behaviour.comes_to_rest(running)
+    await behaviour.stops(engine, running)
 
 
 async def test_errors(engine: OpenAICompatible, running: Running) -> None:
@@ -110,6 +111,24 @@ async def test_errors(engine: OpenAICompatible, running: Running) -> None:
     other = client(ENGINE, running, "no-such-model")
     await behaviour.refuses(other, behaviour.STREAM, EngineError)
     await other.close()
+
+
+BAD: dict[str, dict[str, Any]] = {
+    "a schema": {"format": Format(Shape.SCHEMA, '{"type":"strange"}', "person")},
+    "a regular expression": {"format": Format(Shape.REGEX, "[0-9")},
+    "a grammar": {"format": Format(Shape.GRAMMAR, "root ::= nothing")},
+    "a bias": {"sampling": Sampling(5, 0.0, logit_bias=(("999999", 5.0),))},
+    "tokens": {"sampling": Sampling(5, 0.0, allowed_token_ids=(999_999,))},
+}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+async def test_what_it_refuses_late_is_the_callers_mistake(
+    engine: OpenAICompatible, bad: dict[str, Any], stream: bool
+) -> None:
+    """These it examines after a stream's status has been sent."""
+    await behaviour.refuses(engine, replace(behaviour.STREAM, stream=stream, **bad), CallerError)
 
 
 async def test_it_dies(engine: OpenAICompatible, running: Running) -> None:

@@ -23,7 +23,7 @@ from antiphon.core.errors import (
 )
 from antiphon.core.events import ChoiceEnded, FinishReason, Generated, TextDelta, TokenUsage
 from antiphon.core.ports import EngineCall
-from antiphon.core.specs import GenerateSpec, Image, Message, Role, Sampling
+from antiphon.core.specs import GenerateSpec, Image, Message, Role, Sampling, Tool
 from antiphon.engines.openai_compatible import Limits, OpenAICompatible, OpenAICompatibleEmbedder
 from antiphon.testing import FakeClock
 
@@ -127,6 +127,22 @@ async def test_a_stream(server: tuple[Server, str], engine: OpenAICompatible) ->
     assert body["stream_options"] == {"include_usage": True}
 
 
+async def test_a_whole_answer_that_could_not_be_given_up_otherwise_is_a_stream(server: tuple[Server, str]) -> None:
+    server[0].streams(HELLO, 0.01, HELLO, STOP, USAGE, DONE)
+    whole = replace(SPEC, stream=False)
+    engine = OpenAICompatible(server[1], "served", "bentoml", clock=FakeClock(), limits=Limits(answer_bytes=1_000))
+    hello = TextDelta(0, "Hello", 1)
+    assert await batches(engine, whole) == [(hello, hello, *ALL[1:])]
+    assert server[0].requests[0][1]["stream"] is True
+    server[0].streams(*(HELLO, 0.01) * 40, STOP, USAGE, DONE)
+    with pytest.raises(EngineError, match="more than 1000 bytes"):
+        await batches(engine, whole)
+    server[0].answers(WHOLE)
+    await batches(engine, replace(whole, tools=(Tool("t"),)))  # not every server's streams call tools as well
+    assert "stream" not in server[0].requests[-1][1]
+    await engine.close()
+
+
 async def test_what_a_caller_asks_of_the_engine_crosses_the_wire(server: tuple[Server, str]) -> None:
     server[0].streams(HELLO, STOP, USAGE, DONE)
     picture = "data:image/png;base64,iVBORw0KGgo="
@@ -190,6 +206,19 @@ async def test_an_end_that_does_not_come_is_not_waited_for(
     await asyncio.wait_for(server[0].left.wait(), 2)
 
 
+@pytest.mark.parametrize("last", [USAGE.rstrip(), USAGE.rstrip() + b"\n", DONE.rstrip(), b"data: [DO"])
+async def test_a_last_event_that_is_not_ended(
+    server: tuple[Server, str], engine: OpenAICompatible, last: bytes
+) -> None:
+    server[0].streams(HELLO, STOP, *([] if last.startswith(USAGE[:20]) else [USAGE]), last)
+    assert await events(engine) == ALL
+
+
+async def test_an_end_of_the_choice_that_is_not_ended(server: tuple[Server, str], engine: OpenAICompatible) -> None:
+    server[0].streams(HELLO, STOP.rstrip())
+    assert (await events(engine))[:2] == ALL[:2]
+
+
 async def test_an_end_without_done(server: tuple[Server, str], engine: OpenAICompatible) -> None:
     server[0].streams(HELLO, STOP, USAGE)
     assert await events(engine) == ALL
@@ -212,6 +241,60 @@ async def test_a_stream_that_goes_wrong(
 ) -> None:
     server[0].streams(*pieces)
     with pytest.raises(EngineError):
+        await events(engine)
+
+
+async def test_a_parameter_of_open_engines_alone_is_named(server: tuple[Server, str], engine: OpenAICompatible) -> None:
+    server[0].answers({"error": {"message": "No.", "param": "top_k"}}, 400)
+    with pytest.raises(CallerError) as failed:
+        await events(engine)
+    assert failed.value.param == "top_k"
+
+
+HOT = {"message": "Too hot.", "type": "BadRequestError", "param": "temperature", "code": 400}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (HOT, CallerError, "Too hot."),
+        (HOT | {"message": "No Tell me of the albatross"}, CallerError, "The model's server refused the request."),
+        (HOT | {"message": "The maximum context length is 9"}, ContextLengthExceeded, "The maximum context"),
+        (HOT | {"code": "400"}, CallerError, "Too hot."),  # LiteLLM's
+        (HOT | {"code": 404}, EngineMisconfigured, "The model's server answered 404."),
+        (HOT | {"code": 503}, CapacityError, "The model's server is full."),
+        (HOT | {"code": 500}, EngineError, "The model's server answered 500."),
+        (HOT | {"code": "invalid"}, EngineError, "The model's server failed."),
+        (HOT | {"code": 4000}, EngineError, "The model's server failed."),
+        ("Too hot.", EngineError, "The model's server failed."),
+        ([], EngineError, "The model's server failed."),
+    ],
+)
+async def test_an_error_in_the_place_of_an_answer_is_blamed_by_its_code(
+    server: tuple[Server, str],
+    engine: OpenAICompatible,
+    error: object,
+    kind: type[AntiphonError],
+    message: str,
+    stream: bool,
+) -> None:
+    """vLLM 0.32 refuses such as a token that there is not after it has sent the stream's status."""
+    told = json.dumps({"error": error}).encode()
+    if stream:
+        server[0].streams(b"data: " + told + b"\n\n", DONE)
+    else:
+        server[0].answers(told)
+    with pytest.raises(kind) as failed:
+        await events(engine, replace(SPEC, stream=stream))
+    assert type(failed.value) is kind
+    assert failed.value.message.startswith(message)
+    assert failed.value.param == ("temperature" if isinstance(failed.value, CallerError) else None)
+
+
+async def test_an_error_in_mid_answer_is_the_engines(server: tuple[Server, str], engine: OpenAICompatible) -> None:
+    server[0].streams(HELLO, b"data: " + json.dumps({"error": HOT}).encode() + b"\n\n", DONE)
+    with pytest.raises(EngineError, match="failed while it was answering"):
         await events(engine)
 
 
@@ -331,6 +414,7 @@ SILENT = "The model's server refused the request."
         ({"detail": [{"loc": ["body"], "input": "Tell me"}]}, SILENT),
         ({"error": {"message": ""}}, SILENT),
         (b"<html>", SILENT),
+        (b'{"error":{"code":' + b"[" * 50_000, SILENT),
         ({"error": {"message": "x" * 5000}}, "x" * 300),
     ],
 )

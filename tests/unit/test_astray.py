@@ -51,8 +51,14 @@ def open_inference(answer):
     return answer["error"], "not_found"
 
 
+def amazon(answer):
+    assert set(answer) == {"Message"}
+    return answer["Message"], "not_found"
+
+
 assemblyai = open_inference  # they have the same shape
 ELEVENLABS, TOKEN = {"xi-api-key": "k"}, {"authorization": "Token k"}
+AWS = {"authorization": "AWS4-HMAC-SHA256 Credential=k", "x-amz-target": "Transcribe.ListTranscriptionJobs"}
 
 
 @pytest.mark.parametrize(
@@ -74,6 +80,8 @@ ELEVENLABS, TOKEN = {"xi-api-key": "k"}, {"authorization": "Token k"}
         ("/v3/token/1", {}, assemblyai),
         ("/v1/transcribe/1", TOKEN, assemblyai),
         ("/v2/phone-numbers", {}, elevenlabs),
+        ("/medical-scribe-stream/1", AWS, amazon),
+        ("/stream-transcription/1", {}, amazon),
         ("/nowhere", {}, openai),
         ("/v1/" + "x" * 5000, {}, openai),
         ("/v1/%2e%2e/%00", {}, openai),
@@ -115,6 +123,7 @@ def test_head_and_options(client):
 def test_a_slash_at_the_end_does_not_redirect(client):
     assert client.get("/v1/models/").text == "GET /v1/models"
     assert client.post("/v1/listen//", content=b"x").text == "POST /v1/listen"
+    assert client.post("http://testserver//v1/listen", content=b"x").text == "POST /v1/listen"
     assert client.get("/").status_code == 200
     assert client.get("/nowhere/").status_code == 404
     with client.websocket_connect("/v1/listen/") as socket, pytest.raises(WebSocketDisconnect):

@@ -110,6 +110,13 @@ def test_grpc_has_a_port_of_its_own(tmp_path):
             load(None, {"ANTIPHON_GRPC_PORT": wrong})
 
 
+def test_origins_of_pages(tmp_path):
+    assert load(None, {}).origins == ("*",)
+    assert load(write(tmp_path, 'origins = ["https://app.example.com"]'), {}).origins == ("https://app.example.com",)
+    with pytest.raises(Invalid, match="origins"):
+        load(write(tmp_path, 'origins = ["https://app.example.com/page"]'), {})
+
+
 def test_an_error_on_the_command_line_names_the_setting():
     with pytest.raises(Invalid, match="port"):
         load(None, {}, {"port": 70_000})

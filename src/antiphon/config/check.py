@@ -68,6 +68,9 @@ def check(config: Config) -> None:
             raise Invalid(f"setting {setting}: expected http://HOST:PORT or https://HOST")
     if any(char.isspace() or char == "+" for char in config.audit.origin):
         raise Invalid("setting audit.origin: expected a name without blanks and plus signs, as example.com/audit")
+    for each in config.origins:
+        if each != "*" and not re.fullmatch(r"https?://[^/\s]+", each):
+            raise Invalid(f"setting origins: {each!r} is neither '*' nor an origin such as https://app.example.com")
     networks = {"fetch.allow": config.fetch.allow, "inspection.open_to": config.inspection.open_to}
     networks |= {"proxies": config.proxies}
     for setting, network in ((setting, network) for setting, listed in networks.items() for network in listed):

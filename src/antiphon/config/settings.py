@@ -82,6 +82,7 @@ class Config(Table, frozen=True, kw_only=True):
     log_level: str = "info"
     region: str = ""
     proxies: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ("*",)
     profiles: ProfileNames = msgspec.field(default_factory=ProfileNames)
     models: dict[str, str | Version] = msgspec.field(default_factory=lambda: dict(MODELS))
     engines: dict[str, Engine] = msgspec.field(default_factory=lambda: dict(ENGINES))

@@ -248,19 +248,23 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """A token that was possible at a position. `logprob` is natural."""
+    """A token that was possible at a position. `logprob` is natural. `raw` is the token's bytes, if they are known and
+    no whole characters: its text has replacement characters then.
+    """
 
     text: str
     logprob: float
+    raw: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredToken:
-    """A chosen token, with the likeliest ones at its position, if requested."""
+    """A chosen token, with the likeliest ones at its position, if requested. `raw` is as an `Alternative`'s."""
 
     text: str
     logprob: float
     top: tuple[Alternative, ...] = ()
+    raw: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,9 @@ _ID_HEADER = b"x-request-id"
 
 
 class Entrance:
-    """An ASGI app around another. Every answer has the id in `x-request-id`. `/v1/models/` is read as `/v1/models`: a
-    redirect would lose the body with some clients, and the scheme behind a proxy that ends TLS. Behind `proxies` the
+    """An ASGI app around another. Every answer has the id in `x-request-id`. `/v1/models/` is read as `/v1/models`, as
+    is `//v1/models`, which clients make of a base URL that ends with a slash: a redirect would lose the body with some
+    clients, and the scheme behind a proxy that ends TLS. Behind `proxies` the
     client is the one that they report.
     """
 
@@ -41,8 +42,9 @@ class Entrance:
             peer, port = scope["client"]
             forwarded = ",".join(Headers(scope=scope).getlist(HEADER))
             scope["client"] = self._proxies.address(peer, forwarded), port
-        if scope["path"].endswith("/"):
-            scope["path"] = scope["path"].rstrip("/") or "/"
+        path = scope["path"]
+        if path.endswith("/") or path.startswith("//"):
+            scope["path"] = "/" + path.strip("/")
 
         def identified(message: Message) -> Awaitable[None]:
             if message["type"] in _HEADS:
@@ -86,7 +88,7 @@ class Stray:
     def __init__(self, routes: Iterable[BaseRoute], whose: Callable[[Opening], Endpoint]) -> None:
         self._routes = tuple(routes)
         self._whose = whose
-        self._paths = _any_path(self._routes)
+        self._paths = any_path(self._routes)
 
     def known(self, path: str) -> bool:
         """Return whether a route has the path, with whatever method."""
@@ -127,7 +129,7 @@ def _has(route: BaseRoute, path: str) -> bool:
     return isinstance(route, (Route, WebSocketRoute)) and route.path_regex.match(path) is not None
 
 
-def _any_path(routes: Iterable[BaseRoute]) -> re.Pattern[str]:
+def any_path(routes: Iterable[BaseRoute]) -> re.Pattern[str]:
     """Return a pattern of all paths at once: strangers ask for unknown ones by the hundred thousand."""
     patterns = (each.path_regex.pattern for each in routes if isinstance(each, (Route, WebSocketRoute, Mount)))
     return re.compile("|".join(re.sub(r"\(\?P<\w+>", "(?:", pattern) for pattern in patterns))

@@ -68,6 +68,31 @@ class _Flow(FlowControl):
             super().resume_reading()
 
 
+class _Unchunked:
+    """The application for a client of HTTP/1.0, which knows no chunks: an answer without a length ends with the
+    connection (RFC 9112 section 6.1). uvicorn would send chunks, which such a client takes for content.
+    """
+
+    def __init__(self, app: Any, cycle: RequestResponseCycle) -> None:
+        self._app = app
+        self._cycle = cycle
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        sized = False
+
+        async def unchunked(message: Any) -> None:
+            nonlocal sized
+            if message["type"] == "http.response.start":
+                sized = any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))
+                if not sized:
+                    self._cycle.chunked_encoding = False
+            elif not sized:
+                self._cycle.expected_content_length = len(message.get("body", b""))  # that uvicorn finds no fault
+            await send(message)
+
+        await self._app(scope, receive, unchunked)
+
+
 class HttpProtocol(Bounded, HttpToolsProtocol):
     """An HTTP/1.1 connection. `places` are the server's connections."""
 
@@ -199,7 +224,7 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
         cycle.scope[PRESENCE] = Presence()  # type: ignore[literal-required]
         self._running = cycle
         self.places.busy(self.transport)
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, _Unchunked(app, cycle) if cycle.scope["http_version"] == "1.0" else app)
 
     def _wrong(self) -> str | None:
         """Return why the head is refused, or `None`."""

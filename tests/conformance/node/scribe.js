@@ -59,7 +59,7 @@ const whole = await client.speechToText.convert({
   modelId: 'scribe_v2',
   file: new Blob([recording]),
   keyterms: ['tried', 'failed'],
-  additionalFormats: [{ format: 'srt' }],
+  additionalFormats: [{ format: 'srt', maxCharactersPerLine: 20 }],
 });
 told.text = whole.text;
 told.words = whole.words.length;

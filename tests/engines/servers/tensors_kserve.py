@@ -17,7 +17,8 @@ class Double(Model):
             made = InferOutput(name=given.name.replace("in", "out"), shape=list(array.shape), datatype=given.datatype)
             made.set_data_from_numpy(array if given.datatype == "BYTES" else array * 2, binary_data=True)
             outputs.append(made)
-        return InferResponse(response_id=request.id, model_name=self.name, infer_outputs=outputs)
+        told = {"response_id": request.id, "model_name": self.name, "infer_outputs": outputs}
+        return InferResponse(**told, use_binary_outputs=request.use_binary_outputs)
 
 
 if __name__ == "__main__":

@@ -213,9 +213,15 @@ async def test_a_deadline_travels(server, client):
 async def test_an_answer_over_the_bound(server):
     client = made(server, answer_bytes=100)
     server.answer = pb.ModelInferResponse(model_version="7" * 1000)
-    with pytest.raises(errors.AntiphonError):
+    with pytest.raises(errors.EngineError, match="too many bytes"):
         await client.infer(asks(), CALL)
     await client.close()
+
+
+async def test_an_input_over_the_servers_bound(client):
+    """gRPC's own is 4 MiB, and some servers leave it so; their words are gRPC's."""
+    with pytest.raises(errors.TooLarge):
+        await client.infer(asks(Tensor("x", "UINT8", (5_000_000,), bytes(5_000_000))), CALL)
 
 
 async def test_readiness_and_description(server, client):

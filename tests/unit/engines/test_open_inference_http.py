@@ -123,8 +123,10 @@ async def test_tensors_travel_as_json_where_it_has_not(server, client):
         Tensor("h", "FP16", (1,), b"\0\x3c"),
         Tensor("b", "BF16", (1,), b"\x80\x3f"),
         Tensor("t", "BYTES", (1,), b"\1\0\0\0\xff"),
+        Tensor("n", "FP32", (1,), b"\0\0\xc0\x7f"),
+        Tensor("i", "FP64", (1,), b"\0\0\0\0\0\0\xf0\xff"),
     ],
-    ids=lambda tensor: tensor.datatype,
+    ids=lambda tensor: tensor.name,
 )
 async def test_what_json_cannot_hold_travels_as_bytes_anyhow(server, client, tensor):
     server.extensions = []

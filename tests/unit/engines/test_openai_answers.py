@@ -113,6 +113,23 @@ def test_calls_that_share_an_index_are_told_apart_by_id() -> None:
     assert started == [ToolCallStarted(0, 0, "call_a1", "weather"), ToolCallStarted(0, 1, "call_b2", "weather")]
 
 
+def test_a_call_whose_pieces_have_an_id_each_is_one_call() -> None:
+    piece = '{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"%s","function":%s}]},"finish_reason":%s}]}'
+    pieces = [("a", '{"name":"weather"}', "null"), ("b", '{"arguments":"{}"}', "null"), ("c", "{}", '"stop"')]
+    data = "".join(f"data: {piece % each}\n\n" for each in pieces)
+    assert streamed("openai", data.encode())[:3] == [
+        ToolCallStarted(0, 0, "a", "weather"),
+        ToolCallDelta(0, 0, "{}", 1),
+        ChoiceEnded(0, FinishReason.TOOL_CALLS),
+    ]
+
+
+def test_an_input_counted_at_the_start_alone_is_not_estimated() -> None:
+    chunks = shape("vllm.sse").replace(b'"choices":[],"usage"', b'"choices":[],"none"')
+    assert chunks != shape("vllm.sse")
+    assert streamed("vllm", chunks, asked(2))[-1] == TokenUsage(32, 8)
+
+
 def test_litserve_counts_nothing_so_we_do() -> None:
     assert streamed("litserve", shape("litserve.sse")) == [
         TextDelta(0, "Hello", 1),
@@ -217,8 +234,7 @@ def test_choices_are_counted_apart() -> None:
         b"[]",
         b'{"choices":[{"index":"0"}]}',
         b'{"choices":[{"delta":{"content":7}}]}',
-        b'{"error":{"message":"x"}}',
-        b'{"error":"x"}',
+        b'{"choices":' + b"[" * 10_000,
         b'\xff{"choices":[]}',
     ],
 )
@@ -251,3 +267,82 @@ def test_a_whole_answer_must_say_how_it_ended() -> None:
     told = decode(b'{"choices":[{"index":0,"message":{"content":"x"}}],"usage":{"prompt_tokens":1}}')
     with pytest.raises(EngineError):
         Translation(asked(stream=False), CALL, False).whole(told)
+
+
+def calls_of(*deltas: str, end: str = "tool_calls") -> list[tuple[str, str, str]]:
+    """The calls that a stream of these deltas has: id, name, arguments."""
+    chunks = [f'{{"choices":[{{"index":0,"delta":{{"tool_calls":[{each}]}}}}]}}' for each in deltas]
+    chunks.append(f'{{"choices":[{{"index":0,"delta":{{}},"finish_reason":"{end}"}}]}}')
+    begun: dict[int, list[str]] = {}
+    for event in streamed("vllm", "".join(f"data: {chunk}\n\n" for chunk in chunks).encode()):
+        if isinstance(event, ToolCallStarted):
+            begun[event.index] = [event.id, event.name, ""]
+        elif isinstance(event, ToolCallDelta):
+            begun[event.index][2] += event.arguments
+    return [(one, name, arguments) for one, name, arguments in begun.values()]
+
+
+CUTS = {
+    "an id for each piece": [
+        '{"index":0,"id":"a","function":{"name":"f","arguments":""}}',
+        '{"index":0,"id":"b","function":{"arguments":"{}"}}',
+    ],
+    "id and name in each piece": [
+        '{"index":0,"id":"a","function":{"name":"f","arguments":"{"}}',
+        '{"index":0,"id":"a","function":{"name":"f","arguments":"}"}}',
+    ],
+    "name after id and arguments": [
+        '{"index":0,"id":"a"}',
+        '{"index":0,"function":{"arguments":"{"}}',
+        '{"index":0,"function":{"name":"f","arguments":"}"}}',
+    ],
+    "no index": ['{"id":"a","function":{"name":"f","arguments":"{"}}', '{"function":{"arguments":"}"}}'],
+    "arguments as an object": ['{"index":0,"id":"a","function":{"name":"f","arguments":{}}}'],
+    "an empty call at the end": [
+        '{"index":0,"id":"a","function":{"name":"f","arguments":"{}"}}',
+        '{"index":1,"function":{"arguments":""}}',
+    ],
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_call_is_one_however_its_server_cuts_it(cut: str) -> None:
+    assert calls_of(*CUTS[cut]) == [("a", "f", "{}")]
+
+
+def test_two_calls_without_an_index() -> None:
+    first = ['{"id":"a","function":{"name":"f","arguments":""}}', '{"function":{"arguments":"{}"}}']
+    second = ['{"id":"b","function":{"name":"g","arguments":""}}', '{"function":{"arguments":"[]"}}']
+    assert calls_of(*first, *second) == [("a", "f", "{}"), ("b", "g", "[]")]
+
+
+def test_an_end_of_a_second_call_under_its_own_number() -> None:
+    heads = [f'{{"index":0,"id":"{name}","function":{{"name":"{name}","arguments":""}}}}' for name in "fg"]
+    tail = '{"index":1,"function":{"arguments":"{}"}}'
+    assert calls_of(*heads, tail) == [("f", "f", ""), ("g", "g", "{}")]
+
+
+def test_a_call_that_never_gets_a_name_is_the_servers_fault() -> None:
+    with pytest.raises(EngineError):
+        calls_of('{"index":0,"id":"a","function":{"arguments":"{}"}}')
+
+
+def test_the_bytes_of_a_part_of_a_character() -> None:
+    told = (
+        b'{"choices":[{"index":0,"message":{"content":"x"},"finish_reason":"stop","logprobs":{"content":[{"token":'
+        b'"\xef\xbf\xbd","logprob":-0.5,"bytes":[240,159],"top_logprobs":[{"token":"\xef\xbf\xbd","logprob":-0.5,"bytes":[240]}]},'
+        b'{"token":"a","logprob":-1,"bytes":[97],"top_logprobs":[]}]}}]}'
+    )
+    delta = Translation(asked(top=1, stream=False), CALL, False).whole(decode(told))[0]
+    assert isinstance(delta, TextDelta)
+    parted = ScoredToken("\ufffd", -0.5, (Alternative("\ufffd", -0.5, b"\xf0"),), b"\xf0\x9f")
+    assert delta.scored == (parted, ScoredToken("a", -1.0))
+
+
+def test_a_count_that_comes_with_the_last_piece_alone_is_the_servers() -> None:
+    data = (
+        b'data: {"choices":[{"index":0,"delta":{"content":"Hello there"},"finish_reason":"stop"}],'
+        b'"usage":{"prompt_tokens":50,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":16}}}\n\n'
+    )
+    assert streamed("vllm", data)[-1] == TokenUsage(50, 3, 16)
+    assert streamed("ollama", data)[-1] == TokenUsage(50, 3, 16)

@@ -111,6 +111,13 @@ def test_tokens_after_a_stop_text_in_the_same_step_are_not_counted() -> None:
     assert choice.tokens == 2
 
 
+def test_scores_have_the_bytes_of_parts_of_characters() -> None:
+    events, _ = said([b"\xf0\x9f\x98", b"\x80"], logprobs=[-0.5, -1.5])
+    (delta,) = [event for event in events if isinstance(event, TextDelta) and event.text]
+    assert delta.text == "\U0001f600"
+    assert [(score.text, score.raw) for score in delta.scored] == [("\ufffd", b"\xf0\x9f\x98"), ("\ufffd", b"\x80")]
+
+
 def test_scores_go_with_the_text_of_their_tokens() -> None:
     events, _ = said(["a", "b"], logprobs=[-0.5, -1.5])
     first, second = events[0], events[1]

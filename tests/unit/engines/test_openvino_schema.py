@@ -51,6 +51,23 @@ def test_an_object_of_anything() -> None:
     }
 
 
+def test_an_object_without_properties_is_empty_unless_it_may_have_others() -> None:
+    closed = {"type": "object", "properties": {}, "additionalProperties": False}
+    assert form({"type": "object", "properties": {}}) == closed
+    assert form({"type": "object", "properties": {}, "additionalProperties": True}) == {"type": "object"}
+
+
+@pytest.mark.parametrize(
+    ("part", "left"),
+    [
+        ({"type": ["string", "null"], "format": "uri"}, {"anyOf": [{"type": "string"}, {"type": "null"}]}),
+        ({"type": "text", "not": {}}, {}),
+    ],
+)
+def test_of_several_types_all_are_kept_and_of_unknown_ones_none(part: dict[str, Any], left: dict[str, Any]) -> None:
+    assert form({"type": "object", "properties": {"a": part}}, strict=False)["properties"]["a"] == left
+
+
 def test_a_schema_that_asserts_nothing_is_an_object() -> None:
     assert form({}) == {"type": "object"}
 
@@ -117,7 +134,8 @@ def test_only_values_of_the_type_are_chosen_from() -> None:
 def test_what_cannot_be_enforced_is_refused_where_it_must_be(schema: Any, word: str) -> None:
     assert word in refusal({"type": "object", "properties": {"x": schema}, "$defs": {}})
     loose = form({"type": "object", "properties": {"x": schema}}, strict=False)
-    assert loose["properties"] == {"x": {}}
+    kept = {key: schema[key] for key in ("type",) if key in schema}  # and nothing else of it
+    assert loose["properties"] == {"x": kept | ({"items": {}} if kept == {"type": "array"} else {})}
 
 
 @pytest.mark.parametrize(

@@ -311,3 +311,29 @@ async def test_one_who_leaves_is_missed_by_the_request_that_runs(peer):
     async with asyncio.timeout(60):
         await gone.wait()
     peer.protocol.parser = None
+
+
+async def streams(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for piece in (b"data: a\n\n", b"", b"data: b\n\n"):
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: h\r\n", b"9\r\ndata: a\n\n\r\n9\r\ndata: b\n\n\r\n0\r\n\r\n"),
+        (b"GET / HTTP/1.0\r\n", b"data: a\n\ndata: b\n\n"),
+        (b"HEAD / HTTP/1.0\r\n", b""),
+    ],
+)
+async def test_only_clients_that_know_chunks_get_them(peer, head, body):
+    peer.protocol.app = streams
+    peer.protocol.data_received(head + b"\r\n")
+    await asyncio.sleep(0.01)
+    answer_head, _, rest = peer.written.partition(b"\r\n\r\n")
+    assert rest == body
+    assert (b"transfer-encoding: chunked" in answer_head) == head.endswith(b"Host: h\r\n")
+    assert peer.closed == (b"HTTP/1.0" in head)
+    assert (b"connection: close" in answer_head) == (b"HTTP/1.0" in head)

@@ -203,6 +203,34 @@ def test_formats(given: object, wanted: Format) -> None:
             assistant(content="a", annotations=[], audio=None, parsed={"a": 1}, reasoning_content="hm"),
             Message(Role.ASSISTANT, "a"),
         ),
+        (  # as vLLM, OpenRouter, LiteLLM and Copilot answered
+            assistant(
+                content="a",
+                reasoning="hm",
+                reasoning_details=[{"type": "reasoning.text", "text": "hm"}],
+                reasoning_text="hm",
+                reasoning_opaque="eA==",
+                thinking_blocks=[],
+                images=[],
+                provider_specific_fields={"a": 1},
+            ),
+            Message(Role.ASSISTANT, "a"),
+        ),
+        (
+            assistant(
+                tool_calls=[
+                    {
+                        "id": "c",
+                        "type": "function",
+                        "function": {"name": "f", "arguments": "{}", "provider_specific_fields": {}},
+                        "extra_content": {"google": {"thought_signature": "eA=="}},
+                        "provider_specific_fields": {},
+                    }
+                ]
+            ),
+            Message(Role.ASSISTANT, "", "", (ToolCall("c", "f", "{}"),)),
+        ),
+        ({"role": "user", "content": "a", "tool_calls": [], "refusal": ""}, Message(Role.USER, "a")),
     ],
 )
 def test_messages(given: object, message: Message) -> None:
@@ -271,7 +299,7 @@ def test_what_makes_no_sense(fields: dict[str, Any], param: str) -> None:
         ({"messages": [user({"type": "input_audio", "input_audio": {}})]}, "messages[0].content[0]"),
         ({"messages": [user({"type": "file", "file": {}})]}, "messages[0].content[0]"),
         ({"messages": [user({"type": "refusal", "refusal": "no"})]}, "messages[0].content[0]"),
-        ({"messages": [HI | {"tool_calls": []}]}, "messages[0].tool_calls"),
+        ({"messages": [HI | {"tool_calls": [{"id": "c"}]}]}, "messages[0].tool_calls"),
         ({"messages": [HI | {"tool_call_id": "c"}]}, "messages[0].tool_call_id"),
         ({"messages": [assistant(function_call={"name": "f", "arguments": ""})]}, "messages[0].function_call"),
         ({"messages": [assistant(audio={"id": "a"})]}, "messages[0].audio"),

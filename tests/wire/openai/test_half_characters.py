@@ -58,3 +58,8 @@ def test_another_fault_is_not_taken_for_it() -> None:
         with pytest.raises(CallerError, match="not a valid JSON object") as refused:
             Embeddings().negotiate(Opening("POST", "/"), body)
         assert refused.value.param is None
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_the_body() -> None:
+    body = b'\xef\xbb\xbf{"model":"m","input":"a"}'
+    assert Embeddings().negotiate(Opening("POST", "/"), body).spec.texts == ("a",)  # type: ignore[union-attr]

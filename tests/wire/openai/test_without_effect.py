@@ -54,6 +54,23 @@ def test_of_a_chat(fields: dict[str, Any], names: str | None, stream: bool) -> N
     assert told(posted(ChatCompletions(), ANSWER, model="m", messages=said, stream=stream, **fields)) == names
 
 
+CACHED = {"cache_control": {"type": "ephemeral"}}
+
+
+@pytest.mark.parametrize(
+    ("message", "tool"),
+    [
+        ({"role": "user", "content": "Hi", **CACHED}, {}),
+        ({"role": "user", "content": [{"type": "text", "text": "Hi", **CACHED}]}, {}),
+        ({"role": "user", "content": "Hi"}, CACHED),
+        ({"role": "user", "content": "Hi"}, {"function": {"name": "f", **CACHED}}),
+    ],
+)
+def test_marks_of_what_to_cache(message: dict[str, Any], tool: dict[str, Any]) -> None:
+    tools = [{"type": "function", "function": {"name": "f"}, **tool}]
+    assert told(posted(ChatCompletions(), ANSWER, model="m", messages=[message], tools=tools)) == "cache_control"
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_of_a_chat_what_its_engine_cannot_do(stream: bool) -> None:
     asked = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream": stream, "prediction": {}}

@@ -1,8 +1,9 @@
 """A tensor model over gRPC, as an engine. Implements `core.ports.Inferrer`. Needs `grpcio` and `protobuf`.
 
 Tensors are sent as bytes; a server may answer with bytes or with typed contents. Errors are classified by who caused
-them: INVALID_ARGUMENT is the caller's, RESOURCE_EXHAUSTED means a full server; errors that show a wrong credential,
-address or model name are ours, all others the engine's. An unknown version is the caller's error too.
+them: INVALID_ARGUMENT is the caller's, RESOURCE_EXHAUSTED means a full server or a message over a bound; errors that
+show a wrong credential, address or model name are ours, all others the engine's. An unknown version is the caller's
+error too.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,7 @@ from antiphon.core.errors import (
     EngineMisconfigured,
     EngineTimeout,
     NotFound,
+    TooLarge,
 )
 from antiphon.core.events import Inferred
 from antiphon.core.ports import Clock, EngineCall
@@ -27,6 +29,9 @@ from antiphon.engines.open_inference.limits import CHECK_S, Limits, Turnstile, b
 
 SERVICE = "/inference.GRPCInferenceService/"
 MAX_INT64 = 2**63 - 1
+RECONNECT_MS = 2_000  # at most, between attempts; gRPC's own bound keeps a server that is back unused for two minutes
+
+_OVER_BOUND, _HERE = "Received message larger than max", "CLIENT: "  # gRPC's words, and its mark for this end
 
 # The field of `InferTensorContents` that holds a datatype's elements.
 _CONTENTS = {
@@ -112,6 +117,7 @@ class OpenInferenceGrpc:
                 ("grpc.max_receive_message_length", self._limits.answer_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.enable_http_proxy", 0),
+                ("grpc.max_reconnect_backoff_ms", RECONNECT_MS),
             ]
             where = self._url.netloc
             if self._url.scheme in ("https", "grpcs"):
@@ -192,6 +198,10 @@ def _blamed(code: str, message: str, spec: InferSpec) -> AntiphonError:
             return blames_caller(spec, message)
         case "NOT_FOUND" if spec.version:
             return NotFound("Model version not found.")
+        case "RESOURCE_EXHAUSTED" if _HERE + _OVER_BOUND in message:
+            return EngineError("The model's server answered with too many bytes.")
+        case "RESOURCE_EXHAUSTED" if _OVER_BOUND in message:
+            return TooLarge("The request is larger than the model's server accepts.")
         case "RESOURCE_EXHAUSTED":
             return CapacityError("The model's server is full.", retry_after_s=1)
         case "DEADLINE_EXCEEDED":

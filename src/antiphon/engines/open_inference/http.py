@@ -6,6 +6,7 @@ classified by who caused them: 400, 413 and 422 are the caller's; 429 and 503 me
 like the address and the model's name; all others are the engine's. An unknown version is the caller's error.
 """
 
+from math import isfinite
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -30,6 +31,7 @@ JSON_LENGTH = "Inference-Header-Content-Length"
 _BINARY_SIZE, _BINARY = "binary_data_size", "binary_data_output"
 _CALLERS, _FULL = frozenset({400, 413, 422}), frozenset({429, 503})
 _MAX_ERROR_BYTES = 65_536
+_FLOATS = frozenset({"FP32", "FP64"})
 _ONLY_BYTES = frozenset({"FP16", tensors.BF16})  # JSON has no notation for them that all servers read
 
 
@@ -214,6 +216,8 @@ def _request(spec: InferSpec, call: EngineCall, binary: bool) -> tuple[bytes, di
 def _fits_json(tensor: Tensor) -> bool:
     if tensor.datatype in _ONLY_BYTES:
         return False
+    if tensor.datatype in _FLOATS:
+        return all(map(isfinite, tensors.to_json(tensor)))  # other numbers would become null
     if tensor.datatype == tensors.BYTES:
         try:
             tensors.to_json(tensor)

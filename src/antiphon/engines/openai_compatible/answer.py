@@ -1,16 +1,18 @@
 """Translation of an engine's answer to our events: chunks of a stream, or one JSON object.
 
 Both follow the same rules: a whole answer is a stream of one chunk whose deltas are called messages. Every choice must
-say how it ended. A tool call begins when its index, or its id, is new; a choice that stopped after tool calls ended
-because of them, whatever the server says.
+say how it ended. A tool call begins when its index is new, or its id and name are; a choice that stopped after tool
+calls ended because of them, whatever the server says. Servers differ in how they cut a call: its name may come after
+its id, its index may be missing, or an id be made for each piece.
 
 Tokens: if the server counts with each chunk, those that are new since the choice's last chunk; else one per
 log-probability, if requested; else one per delta. If it never reports a total, that is the number counted, and the
-input is estimated at one token per `BYTES_PER_TOKEN` bytes.
+input is what its first chunk says, else estimated at one token per `BYTES_PER_TOKEN` bytes.
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Annotated
 
 import msgspec
 
@@ -30,14 +32,19 @@ from antiphon.core.events import (
 from antiphon.core.specs import GenerateSpec
 
 BYTES_PER_TOKEN = 4
+MAX_NAMELESS_CHARS = 64 * 1024  # of a call's arguments before its name
 
 _REASONS = {
     "stop": FinishReason.STOP,
     "eos": FinishReason.STOP,
     "eos_token": FinishReason.STOP,
     "stop_sequence": FinishReason.STOP,
+    "end_turn": FinishReason.STOP,
     "length": FinishReason.LENGTH,
+    "max_tokens": FinishReason.LENGTH,
+    "model_length": FinishReason.LENGTH,
     "tool_calls": FinishReason.TOOL_CALLS,
+    "tool_use": FinishReason.TOOL_CALLS,
     "function_call": FinishReason.TOOL_CALLS,
     "content_filter": FinishReason.FILTERED,
 }
@@ -45,7 +52,13 @@ _REASONS = {
 
 class _Function(msgspec.Struct):
     name: str | None = None
-    arguments: str | None = None
+    arguments: str | dict[str, msgspec.Raw] | None = None
+
+    @property
+    def text(self) -> str:
+        """The arguments as text, which some send as an object."""
+        given = self.arguments
+        return msgspec.json.encode(given).decode() if isinstance(given, dict) else given or ""
 
 
 class _Call(msgspec.Struct):
@@ -64,11 +77,16 @@ class _Delta(msgspec.Struct):
 class _Top(msgspec.Struct):
     token: str
     logprob: float
+    told: list[Annotated[int, msgspec.Meta(ge=0, le=255)]] | None = msgspec.field(name="bytes", default=None)
+
+    @property
+    def raw(self) -> bytes:
+        """The token's bytes, if they are no whole characters: a server without them sends the text's."""
+        told = bytes(self.told or ())
+        return b"" if told == self.token.encode() else told
 
 
-class _Token(msgspec.Struct):
-    token: str
-    logprob: float
+class _Token(_Top):
     top_logprobs: list[_Top] | None = None
 
 
@@ -109,26 +127,23 @@ class _Usage(msgspec.Struct):
 class Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
-    error: msgspec.Raw | None = None  # some send an error inside a stream
+    error: object = None  # some send an error with status 200
 
 
 _CHUNK = msgspec.json.Decoder(Chunk)
 
 
 def decode(data: bytes) -> Chunk:
-    """Return the chunk or the answer. Raises `EngineError` if it is neither, or is an error."""
+    """Return the chunk or the answer. Raises `EngineError` if it is neither."""
     try:
-        chunk = _CHUNK.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _CHUNK.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise EngineError("The model's server answered in a form that is not OpenAI's.") from None
-    if chunk.error is not None and bytes(chunk.error) != b"null":
-        raise EngineError("The model's server failed while it was answering.")
-    return chunk
 
 
 class Translation:
     """The translation of one call. `counts_always` means that the usage of a chunk with choices is its choice's so
-    far.
+    far. `begun` is whether a chunk with choices has come.
     """
 
     def __init__(self, spec: GenerateSpec, call_id: str, counts_always: bool) -> None:
@@ -138,9 +153,12 @@ class Translation:
         self._open = set(range(spec.choices))
         self._calls: dict[int, list[str]] = {}  # the ids of each choice's calls, in order
         self._current: dict[tuple[int, int], int] = {}  # the call that the server's index refers to
+        self._nameless: dict[tuple[int, int], tuple[str, str]] = {}  # id and arguments of a call whose name is to come
         self._counted: dict[int, int] = {}  # the tokens of each choice, by the server's continuous count
         self._seen = self._seen_reasoning = 0
         self._usage: TokenUsage | None = None
+        self._early: TokenUsage | None = None  # the usage of the first chunk, which has the whole input
+        self.begun = False
 
     @property
     def ended(self) -> bool:
@@ -151,6 +169,8 @@ class Translation:
         """Return the usage of the whole answer, once it has ended: the server's count, else ours."""
         if self._usage is not None:
             return self._usage
+        if self._early is not None:
+            return replace(self._early, output=self._seen, reasoning=self._seen_reasoning)
         prompt = self._spec.prompt
         texts = [prompt] if isinstance(prompt, str) else [message.text for message in prompt]
         read = sum(-(-len(text.encode()) // BYTES_PER_TOKEN) for text in texts)
@@ -175,11 +195,12 @@ class Translation:
         if not chunk.choices:
             self._usage = _usage_of(usage) or self._usage
             return
+        self.begun = True
         counted = None
         if usage is not None and self._counts_always:
             counted = usage.completion_tokens
-            early = None if self._counted else _usage_of(usage)
-            if early is not None:
+            if not self._counted and (early := _usage_of(usage)) is not None:
+                self._early = early
                 events.append(early)
         elif usage is not None:
             self._usage = _usage_of(usage) or self._usage
@@ -211,11 +232,13 @@ class Translation:
             tokens = 0
         if delta is not None and delta.tool_calls:
             for place, call in enumerate(delta.tool_calls):
-                at = call.index if call.index is not None and choice.delta is not None else place
+                at = place if choice.delta is None else self._place(index, call)
                 if self._call(events, index, at, call, tokens):
                     self._took(index, counted, tokens)
                     tokens = 0
         if choice.finish_reason:
+            if any(at == index and any(begun) for (at, _), begun in self._nameless.items()):
+                raise EngineError("The model's server called a tool without a name.")
             self._open.discard(index)
             events.append(ChoiceEnded(index, self._reason(index, choice.finish_reason)))
         elif len(events) == before and counted is not None:
@@ -234,19 +257,38 @@ class Translation:
     def _call(self, events: list[Generated | TokenUsage], choice: int, at: int, call: _Call, tokens: int) -> bool:
         """Add a tool call. Returns whether `tokens` were counted with it."""
         ids = self._calls.setdefault(choice, [])
-        known = self._current.get((choice, at))
-        function = call.function
-        if known is None or (call.id and call.id != ids[known]):
-            if function is None or not function.name:
-                raise EngineError("The model's server called a tool without a name.")
+        function = call.function or _Function()
+        arguments = function.text
+        continues = not (call.id or function.name)
+        known = self._current.get((choice, at), at if continues and at < len(ids) else None)
+        if known is None or (function.name and call.id and call.id != ids[known]):
+            early_id, early = self._nameless.pop((choice, at), ("", ""))
+            call_id, arguments = early_id or call.id or "", early + arguments
+            if not function.name:
+                if (arguments and not call_id) or len(arguments) > MAX_NAMELESS_CHARS:
+                    raise EngineError("The model's server called a tool without a name.")
+                self._nameless[choice, at] = call_id, arguments
+                return False
             known = len(ids)
-            ids.append(call.id or f"call_{self._call_id}{choice}{known}")
+            ids.append(call_id or f"call_{self._call_id}{choice}{known}")
             self._current[choice, at] = known
             events.append(ToolCallStarted(choice, known, ids[known], function.name))
-        if function is None or not function.arguments:
+        if not arguments:
             return False
-        events.append(ToolCallDelta(choice, known, function.arguments, tokens))
+        events.append(ToolCallDelta(choice, known, arguments, tokens))
         return True
+
+    def _place(self, choice: int, call: _Call) -> int:
+        """Return the index of a call in a stream. Without one, a new id or a name begins a call, and what has neither
+        belongs to the last.
+        """
+        if call.index is not None:
+            return call.index
+        ids = self._calls.get(choice, [])
+        if call.id in ids:
+            return ids.index(call.id)
+        begins = call.id or (call.function and call.function.name)
+        return len(ids) if begins or not ids else len(ids) - 1
 
     def _reason(self, choice: int, told: str) -> FinishReason:
         reason = _REASONS.get(told)
@@ -274,7 +316,8 @@ def _scored(told: _Logprobs, top: int) -> tuple[ScoredToken, ...]:
             ScoredToken(
                 token.token,
                 token.logprob,
-                tuple(Alternative(other.token, other.logprob) for other in (token.top_logprobs or ())[:top]),
+                tuple(Alternative(other.token, other.logprob, other.raw) for other in (token.top_logprobs or ())[:top]),
+                token.raw,
             )
             for token in told.content
         )

@@ -5,75 +5,26 @@ refused at once, since waiting is a queue's task. Compressed answers are not req
 environment's proxies not used. If a caller stops reading an answer, its connection is closed, which tells the server to
 stop; the same at a deadline, since none of these servers accepts one (llama.cpp has a time limit that cuts an answer
 without saying so, which is worse).
-
-Errors are classified by `blame`. A server's message reaches the caller only for errors of the caller, cut to
-`MESSAGE_CHARS` characters, and not if it contains any `ECHO_CHARS` characters in a row of the caller's input: messages
-must contain no content, and some servers quote their input.
 """
 
 import asyncio
-import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
 import aiohttp
-import msgspec
 from yarl import URL
 
-from antiphon.core.errors import (
-    AntiphonError,
-    CallerError,
-    CapacityError,
-    ContextLengthExceeded,
-    EngineError,
-    EngineMisconfigured,
-    EngineTimeout,
-)
+from antiphon.core.errors import AntiphonError, CallerError, CapacityError, EngineError, EngineTimeout
 from antiphon.core.ports import Clock, EngineCall
 from antiphon.engines.openai_compatible.presets import Preset
+from antiphon.engines.openai_compatible.refusals import blame, late_refusal, refusal
 
-MESSAGE_CHARS = 300
-ECHO_CHARS = 12
-LEAST_ECHO_CHARS = 4  # a shorter prompt cannot be distinguished from the server's own words
 MAX_ERROR_BYTES = 65_536
 MAX_RETRY_S = 3600
 CHECK_TIMEOUT_S = 5.0
 FINISH_S = 0.25
-
-# Parameters that a server may blame; any other name may be content.
-PARAMETERS = frozenset(
-    {"messages", "prompt", "input", "n", "max_tokens", "max_completion_tokens", "temperature", "top_p", "stop", "seed"}
-    | {"presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "response_format", "dimensions"}
-    | {"tools", "tool_choice", "parallel_tool_calls", "logit_bias", "reasoning_effort", "verbosity"}
-)
-
-# How servers say that a prompt is too long: OpenAI, vLLM, SGLang and Ollama name the context's length, llama.cpp its
-# size, older versions of vLLM the model's length, TensorRT-LLM its own limits.
-_TOO_LONG_CODES = ("context_length_exceeded", "exceed_context_size_error")
-_TOO_LONG = re.compile(
-    r"context (length|size|window)|maximum (model|sequence|input) length|max_(seq|input)_len|max_num_tokens",
-    re.IGNORECASE,
-)
-
-_FULL = frozenset({429, 503})
-_LATE = frozenset({408, 504})  # Ray Serve uses 408 for its own time limit
-_CALLERS = frozenset({400, 413, 414, 415, 422, 431})
-
-
-def blame(status: int) -> type[AntiphonError]:
-    """Return the error for a status. Other 4xx are our errors: the credential (401), the address and the model's name
-    (404), or a gateway that refuses us (403); a caller's content may cause them too, so they say nothing about the
-    server's health.
-    """
-    if status in _FULL:
-        return CapacityError
-    if status in _LATE:
-        return EngineTimeout
-    if status in _CALLERS:
-        return CallerError
-    return EngineMisconfigured if 400 <= status < 500 else EngineError
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +131,7 @@ class Exchange:
         self._response: aiohttp.ClientResponse | None = None
 
     async def __aenter__(self) -> "Exchange":
-        """Send the request and wait for a successful answer to begin. Raises the `AntiphonError` of `blame`."""
+        """Send the request and wait for a successful answer to begin. Raises the error of `refusal`."""
         upstream = self._upstream
         if upstream.outstanding >= upstream.limits.outstanding:
             raise CapacityError("The model's server has reached its maximum number of calls.", retry_after_s=1)
@@ -235,74 +186,13 @@ class Exchange:
         assert self._response is not None
         return await _bounded(self._response, self._upstream.limits.answer_bytes)
 
+    def late_refusal(self, answer: bytes) -> AntiphonError:
+        """Return the error that the server sent in the place of an answer."""
+        return late_refusal(answer, self._content)
+
     async def _refusal(self, response: aiohttp.ClientResponse) -> AntiphonError:
-        status = response.status
-        blamed = blame(status)
-        if blamed is CapacityError:
-            return CapacityError("The model's server is full.", retry_after_s=_retry_after(response))
-        if blamed is EngineTimeout:
-            return EngineTimeout("The model took too long.")
-        if blamed is not CallerError:
-            return blamed(f"The model's server answered {status}.")
-        message, param, codes = _told(await _bounded(response, MAX_ERROR_BYTES))
-        too_long = any(code in codes for code in _TOO_LONG_CODES) or bool(_TOO_LONG.search(message))
-        if _quotes(message, self._content):
-            message = ""
-        kind: type[CallerError] = CallerError
-        if too_long:
-            kind = ContextLengthExceeded
-            if kind.WORDS not in message[:MESSAGE_CHARS]:
-                message = f"This model's {kind.WORDS} is exceeded. {message}".rstrip()
-        message = message or "The model's server refused the request."
-        return kind(message[:MESSAGE_CHARS], param=param if param in PARAMETERS else None)
-
-
-class _Error(msgspec.Struct):
-    message: str | None = None
-    param: str | None = None
-    code: object = None
-    type: object = None
-
-
-class _Refusal(msgspec.Struct):
-    """The known forms: OpenAI's `{"error": {...}}`; SGLang's and TensorRT-LLM's bare object; FastAPI's `{"detail":
-    "..."}`.
-    """
-
-    error: _Error | str | None = None
-    message: str | None = None
-    param: str | None = None
-    code: object = None
-    type: object = None
-    detail: object = None
-
-
-def _told(body: bytes) -> tuple[str, str | None, tuple[object, ...]]:
-    """Return the message, the parameter and the error's names; empty if the form is unknown."""
-    try:
-        refusal = msgspec.json.decode(body, type=_Refusal)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return "", None, ()
-    error = refusal.error
-    if isinstance(error, _Error):
-        return error.message or "", error.param, (error.code, error.type)
-    if error or refusal.message:
-        return error or refusal.message or "", refusal.param, (refusal.code, refusal.type)
-    return (refusal.detail, None, ()) if isinstance(refusal.detail, str) else ("", None, ())
-
-
-def _quotes(message: str, content: Iterable[str]) -> bool:
-    """Return whether `message` repeats some of `content`."""
-    shown = message[:MESSAGE_CHARS]
-    pieces = [shown[at : at + ECHO_CHARS] for at in range(max(1, len(shown) - ECHO_CHARS + 1))]
-    for text in content:
-        text = text.strip()
-        if LEAST_ECHO_CHARS <= len(text) < ECHO_CHARS:
-            if text in shown:
-                return True
-        elif any(piece in text for piece in pieces):
-            return True
-    return False
+        body = await _bounded(response, MAX_ERROR_BYTES) if blame(response.status) is CallerError else b""
+        return refusal(response.status, body, self._content, _retry_after(response))
 
 
 def _retry_after(response: aiohttp.ClientResponse) -> int:

@@ -2,10 +2,12 @@
 
 What one network read brings is passed on as one tuple of events; nothing is held back, except the final token count: it
 is sent once the server's answer has ended, so that its connection can serve the next call. Closing the generator closes
-the connection at once, and a server that notices stops generating.
+the connection at once, and a server that notices stops generating. From a server that notices it with streams alone, a
+whole answer is requested as a stream, and passed on when it is whole, so that it can be given up.
 """
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -15,14 +17,15 @@ from antiphon.core.events import Embedded, Generated, TokenUsage
 from antiphon.core.ports import Clock, EngineCall
 from antiphon.core.specs import GenerateSpec
 from antiphon.engines.openai_compatible import request
-from antiphon.engines.openai_compatible.answer import Translation, decode
-from antiphon.engines.openai_compatible.client import Limits, Upstream
+from antiphon.engines.openai_compatible.answer import Chunk, Translation, decode
+from antiphon.engines.openai_compatible.client import Exchange, Limits, Upstream
 from antiphon.engines.openai_compatible.presets import PRESETS, Counts
 from antiphon.engines.openai_compatible.sse import EventSplitter
 
 QUOTED_CHARS = 4096  # of a picture, whose beginning a server might quote
 
 _DONE = b"[DONE]"
+_END = b"\n\n"  # of the last event, which some servers do not end
 _LIMITS = Limits()
 
 
@@ -70,33 +73,53 @@ class OpenAICompatible(_Server):
         self, spec: GenerateSpec, call: EngineCall
     ) -> AsyncGenerator[tuple[Generated | TokenUsage, ...], None]:
         """Generate an answer, as the port defines it."""
-        path, body = request.generation(spec, self._model, self._preset)
+        asked = spec if spec.stream or spec.tools or self._preset.gives_up else replace(spec, stream=True)
+        path, body = request.generation(asked, self._model, self._preset)
         exchange = self._upstream.post(path, request.encode(body), call, _contents(spec))
         translation = Translation(spec, call.id, self._preset.counts is Counts.ALWAYS)
         async with exchange:
-            if not spec.stream:
-                yield translation.whole(decode(await exchange.read_all()))
+            if not asked.stream:
+                yield translation.whole(_chunk(await exchange.read_all(), exchange, translation))
                 return
-            splitter = EventSplitter(self._upstream.limits.event_bytes)
+            limits = self._upstream.limits
+            splitter = EventSplitter(limits.event_bytes)
+            events: list[Generated | TokenUsage] = []
+            length = 0
             done = False
             while not done:
                 received = await exchange.read_some()
-                events: list[Generated | TokenUsage] = []
-                for payload in splitter.feed(received):
+                length += len(received)
+                for payload in splitter.feed(received or _END):
                     if payload == _DONE:
                         done = True
                         break
-                    translation.chunk(events, decode(payload))
+                    try:
+                        translation.chunk(events, _chunk(payload, exchange, translation))
+                    except EngineError:
+                        if received or not translation.ended:
+                            raise  # else it is the beginning of an event after the answer
                 done = done or not received
                 if done and exchange.at_end:
                     break
-                if events:
+                if not spec.stream and length > limits.answer_bytes:
+                    raise EngineError(f"The model's server answered with more than {limits.answer_bytes} bytes.")
+                if spec.stream and events:
                     yield tuple(events)
                     events = []
             if not translation.ended:
                 raise EngineError("The model's server broke off its answer.")
             await exchange.finish()
             yield (*events, translation.usage())
+
+
+def _chunk(data: bytes, exchange: Exchange, translation: Translation) -> Chunk:
+    """Decode a chunk. An error in its place may be the caller's until the answer has begun; then it is the engine's."""
+    chunk = decode(data)
+    if chunk.error is None:
+        return chunk
+    if translation.begun:
+        raise EngineError("The model's server failed while it was answering.")
+    raise exchange.late_refusal(data)
 
 
 def _contents(spec: GenerateSpec) -> Iterator[str]:

@@ -43,7 +43,8 @@ class Preset:
     """One kind of server. `base` precedes `/chat/completions`; `health` answers 200 when calls can be taken (`{model}`
     is the model's name). `max_tokens` is its name for the bound on output. `cannot` are the abilities that it lacks,
     `spelled` its own names of parameters, `efforts` those of `EFFORTS` that it knows. `embeddings` says whether it has
-    them, `one_text` that it embeds one text per request.
+    them, `one_text` that it embeds one text per request, `gives_up` that it stops generating a whole answer whose
+    connection is closed.
     """
 
     base: str = "/v1"
@@ -55,6 +56,7 @@ class Preset:
     efforts: tuple[str, ...] = EFFORTS
     embeddings: bool = True
     one_text: bool = False
+    gives_up: bool = True
 
     @property
     def abilities(self) -> frozenset[Ability]:
@@ -118,8 +120,9 @@ PRESETS: dict[str, Preset] = {
     # Ray Serve LLM (ray 2.60), llm/_internal/serve: vLLM's own request types behind Ray's ingress, which hands them on.
     # /-/healthz is the proxy's (Ray Serve's production guide); the models' list needs a replica that is up.
     "ray-serve": replace(_VLLM, health="/v1/models"),
-    # BentoML 1.4, its vLLM examples (BentoVLLM): vLLM's own server, mounted as an ASGI app; /readyz is BentoML's.
-    "bentoml": replace(_VLLM, health="/readyz"),
+    # BentoML 1.4, its vLLM examples (BentoVLLM): vLLM's own server behind BentoML's proxy, which does not see that a
+    # connection is closed until an answer has begun (_bentoml_impl/server/proxy.py); /readyz is BentoML's.
+    "bentoml": replace(_VLLM, health="/readyz", gives_up=False),
     # KServe 0.21, python/kserve/kserve/protocol/rest/openai: vLLM's request types under /openai; the Hugging Face
     # runtime runs on vLLM for what vLLM can load. A model's readiness is the Open Inference Protocol's.
     "kserve": replace(_VLLM, base="/openai/v1", health="/v2/models/{model}/ready"),

@@ -104,7 +104,7 @@ class _Rules:
             pair = self._rule(f'string ":" ws {self._of(others)}') if others else "pair"
             return f'"{{" ws ({pair} ("," ws {pair})* ws)? "}}"'
         if not node["properties"]:
-            return '"{" ws "}"'
+            return '"{}"'  # with white space, a small model writes that until its tokens end
         first, after = '""', '""'  # what may follow if nothing came yet, and if something did
         for name, value in reversed(node["properties"].items()):
             pair = self._rule(f'{_literal(name)} ":" ws {self._of(value)}')

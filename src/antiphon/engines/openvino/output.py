@@ -196,6 +196,13 @@ class _Calls:
         return "" if cut or len(kept) > 1 else kept
 
 
+def _scored(piece: bytes, logprob: float) -> ScoredToken:
+    try:
+        return ScoredToken(piece.decode(), logprob)
+    except UnicodeDecodeError:
+        return ScoredToken(piece.decode(errors="replace"), logprob, raw=piece)
+
+
 # -- a choice ----------------------------------------------------------------------------------------------------------
 
 
@@ -231,7 +238,7 @@ class Choice:
             self.tokens += 1
             self._uncounted += 1
             if chunk.logprobs is not None and piece:
-                self._scored.append(ScoredToken(piece.decode(errors="replace"), chunk.logprobs[n]))
+                self._scored.append(_scored(piece, chunk.logprobs[n]))
             text = self._utf8.decode(piece)
             if text:
                 self._read(text)

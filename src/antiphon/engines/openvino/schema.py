@@ -2,7 +2,7 @@
 
 A schema is converted to a form that a grammar (`ebnf`) enforces completely: its output then conforms to the schema. The
 form may be narrower than the schema (an object with `properties` gets no others), never wider. A part without such a
-form is refused if the schema is `strict`; otherwise it is left to the model.
+form is refused if the schema is `strict`; otherwise only its type is enforced, and the rest left to the model.
 
 Everything is bounded, because all requests wait while a grammar compiles.
 """
@@ -134,7 +134,8 @@ class _Root:
         except _Unenforceable:
             if self._strict:
                 raise
-            return {}
+            spent = self._parts > MAX_PARTS or self._repeats > MAX_ALL_REPEATS
+            return {} if spent else _of_types(node)
 
     def _spend(self, parts: int = 0, repeats: int = 0) -> None:
         """Count parts and repeats. Raises `_Unenforceable` if the whole takes too long to compile."""
@@ -203,7 +204,7 @@ class _Root:
         if properties:  # no others: one with the same name would duplicate it
             described = {key: self._node(value, depth + 1) for key, value in properties.items()}
             return {"properties": described, "required": required, "additionalProperties": False}
-        others = node.get("additionalProperties", True)
+        others = node.get("additionalProperties", "properties" not in node)  # without any, a tool takes no arguments
         if others is False:
             return {"properties": {}, "additionalProperties": False}
         return {} if others is True else {"additionalProperties": self._node(others, depth + 1)}
@@ -311,6 +312,17 @@ def _types(node: dict[str, Any]) -> list[str]:
     if not isinstance(types, list) or not all(name in _TYPES for name in types):
         raise ValueError(f"a type is none of {', '.join(_TYPES)}")
     return types
+
+
+def _of_types(node: dict[str, Any]) -> dict[str, Any]:
+    """Return the form of a part that is only of its types; what else it asserts is left to the model."""
+    try:
+        forms: list[dict[str, Any]] = [
+            {"type": name} | ({"items": {}} if name == "array" else {}) for name in _types(node)
+        ]
+    except ValueError:
+        return {}
+    return forms[0] if len(forms) == 1 else {"anyOf": forms} if forms else {}
 
 
 def _is(value: Any, name: str) -> bool:

@@ -13,10 +13,8 @@ from antiphon.core.endpoints import Accepted
 from antiphon.core.errors import (
     AntiphonError,
     CallerError,
-    CapacityError,
     Draining,
     InvalidSignature,
-    PolicyError,
     RequestTimeout,
 )
 from antiphon.core.events import (
@@ -36,16 +34,15 @@ from antiphon.core.events import (
 )
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.units import NS_PER_MS
-from antiphon.core.wire import NOTHING, Close, Opening, Step, make_close, no_effect
+from antiphon.core.wire import NOTHING, Close, Opening, Step, no_effect
 from antiphon.surfaces.amazon import events, parameters, wire
 from antiphon.surfaces.amazon.results import Utterances
 from antiphon.surfaces.amazon.signing import OPTION_PREFIX, SIGNATURE_HEADER, EventSignatures
 
 IDLE_TIMEOUT_MS = 15_000
+# In Amazon's words, which programs look for to open the next stream.
+TIMED_OUT = f"Your request timed out because no new audio was received for {IDLE_TIMEOUT_MS // 1000} seconds."
 ENDPOINTING_MS = 500
-
-# RFC 6455, section 7.4.1. Over HTTP/2 a close is the end of the stream, whatever its code.
-NORMAL, POLICY_VIOLATION, INTERNAL_ERROR = 1000, 1008, 1011
 
 
 class State(Enum):
@@ -87,10 +84,7 @@ class SocketEndpoint(StreamEndpoint):
     """`GET /stream-transcription-websocket`."""
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Step:
-        """Accept the WebSocket, then send the error and close: WebSocket clients do not show the body of an HTTP
-        refusal.
-        """
-        return _failure(error)
+        return wire.failure(error)
 
 
 class Stream:
@@ -158,7 +152,7 @@ class Stream:
         deadline_ns = self.deadline_ns()
         if deadline_ns is None or now_ns < deadline_ns:
             return NOTHING
-        return self._fail(RequestTimeout(f"No new audio was received for {IDLE_TIMEOUT_MS // 1000} seconds."))
+        return self._fail(RequestTimeout(TIMED_OUT))
 
     def _begin(self, now_ns: int) -> int:
         """Return when the stream was opened."""
@@ -192,16 +186,10 @@ class Stream:
                 if self._state is State.OPEN:  # the server is stopping
                     return self._fail(Draining("The server is shutting down."))
                 self._state = State.CLOSED
-                return Step(close=Close(NORMAL))
+                return Step(close=Close(wire.NORMAL))
             case Failed():
                 return self._fail(event.error)
 
     def _fail(self, error: AntiphonError) -> Step:
         self._state = State.CLOSED
-        return _failure(error)
-
-
-def _failure(error: AntiphonError) -> Step:
-    blamed = isinstance(error, CallerError | PolicyError | CapacityError)
-    close = make_close(POLICY_VIOLATION if blamed else INTERNAL_ERROR, wire.said(error))
-    return Step(sends=(wire.exception_event(error),), close=close)
+        return wire.failure(error)

@@ -54,7 +54,11 @@ TABLE: tuple[Option, ...] = (
     Option("identify-multiple-languages", Use.HONOURED, "The same: each utterance has a language of its own."),
     Option("language-options", Use.HONOURED, "What may be spoken: two or more that the model hears, with commas."),
     Option("sample-rate", Use.HONOURED, f"Required, in hertz: {MIN_RATE} to {MAX_RATE}."),
-    Option("media-encoding", Use.HONOURED, "Required: `pcm` (signed 16-bit little-endian), `ogg-opus` or `flac`."),
+    Option(
+        "media-encoding",
+        Use.HONOURED,
+        "Required: `pcm` (signed 16-bit little-endian), `ogg-opus`, `flac`, `g711-ulaw` or `g711-alaw`.",
+    ),
     Option("session-id", Use.HONOURED, "Given back; without one it is made here."),
     Option("enable-channel-identification", Use.HONOURED, "Each channel on its own, with `number-of-channels`."),
     Option("number-of-channels", Use.HONOURED, f"1 to {MAX_CHANNELS}, 1 without it. Mixed down unless identified."),
@@ -64,7 +68,7 @@ TABLE: tuple[Option, ...] = (
     Option(
         "partial-results-stability",
         Use.HONOURED,
-        "`high` (as without it), `medium` or `low`: how soon an item is stable.",
+        "`high` (as without it), `medium` or `low`: how soon an item is stable. No effect without stabilization.",
     ),
     Option(
         "language-model-name", Use.HONOURED, f"A name of the server's table of models, `{DEFAULT_MODEL}` without it."
@@ -75,7 +79,12 @@ TABLE: tuple[Option, ...] = (
     Option(
         "content-identification-type", Use.HONOURED, "`PII`: it is told beside the text (`Entities`), and not hidden."
     ),
-    Option("pii-entity-types", Use.HONOURED, "Which, with commas between; `ALL` without it."),
+    Option(
+        "pii-entity-types",
+        Use.HONOURED,
+        "Which, with commas between; `ALL` without it. What nothing here finds is refused: `AGE`, `USERNAME`, and "
+        "`DATE_TIME`, since dates are found and times are not.",
+    ),
     Option("vocabulary-name", Use.WITHOUT_EFFECT, _NO_BIAS),
     Option("vocabulary-names", Use.WITHOUT_EFFECT, _NO_BIAS),
     Option("show-speaker-label", Use.WITHOUT_EFFECT, "No model here tells speakers apart; channels are kept apart."),
@@ -86,22 +95,30 @@ TABLE: tuple[Option, ...] = (
         "The models take no hint; of two options of one language it is the one in the answers.",
     ),
     Option("session-resume-window", Use.WITHOUT_EFFECT, "A stream that has ended is not resumed."),
+    Option("transcript-format", Use.WITHOUT_EFFECT, "Numbers and dates are written as the model writes them."),
     Option("vocabulary-filter-name", Use.REFUSED, _NO_FILTER),
     Option("vocabulary-filter-names", Use.REFUSED, _NO_FILTER),
 )
 _OPTIONS = {option.name: option for option in TABLE}
 _NAME = re.compile(r"[a-z0-9-]{1,64}")
+_LEVEL = "partial-results-stability"
 _AGENT = "user-agent"  # of the SDK for browsers, in the query
 
 MAX_LANGUAGES = 32
-_ENCODINGS = {"pcm": Encoding.LINEAR16, "ogg-opus": Encoding.CONTAINER, "flac": Encoding.CONTAINER}
+_ENCODINGS = {
+    "pcm": Encoding.LINEAR16,
+    "ogg-opus": Encoding.CONTAINER,
+    "flac": Encoding.CONTAINER,
+    "g711-ulaw": Encoding.MULAW,
+    "g711-alaw": Encoding.ALAW,
+}
 _SESSION_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """The request of a stream. Its language is given, or the model identifies it among `languages`. `echoed` are the
-    options that the answer repeats, without their prefix.
+    options that the answer repeats, without their prefix: those with an effect, since the SDKs show nothing else of it.
     """
 
     model: str
@@ -123,9 +140,11 @@ def read(opening: Opening) -> Request:
         if _OPTIONS[name].use is Use.REFUSED:
             raise UnsupportedParameter(f"{name} is not supported: {_OPTIONS[name].how}", param=name)
     languages = _languages(values)
+    stability = _stability(values)
     unused = [name for name in values if _OPTIONS[name].use is Use.WITHOUT_EFFECT]
-    if "language-options" in values and not languages:
-        unused.append("language-options")
+    unused += [
+        name for name, met in (("language-options", languages), (_LEVEL, stability)) if name in values and not met
+    ]
     encoding = _required(values, "media-encoding")
     if encoding not in _ENCODINGS:
         raise CallerError(f"media-encoding must be one of {', '.join(_ENCODINGS)}.", param="media-encoding")
@@ -138,16 +157,16 @@ def read(opening: Opening) -> Request:
         raise CallerError("show-speaker-label and enable-channel-identification exclude each other.")
     session_id = values.get("session-id", opening.request_id)
     if not _SESSION_ID.fullmatch(session_id):
-        raise CallerError("session-id must be a UUID.", param="session-id")
+        raise CallerError("session-id must be 1 to 64 letters, digits and hyphens, as a UUID.", param="session-id")
     return Request(
         model=values.get("language-model-name", DEFAULT_MODEL),
         language=values.get("language-code", ""),
         languages=languages,
         format=AudioFormat(_ENCODINGS[encoding], rate, channels),
         multichannel=multichannel,
-        stability=_stability(values),
+        stability=stability,
         session_id=session_id,
-        echoed=tuple((name, value) for name, value in values.items() if name != "session-id"),
+        echoed=tuple((name, value) for name, value in values.items() if name not in {"session-id", *unused}),
         without_effect=(*unused, *unknown),
         redaction=redaction.read(
             values.get("pii-entity-types", ""),
@@ -188,7 +207,8 @@ def _languages(values: Mapping[str, str]) -> tuple[str, ...]:
         raise CallerError(_ONE_OF_THREE, param="language-code")
     if not any(several):
         return ()
-    named = dict.fromkeys(each.strip() for each in values.get("language-options", "").split(","))
+    options = (each.strip() for each in values.get("language-options", "").split(","))
+    named = dict.fromkeys(each for each in options if each)
     if not 2 <= len(named) <= MAX_LANGUAGES:
         raise CallerError(f"language-options must be 2 to {MAX_LANGUAGES} languages.", param="language-options")
     return tuple(sorted(named, key=lambda each: each != values.get("preferred-language")))
@@ -216,7 +236,7 @@ def _flag(values: Mapping[str, str], name: str) -> bool:
 
 
 def _stability(values: Mapping[str, str]) -> Stability | None:
-    level = values.get("partial-results-stability", Stability.HIGH)
+    level = values.get(_LEVEL, Stability.HIGH)
     if level not in list(Stability):
-        raise CallerError("partial-results-stability must be high, medium or low.", param="partial-results-stability")
+        raise CallerError(f"{_LEVEL} must be high, medium or low.", param=_LEVEL)
     return Stability(level) if _flag(values, "enable-partial-results-stabilization") else None

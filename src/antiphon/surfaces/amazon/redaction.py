@@ -11,20 +11,27 @@ TYPES: dict[str, Entity] = {
     "CREDIT_DEBIT_EXPIRY": Entity.CARD_EXPIRY,
     "CREDIT_DEBIT_NUMBER": Entity.CARD,
     "EMAIL": Entity.EMAIL,
+    "LICENSE_PLATE": Entity.LICENCE,
     "NAME": Entity.NAME,
+    "PASSPORT_NUMBER": Entity.PASSPORT,
+    "PASSWORD": Entity.PASSWORD,
     "PHONE": Entity.PHONE,
     "PIN": Entity.PIN,
     "SSN": Entity.NATIONAL_ID,
+    "VEHICLE_IDENTIFICATION_NUMBER": Entity.LICENCE,
 }
 EVERY = "ALL"
 PII = "PII"
-# Amazon has fewer types than we have kinds: if all are requested, other kinds are hidden too, as PII.
-LABELS = (
-    *((entity, name) for name, entity in TYPES.items() if name != "BANK_ROUTING"),
-    (Entity.PLACE, "ADDRESS"),
-    *((entity, PII) for entity in Entity if entity not in TYPES.values() and entity is not Entity.PLACE),
-)
-NAMES = dict(LABELS)
+# Amazon has fewer types than we have kinds: if all are requested, other kinds are hidden too, as PII. A kind of several
+# types has the one that was requested. If none was, a licence can be a driver's, for which Amazon has no type.
+NAMES: dict[Entity, str] = {
+    **dict.fromkeys(Entity, PII),
+    **{entity: name for name, entity in reversed(TYPES.items())},
+    Entity.PLACE: "ADDRESS",
+    Entity.LICENCE: PII,
+    Entity.DATE: "DATE_TIME",
+    Entity.DATE_OF_BIRTH: "DATE_TIME",
+}
 _ALL = frozenset(Entity) - {Entity.CUSTOM}
 
 
@@ -45,10 +52,14 @@ def read(types: str, redacts: str, identifies: str) -> Redaction | None:
     names = [name.strip() for name in types.split(",") if name.strip()] or [EVERY]
     unknown = next((name for name in names if name != EVERY and name not in TYPES), None)
     if unknown is not None:
-        raise UnsupportedParameter(f"pii-entity-types: {unknown[:64]} is not supported.", param="pii-entity-types")
+        said = f"pii-entity-types: {unknown[:64]} is not supported: nothing here finds that."
+        raise UnsupportedParameter(said, param="pii-entity-types")
     entities = _ALL if EVERY in names else frozenset(TYPES[name] for name in names)
     if Entity.ADDRESS in entities:
         entities |= {Entity.PLACE}
+    labels = NAMES | {TYPES[name]: name for name in reversed(TYPES) if name in names}
     return Redaction(
-        entities if redacts else frozenset(), labels=LABELS, identified=entities if identifies else frozenset()
+        entities if redacts else frozenset(),
+        labels=tuple(labels.items()),
+        identified=entities if identifies else frozenset(),
     )

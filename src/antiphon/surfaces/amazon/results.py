@@ -11,7 +11,7 @@ from antiphon.core.rewriting import Rewritten
 from antiphon.core.text import plain, word_span
 from antiphon.surfaces.amazon import wire
 from antiphon.surfaces.amazon.parameters import Request
-from antiphon.surfaces.amazon.redaction import NAMES, PII
+from antiphon.surfaces.amazon.redaction import PII
 from antiphon.surfaces.amazon.stability import AGREEMENT
 
 CONFIDENCE_DIGITS = 4
@@ -24,6 +24,7 @@ class Utterances:
         self._asked = asked
         self._name = f"urn:antiphon:amazon:{request_id}:{channel}:"
         self._channel = f"ch_{channel}" if asked.multichannel else None
+        self._types = dict(asked.redaction.labels) if asked.redaction else None
         self._said = 0
         self._open = False
         self._agreement = self._agree()
@@ -50,9 +51,7 @@ class Utterances:
             start_time=_seconds(event.start_ms),
             end_time=_seconds(event.end_ms),
             is_partial=not final,
-            alternatives=[
-                wire.Alternative(event.transcript.text, items, _entities(event) if self._asked.redaction else None)
-            ],
+            alternatives=[wire.Alternative(event.transcript.text, items, self._entities(event))],
             channel_id=self._channel,
             **self._language(event.transcript),
         )
@@ -66,21 +65,23 @@ class Utterances:
         score = round(said.language_confidence, CONFIDENCE_DIGITS)
         return {"language_code": code, "language_identification": [wire.LanguageWithScore(code, score)]}
 
+    def _entities(self, event: Interim | Final) -> list[wire.Entity] | None:
+        """Return the personal data that was found, if the caller asked for it."""
+        if self._types is None:
+            return None
+        return [
+            wire.Entity(
+                start_time=_seconds(each.start_ms),
+                end_time=_seconds(each.end_ms),
+                type=self._types.get(each.entity, PII),
+                content=each.text,
+                confidence=round(each.confidence, CONFIDENCE_DIGITS),
+            )
+            for each in event.transcript.entities
+        ]
+
     def _agree(self) -> LocalAgreement | None:
         return LocalAgreement(*AGREEMENT[self._asked.stability]) if self._asked.stability is not None else None
-
-
-def _entities(event: Interim | Final) -> list[wire.Entity]:
-    return [
-        wire.Entity(
-            start_time=_seconds(each.start_ms),
-            end_time=_seconds(each.end_ms),
-            type=NAMES.get(each.entity, PII),
-            content=each.text,
-            confidence=round(each.confidence, CONFIDENCE_DIGITS),
-        )
-        for each in event.transcript.entities
-    ]
 
 
 def _items(word: Word, stable: bool | None, settled: bool | None) -> Iterator[wire.Item]:

@@ -174,8 +174,12 @@ class EventSignatures:
     def verify(self, frame: events.Frame, now_ms: int) -> None:
         """Raise `InvalidSignature` if an event is not the next one, exactly as its sender signed it."""
         sent_ms, signature = frame.headers.get(DATE_HEADER), frame.headers.get(SIGNATURE_HEADER)
-        if type(sent_ms) is not int or not isinstance(signature, bytes) or abs(sent_ms - now_ms) > MAX_SKEW_MS:
-            raise InvalidSignature("An event has no signature, or one of another time.")
+        if type(sent_ms) is not int or not isinstance(signature, bytes):
+            raise InvalidSignature("An event has no signature.")
+        if abs(sent_ms - now_ms) > MAX_SKEW_MS:
+            raise InvalidSignature(
+                f"An event was not signed within {MAX_SKEW_MS // 60_000} minutes of {_shown(now_ms)}."
+            )
         date = _shown(sent_ms)
         scope = f"{date[:8]}/{self._region}/{SERVICE}/{TERMINATION.decode()}"
         if date[:8] != self._day:

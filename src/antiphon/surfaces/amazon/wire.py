@@ -27,10 +27,12 @@ from antiphon.core.errors import (
     Unauthenticated,
     UnknownModel,
 )
-from antiphon.core.wire import Opening, Response, Signed, Step
+from antiphon.core.wire import Opening, Response, Signed, Step, make_close
 from antiphon.surfaces.amazon import events, signing
 
 JSON = "application/json"
+# RFC 6455, section 7.4.1. Over HTTP/2 a close is the end of the stream, whatever its code.
+NORMAL, POLICY_VIOLATION, INTERNAL_ERROR = 1000, 1008, 1011
 
 
 class Item(msgspec.Struct, rename="pascal", frozen=True, omit_defaults=True, kw_only=True):
@@ -107,6 +109,15 @@ def exception_event(error: AntiphonError) -> bytes:
     name = exception_of(error)[1]
     headers = ((":message-type", "exception"), (":exception-type", name), (":content-type", JSON))
     return events.encode(headers, _encoder.encode(ExceptionBody(said(error))))
+
+
+def failure(error: AntiphonError) -> Step:
+    """Return the error as the last event of a stream. A WebSocket that is refused is accepted, told and closed, too:
+    its clients do not show the body of an HTTP refusal.
+    """
+    blamed = isinstance(error, CallerError | PolicyError | CapacityError)
+    close = make_close(POLICY_VIOLATION if blamed else INTERNAL_ERROR, said(error))
+    return Step(sends=(exception_event(error),), close=close)
 
 
 def said(error: AntiphonError) -> str:

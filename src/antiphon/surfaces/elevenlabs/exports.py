@@ -4,10 +4,11 @@ A segment is an utterance. Subtitles are also split at pauses, and where they wo
 own limits; the caller may set limits for every format. Documents (`docx`, `pdf`, `html`) are not supported.
 """
 
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -82,7 +83,8 @@ class Segments(Struct, frozen=True):
 
 
 _names = msgspec.json.Decoder(list[_Named])
-_exports = msgspec.json.Decoder(list[Srt | Txt | SegmentedJson])
+_objects = msgspec.json.Decoder(list[dict[str, Any]])
+_capital = re.compile(r"(?<=[a-z])([A-Z])")
 
 
 def read_exports(text: str) -> tuple[Export, ...]:
@@ -95,7 +97,12 @@ def read_exports(text: str) -> tuple[Export, ...]:
             raise CallerError(f"At most {MAX_FORMATS} formats are allowed.")
         if any(each.format not in FORMATS for each in names):
             raise UnsupportedParameter(f"Supported formats: {', '.join(FORMATS)}.")
-        return tuple(wire.read(lambda: _exports.decode(text)))
+        # ElevenLabs' SDK for Node sends the fields as its users write them: `maxCharactersPerLine`.
+        given = [
+            {_capital.sub(r"_\1", name).lower(): value for name, value in each.items()}
+            for each in _objects.decode(text)
+        ]
+        return tuple(wire.read(lambda: msgspec.convert(given, list[Srt | Txt | SegmentedJson])))
     except CallerError as error:
         raise type(error)(error.message, param=NAME) from None
 

@@ -13,6 +13,7 @@ import msgspec
 
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import (
+    Alternative,
     ChoiceEnded,
     Completed,
     Failed,
@@ -245,6 +246,11 @@ def usage(used: TokenUsage) -> wire.CompletionUsage:
         wire.PromptTokensDetails(used.cached),
         wire.CompletionTokensDetails(used.reasoning),
     )
+
+
+def token_bytes(token: ScoredToken | Alternative) -> list[int] | None:
+    """Return a token's bytes, `None` if it is a part of a character and they are not known."""
+    return None if BROKEN in token.text and not token.raw else list(token.raw or token.text.encode())
 
 
 def logprob(value: float) -> float:

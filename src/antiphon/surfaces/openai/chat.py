@@ -18,8 +18,8 @@ from antiphon.core.wire import Close, Opening, Step
 from antiphon.surfaces.openai import extensions, wire
 from antiphon.surfaces.openai import generation as shared
 from antiphon.surfaces.openai.addressing import model_of
-from antiphon.surfaces.openai.answers import BROKEN, Choice, Render, Streamed, Whole, encode, logprob
-from antiphon.surfaces.openai.messages import Turn, conversation
+from antiphon.surfaces.openai.answers import Choice, Render, Streamed, Whole, encode, logprob, token_bytes
+from antiphon.surfaces.openai.messages import Turn, conversation, marks_a_cache
 
 ID_PREFIX = "chatcmpl-"
 
@@ -113,6 +113,8 @@ class ChatCompletions(wire.Endpoint):
             verbosity=shared.verbosity(request.verbosity, "verbosity"),
         )
         unused = tuple(name for name in _WITHOUT_EFFECT if getattr(request, name) is not None)
+        if marks_a_cache(request.messages) or any(each.marks_a_cache for each in request.tools or ()):
+            unused += ("cache_control",)
         tiered = request.service_tier is not None
         if not stream:
             whole = Whole(self, opening, ID_PREFIX, spec.choices, _renderer(tiered))
@@ -137,7 +139,7 @@ def _refuse(request: ChatRequest) -> None:
 def _sampling(request: ChatRequest) -> Sampling:
     if None not in (request.max_tokens, bound := request.max_completion_tokens) and request.max_tokens != bound:
         raise CallerError("'max_completion_tokens' replaces 'max_tokens'.", param="max_tokens")
-    if request.top_logprobs is not None and not request.logprobs:
+    if request.top_logprobs and not request.logprobs:
         raise CallerError("'top_logprobs' needs 'logprobs': true.", param="top_logprobs")
     return Sampling(
         max_tokens=request.max_completion_tokens or request.max_tokens,
@@ -194,16 +196,12 @@ def _logprobs(scored: Sequence[ScoredToken]) -> wire.ChoiceLogprobs:
             wire.TokenLogprob(
                 token.text,
                 logprob(token.logprob),
-                _bytes(token.text),
-                [wire.TopLogprob(each.text, logprob(each.logprob), _bytes(each.text)) for each in token.top],
+                token_bytes(token),
+                [wire.TopLogprob(each.text, logprob(each.logprob), token_bytes(each)) for each in token.top],
             )
             for token in scored
         ]
     )
-
-
-def _bytes(token: str) -> list[int] | None:
-    return None if BROKEN in token else list(token.encode())
 
 
 # -- streamed ----------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ OpenAI's own notation: `messages[0].role`. A null field counts as absent, as SDK
 it may be part of a prompt.
 """
 
+import codecs
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -61,6 +62,8 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, under: s
     `under` is the path of what is decoded, if it is a part of the whole.
     """
     _check_values(body)
+    if isinstance(body, bytes):
+        body = body.removeprefix(codecs.BOM_UTF8)  # as PowerShell writes files
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -265,12 +268,18 @@ class Function(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     description: str | None = None
     parameters: Object | None = None
     strict: bool | None = None
+    cache_control: Any = None
 
 
 class FunctionTool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type: str
     function: Function | None = None
     custom: Object | None = None
+    cache_control: Any = None
+
+    @property
+    def marks_a_cache(self) -> bool:
+        return self.cache_control is not None or (self.function is not None and self.function.cache_control is not None)
 
 
 class NamedFunction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

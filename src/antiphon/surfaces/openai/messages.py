@@ -1,10 +1,12 @@
 """The messages of a chat, as values of `core.specs`.
 
 A content of several text parts is one text, a line for each; a user's may have pictures between them. Fields that only
-some roles may have are refused for others. If an SDK sends a message back unchanged, the fields that the SDK or the
-model had added (`parsed`, `annotations`, `reasoning_content`) are not given to the model.
+some roles may have are refused for others, unless they are empty. If a client sends a message back unchanged, the
+fields that an SDK, a gateway or the model had added (`parsed`, `annotations`, `reasoning_content`,
+`provider_specific_fields`) are not given to the model. Marks of what to cache are without effect.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -28,22 +30,27 @@ class Part(Struct, frozen=True, forbid_unknown_fields=True):
     image_url: ImageUrl | None = None
     input_audio: Any = None
     file: Any = None
+    cache_control: Any = None
+    prompt_cache_breakpoint: None = None
 
 
 class CalledFunction(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     arguments: str
     parsed_arguments: Any = None
+    provider_specific_fields: Any = None
 
 
 class Called(Struct, frozen=True, forbid_unknown_fields=True):
-    """A tool call of an earlier answer; `index` comes from a stream and is ignored."""
+    """A tool call of an earlier answer; `index` comes from a stream and is ignored, as is what other servers added."""
 
     id: str
     type: str = "function"
     function: CalledFunction | None = None
     custom: Any = None
     index: int | None = None
+    extra_content: Any = None
+    provider_specific_fields: Any = None
 
 
 class Turn(Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,6 +67,14 @@ class Turn(Struct, frozen=True, forbid_unknown_fields=True):
     annotations: list[Any] | None = None
     reasoning_content: str | None = None
     parsed: Any = None
+    reasoning: Any = None
+    reasoning_details: Any = None
+    reasoning_text: Any = None
+    reasoning_opaque: Any = None
+    thinking_blocks: Any = None
+    images: Any = None
+    provider_specific_fields: Any = None
+    cache_control: Any = None
 
 
 _ROLES = {
@@ -69,7 +84,12 @@ _ROLES = {
     "assistant": Role.ASSISTANT,
     "tool": Role.TOOL,
 }
-_ASSISTANTS = ("refusal", "tool_calls", "function_call", "audio", "annotations", "reasoning_content", "parsed")
+_ADDED = (
+    *("annotations", "parsed", "reasoning_content", "reasoning", "reasoning_details", "reasoning_text"),
+    *("reasoning_opaque", "thinking_blocks", "images", "provider_specific_fields"),
+)
+_ASSISTANTS = ("refusal", "tool_calls", "function_call", "audio", *_ADDED)
+_EMPTY: tuple[Any, ...] = (None, "", [])
 # The fields that a message of each role may not have.
 _FOREIGN = {
     Role.SYSTEM: (*_ASSISTANTS, "tool_call_id"),
@@ -86,6 +106,15 @@ def conversation(turns: list[Turn]) -> tuple[Message, ...]:
     return tuple([_message(turn, place) for place, turn in enumerate(turns)])
 
 
+def marks_a_cache(turns: Sequence[Turn]) -> bool:
+    """Return whether a message or a part of one says that it is to be cached, as clients of Anthropic's models do."""
+    return any(
+        turn.cache_control is not None
+        or (isinstance(turn.content, list) and any(part.cache_control is not None for part in turn.content))
+        for turn in turns
+    )
+
+
 def _parts(turn: Turn) -> int:
     return (len(turn.content) if isinstance(turn.content, list) else 0) + len(turn.tool_calls or ())
 
@@ -96,7 +125,7 @@ def _message(turn: Turn, place: int) -> Message:
         param = f"messages[{place}].role"
         raise UnsupportedParameter(f"Supported values for '{param}': {', '.join(_ROLES)}.", param=param)
     for field in _FOREIGN[role]:
-        if getattr(turn, field) is not None:
+        if getattr(turn, field) not in _EMPTY:
             param = f"messages[{place}].{field}"
             raise UnsupportedParameter(f"'{param}' is not supported with this role.", param=param)
     name = turn.name or ""

@@ -7,7 +7,7 @@ received, and not given to the model again.
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Raw, Struct
@@ -40,6 +40,7 @@ class Text(Struct, frozen=True, forbid_unknown_fields=True):
     annotations: list[Any] | None = None
     logprobs: list[Any] | None = None
     parsed: Any = None
+    prompt_cache_breakpoint: None = None
 
 
 class ImageIn(Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,6 +50,7 @@ class ImageIn(Struct, frozen=True, forbid_unknown_fields=True):
     image_url: str | None = None
     file_id: str | None = None
     detail: str | None = None
+    prompt_cache_breakpoint: None = None
 
 
 class MessageIn(Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,6 +63,8 @@ class MessageIn(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CallIn(Struct, frozen=True, forbid_unknown_fields=True):
+    """A call. The last three fields are of calls that no answer of this server has: clients send them back as null."""
+
     type: str
     call_id: str
     name: str
@@ -68,6 +72,9 @@ class CallIn(Struct, frozen=True, forbid_unknown_fields=True):
     id: str | None = None
     status: str | None = None
     parsed_arguments: Any = None
+    namespace: None = None
+    caller: None = None
+    asynchronous: Literal[False] | None = msgspec.field(name="async", default=None)
 
 
 class OutputIn(Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,13 +84,17 @@ class OutputIn(Struct, frozen=True, forbid_unknown_fields=True):
     id: str | None = None
     name: str | None = None
     status: str | None = None
+    namespace: None = None
+    caller: None = None
 
 
 class ReasoningIn(Struct, frozen=True, forbid_unknown_fields=True):
+    """A model's reasoning; what another server has encrypted stays unread, as all of it."""
+
     type: str
     summary: list[Object] | None = None
     content: list[Object] | None = None
-    encrypted_content: None = None
+    encrypted_content: str | None = None
     id: str | None = None
     status: str | None = None
 

@@ -11,7 +11,7 @@ from itertools import count
 from antiphon.core.events import FinishReason, ReasoningDelta, ScoredToken, TextDelta, ToolCallDelta, ToolCallStarted
 from antiphon.core.specs import Message, Role, ToolCall
 from antiphon.surfaces.openai import response_wire as wire
-from antiphon.surfaces.openai.answers import BROKEN, logprob
+from antiphon.surfaces.openai.answers import logprob, token_bytes
 
 CUT = (FinishReason.LENGTH, FinishReason.FILTERED)
 
@@ -187,14 +187,9 @@ def logprobs(scored: Sequence[ScoredToken]) -> list[wire.Logprob]:
     return [
         wire.Logprob(
             token.text,
-            _bytes(token.text),
+            token_bytes(token) or [],
             logprob(token.logprob),
-            [wire.TopLogprob(each.text, _bytes(each.text), logprob(each.logprob)) for each in token.top],
+            [wire.TopLogprob(each.text, token_bytes(each) or [], logprob(each.logprob)) for each in token.top],
         )
         for token in scored
     ]
-
-
-def _bytes(token: str) -> list[int]:
-    """Return the token's bytes; none are known if it is a part of a character."""
-    return [] if BROKEN in token else list(token.encode())

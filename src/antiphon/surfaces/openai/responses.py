@@ -45,6 +45,10 @@ class FunctionTool(Struct, frozen=True, forbid_unknown_fields=True):
     description: str | None = None
     parameters: Object | None = None
     strict: bool | None = None
+    defer_loading: Any = None
+    asynchronous: Any = msgspec.field(name="async", default=None)
+    allowed_callers: Any = None
+    output_schema: Any = None
 
 
 class NamedFunction(Struct, frozen=True, forbid_unknown_fields=True):
@@ -147,6 +151,13 @@ _SPELLED = {
 }
 _DECODER = msgspec.json.Decoder(ResponseRequest)
 _TOOL = msgspec.json.Decoder(FunctionTool)
+# Fields of a function that go with hosted tools, by our names.
+_OF_HOSTED_TOOLS = {
+    "defer_loading": "defer_loading",
+    "asynchronous": "async",
+    "allowed_callers": "allowed_callers",
+    "output_schema": "output_schema",
+}
 _KIND = msgspec.json.Decoder(_Kind)
 
 
@@ -286,6 +297,9 @@ def _tools(given: list[Raw] | None) -> tuple[Tool, ...]:
             shown = kind[: shared.MAX_SHOWN]
             raise UnsupportedParameter(f"'{shown}' is not supported, only 'function' is.", param=f"{path}.type")
         one = shared.decode(_TOOL, raw, path)
+        for field, name in _OF_HOSTED_TOOLS.items():
+            if getattr(one, field):
+                raise UnsupportedParameter(f"'{name}' is not supported.", param=f"{path}.{name}")
         tools.append(shared.tool(one.name, one.description, one.parameters, one.strict is True, path))
     return tuple(tools)
 

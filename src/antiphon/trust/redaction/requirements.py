@@ -45,7 +45,8 @@ class Redactions:
 
     def filters(self, call: Call[Any]) -> Sequence[EventFilter]:
         """Return the filters of a call. Raises `PolicyError` if names must be hidden and no model finds them, or if the
-        language is not English; `UnsupportedParameter` for a parameter that would reveal hidden text.
+        language is not English; `UnsupportedParameter` for a parameter that would reveal hidden text, and if only the
+        caller asks for redaction, and in another language.
         """
         policy = self._policy(call.principal.project)
         shown = self._shown(call)
@@ -70,6 +71,7 @@ class Redactions:
         if wanted is None:
             return ()
         whole = translated = False
+        by_caller = required(self._policy(call.principal.project)) is None
         match call.spec:
             case TranscribeSpec() as spec:
                 translated = spec.translate
@@ -77,7 +79,8 @@ class Redactions:
                 if wanted.hides and spec.tokens:
                     raise UnsupportedParameter("Log probabilities are not available where transcripts are redacted.")
                 if language not in ("", "en") and not translated:
-                    raise PolicyError("Redaction is for English only, and another language was named.")
+                    said = "Redaction is for English only, and another language was named."
+                    raise UnsupportedParameter(said) if by_caller else PolicyError(said)
             case GenerateSpec() as spec:
                 if wanted.hides and spec.sampling.logprobs:
                     said = "Log probabilities are not available where answers are redacted."

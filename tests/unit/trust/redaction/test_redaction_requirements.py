@@ -83,6 +83,14 @@ def test_what_would_tell_what_is_hidden_is_refused(spec, error):
         redactions(redact="phone").filters(call(spec))
 
 
+def test_a_caller_who_asks_for_redaction_of_another_language_is_to_blame():
+    asked = TranscribeSpec("m", language="de", redaction=Redaction(frozenset({Entity.EMAIL})))
+    with pytest.raises(UnsupportedParameter):
+        redactions().filters(call(asked))
+    with pytest.raises(PolicyError):
+        redactions(redact="phone").filters(call(asked))
+
+
 def test_translations_are_english():
     assert redactions(redact="phone").filters(call(TranscribeSpec("m", language="de", translate=True)))
     assert redactions(redact="phone").filters(call(TranscribeSpec("m", language="en-GB")))

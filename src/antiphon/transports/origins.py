@@ -1,0 +1,74 @@
+"""Calls by pages in browsers, which ask first whether they may (CORS: WHATWG Fetch, section 3.3).
+
+A page needs a key, as everybody does: a browser adds none by itself, and no answer says that it may send cookies. So
+pages of any origin may call what vendors let them call, unless the operator names some. What is for operators stays
+closed to pages: whom `/metrics` is open to depends on the address alone, and a browser has one of the inside.
+"""
+
+import re
+from collections.abc import Awaitable, Sequence
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+ANY = "*"
+MAX_AGE_S = 7200  # how long a browser need not ask again; Chromium's own bound
+
+_NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, -]*")  # of header fields, and of methods
+_PREFLIGHT = (
+    (b"access-control-request-method", b"access-control-allow-methods"),
+    (b"access-control-request-headers", b"access-control-allow-headers"),
+)
+_ALLOW_ORIGIN = b"access-control-allow-origin"
+
+Fields = list[tuple[bytes, bytes]]
+
+
+class Origins:
+    """An ASGI app around another. Pages of `allowed` origins may call the paths that match `open_to_pages`."""
+
+    def __init__(self, app: ASGIApp, allowed: Sequence[str], open_to_pages: re.Pattern[str]) -> None:
+        self._app = app
+        self._any = ANY in allowed
+        self._allowed = frozenset(each.encode() for each in allowed)
+        self._open = open_to_pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        origin = _value(scope, b"origin") if scope["type"] == "http" else None
+        if origin is None or not self._open.match(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        fields = self._fields(origin)
+        if scope["method"] == "OPTIONS" and fields[0][0] == _ALLOW_ORIGIN:
+            fields += _preflight(scope)
+
+        def said(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *fields]}
+            return send(message)
+
+        await self._app(scope, receive, said)
+
+    def _fields(self, origin: bytes) -> Fields:
+        if self._any:
+            return [(_ALLOW_ORIGIN, b"*"), (b"access-control-expose-headers", b"*")]
+        vary = (b"vary", b"origin")
+        if origin not in self._allowed:
+            return [vary]
+        return [(_ALLOW_ORIGIN, origin), (b"access-control-expose-headers", b"*"), vary]
+
+
+def _preflight(scope: Scope) -> Fields:
+    """Return the answer to a browser that asks before a call: what it asks for is allowed, since the call is judged
+    when it comes.
+    """
+    fields = [(b"access-control-max-age", str(MAX_AGE_S).encode())]
+    for asked, allowed in _PREFLIGHT:
+        names = _value(scope, asked)
+        if names and _NAMES.fullmatch(names):
+            fields.append((allowed, names))
+    return fields
+
+
+def _value(scope: Scope, name: bytes) -> bytes | None:
+    value: bytes | None = next((value for each, value in scope["headers"] if each == name), None)
+    return value
