@@ -123,9 +123,10 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
             *(partial(_permit, residency, auditor), residency.region),
         )
         stack.push_async_callback(sessions.all.settle)
-        jobs = Service(tiers, latest, stores.sealer)
+        jobs = Service(tiers, latest, stores.sealer, keeper.erased_since)
+        pairs = await asyncio.to_thread(Pairs, base.directory, stores.sealer)
         door = Door(
-            *(sessions, keys, clock, jobs, auditor, stores.resources, Pairs(base.directory)),
+            *(sessions, keys, clock, jobs, auditor, stores.resources, pairs),
             *(guard.oidc, ProjectWebhooks(guard.control, keys, latest, webhooks.failures), guard.sign_ins),
         )
         worker = _worker(config, base, door, tiers, webhooks)
@@ -150,7 +151,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
             Billing(stores.ledger, stores.bills, pricing.of, pricing.costs),
             Auditing(auditor, stores.trail, guard.notary),
             exporting,
-            Subjects(stores, keeper, keep_s, auditor, JOB_KINDS),
+            Subjects(stores, keeper, keep_s, auditor, JOB_KINDS, worker, sessions.all.about),
             Policies(lambda policy, model: residency.verdicts(policy, config.serving(model)), config.audit.keep_days),
             guard.uses.of,
             allowances,

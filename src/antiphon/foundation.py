@@ -35,6 +35,7 @@ from antiphon.supervision import supervisor
 from antiphon.trust import checkpoint as notes
 from antiphon.trust.audit import Addresses, Auditor
 from antiphon.trust.auth import KeyRing
+from antiphon.trust.bucket import Bucket
 from antiphon.trust.control import Control
 from antiphon.trust.fetch import Fetcher, FetchLimits
 from antiphon.trust.last_use import FILE_NAME as USES_NAME
@@ -187,11 +188,23 @@ def _notary(config: Config, stores: ServerStores, server: str, accept_loss: bool
     except (ValueError, CallerError) as error:
         raise Invalid(f"setting audit: {error}") from None
     file = Path(settings.file).expanduser() if settings.file else None
-    outside = Outside(file, settings.webhook, witnesses)
-    notary = Notary(stores.trail, signer, config.directory, outside, Fetcher(OUTSIDE, allow_private=ANYWHERE))
+    outside = Outside(file, settings.webhook, witnesses, _bucket(config))
+    posts = Fetcher(OUTSIDE, allow_private=ANYWHERE)
+    notary = Notary(stores.trail, signer, config.directory, outside, posts, SystemClock())
     if accept_loss:
         notary.last = None  # the log may be an earlier one, which does not continue the last checkpoint
     return notary
+
+
+def _bucket(config: Config) -> Bucket | None:
+    """Return the bucket for checkpoints, if there is one. Raises `Invalid` without its key."""
+    settings = config.audit.bucket
+    if settings is None:
+        return None
+    for name in (settings.key_id_env, settings.secret_env):
+        if not os.environ.get(name):
+            raise Invalid(f"setting audit.bucket: the variable {name} is not set")
+    return Bucket(settings.url, settings.region, os.environ[settings.key_id_env], os.environ[settings.secret_env])
 
 
 def _described(config: Config) -> str:

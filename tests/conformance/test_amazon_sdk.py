@@ -92,7 +92,7 @@ async def test_who_is_not_let_in(secure: Secure) -> None:
 async def test_a_pair_signs_for_its_key_without_being_it(secure: Secure, beckett: Path) -> None:
     control = Control(SqliteDirectory(secure.data_dir))
     key, _ = control.create_key("default", "", [Scope.TRANSCRIBE], time.time_ns() // 1_000_000)
-    id, secret = Pairs(secure.data_dir).make(key.id)
+    id, secret = Pairs(secure.data_dir, SqliteDirectory(secure.data_dir).vault()).make(key.id)
     signing = TranscribeStreamingClient(
         region="eu-west-1",
         endpoint_resolver=StaticEndpointResolver(secure.url),

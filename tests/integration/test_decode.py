@@ -54,6 +54,26 @@ async def test_every_format_as_a_file(decoder: Decoder, name: str) -> None:
     assert likeness(decoded.channels[0], SPEECH) > ALIKE
 
 
+async def test_joined_wav_files_of_two_formats_are_heard_wholly(decoder: Decoder) -> None:
+    decoded = await decoder.decode(encode(SPEECH, "wav") + encode(SPEECH, "wav-24bit"))
+    assert abs(decoded.duration_ms - 4_000) < 5
+    assert likeness(decoded.channels[0], SPEECH + SPEECH) > ALIKE
+
+
+@pytest.mark.parametrize("live", [False, True])
+async def test_a_big_endian_wav_file(decoder: Decoder, live: bool) -> None:
+    shape = struct.pack(">IHHIIHH", 16, 1, 1, 16_000, 32_000, 2, 16)
+    head = (
+        b"RIFX" + struct.pack(">I", 36 + len(SPEECH)) + b"WAVEfmt " + shape + b"data" + struct.pack(">I", len(SPEECH))
+    )
+    swapped = array("h", SPEECH)
+    swapped.byteswap()
+    data = head + swapped.tobytes()
+    heard = await _stream(LiveDecoder(decoder, AudioFormat()), data, 2_999) if live else None
+    (samples,) = heard or (await decoder.decode(data)).channels
+    assert likeness(samples, SPEECH) > 0.99
+
+
 @pytest.mark.parametrize("name", ["wav", "flac", "mp3", "m4a", "webm-opus"])
 async def test_two_channels_apart_and_mixed(decoder: Decoder, name: str) -> None:
     data = encode(SPEECH, name, channels=2)

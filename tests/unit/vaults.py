@@ -2,9 +2,8 @@
 
 from antiphon.storage.master_key import find_source
 from antiphon.stores.sqlite.directory import SqliteDirectory
-from antiphon.stores.sqlite.vault import Vault
 
 
 def open_vault(path, environment=()):
     """The vault of a data directory, whose files are made if absent."""
-    return Vault(SqliteDirectory(path).secrets_path, find_source(path, dict(environment)))
+    return SqliteDirectory(path, find_source(path, dict(environment))).vault()

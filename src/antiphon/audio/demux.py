@@ -21,6 +21,7 @@ import av.video.stream  # PyAV imports these four when it meets such a stream; i
 
 from antiphon.audio.frames import HEADER, PID, Job, Kind, Verdict, header
 from antiphon.audio.resample import Resampler, check_shape
+from antiphon.audio.wav_file import recordings
 from antiphon.core.audio import BYTES_PER_MS
 from antiphon.core.errors import AntiphonError, BadMedia, TooLarge
 
@@ -34,6 +35,9 @@ CODECS = (
 # 24 bits in 32: FFmpeg takes them for an old editor's floating point, but recorders write integers, with the lowest
 # bits 0 (Microsoft, WAVEFORMATEXTENSIBLE: valid bits are the highest of their container).
 _INTEGERS = {"pcm_f24le": "pcm_s32le"}
+# FFmpeg reads the header of a big-endian WAV file, and then takes its samples for little-endian ones.
+_BIG_ENDIAN_WAV = b"RIFX"
+_BIG_ENDIAN = {f"pcm_{kind}le": f"pcm_{kind}be" for kind in ("s16", "s24", "s32", "f32", "f64")}
 _OPTIONS = {
     "format_whitelist": ",".join(DEMUXERS),
     "codec_whitelist": ",".join(CODECS),
@@ -231,14 +235,16 @@ class Decoding:
 
     def _decode(self) -> None:
         if not self._job.live:
-            self._decode_container(io.BytesIO(self._whole()), _OPTIONS)
+            for recording in recordings(self._whole()):
+                self._decode_container(io.BytesIO(recording), _OPTIONS, _substitutes(recording))
             return
         first = self._message()
         if self._job.opus_channels and not first.startswith(_OGG_MAGIC):
             self._decode_opus(first)
             return
         try:
-            self._decode_container(LiveSource(self._next_message, first), _OPTIONS | _LIVE_OPTIONS)
+            source = LiveSource(self._next_message, first)
+            self._decode_container(source, _OPTIONS | _LIVE_OPTIONS, _substitutes(first))
         except av.error.FFmpegError:
             if first[4:8] != _MP4_MAGIC:
                 raise
@@ -246,14 +252,16 @@ class Decoding:
                 "MP4 and M4A can be streamed only if fragmented or with the index at the beginning."
             ) from None
 
-    def _decode_container(self, source: io.BytesIO | LiveSource, options: dict[str, str]) -> None:
+    def _decode_container(
+        self, source: io.BytesIO | LiveSource, options: dict[str, str], substitutes: dict[str, str]
+    ) -> None:
         with av.open(source, mode="r", options=options, metadata_errors="replace") as container:
             if not container.streams.audio:
                 raise BadMedia("No audio found that can be decoded.")
             stream = container.streams.audio[0]
             codec = stream.codec_context
-            if codec is not None and codec.name in _INTEGERS:
-                codec = _as_integers(codec)
+            if codec is not None and codec.name in substitutes:
+                codec = _as(substitutes[codec.name], codec)
             if codec is None or codec.name not in CODECS:
                 raise BadMedia("The audio codec is not supported.")
             if codec.sample_rate and codec.channels:
@@ -285,8 +293,13 @@ class Decoding:
                 raise BadMedia("The audio is damaged: many packets in a row cannot be decoded.") from None
 
 
-def _as_integers(declared: av.AudioCodecContext) -> av.AudioCodecContext:
-    codec = av.CodecContext.create(_INTEGERS[declared.name], "r")
+def _substitutes(data: bytes) -> dict[str, str]:
+    """Return the codecs to use instead of those that FFmpeg finds in such a file."""
+    return _BIG_ENDIAN if data.startswith(_BIG_ENDIAN_WAV) else _INTEGERS
+
+
+def _as(name: str, declared: av.AudioCodecContext) -> av.AudioCodecContext:
+    codec = av.CodecContext.create(name, "r")
     assert isinstance(codec, av.AudioCodecContext)
     codec.sample_rate, codec.layout = declared.sample_rate, declared.layout
     return codec

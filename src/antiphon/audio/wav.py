@@ -16,7 +16,7 @@ _NO_SOUND = (
     *(b"afsp", b"JUNK", b"junk", b"PAD ", b"FLLR"),
 )
 # Writers that cannot fill in the length later leave 0 or nearly the largest number.
-_LENGTH_UNKNOWN = 0x7FFF_F000
+LENGTH_UNKNOWN = 0x7FFF_F000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def plain_header(data: bytes) -> PlainWav | None:
         name, size = struct.unpack_from("<4sI", data, position)
         position += 8
         if name == b"data":
-            known = size if 0 < size < _LENGTH_UNKNOWN else None
+            known = size if 0 < size < LENGTH_UNKNOWN else None
             return PlainWav(*shape, position, known) if shape else None
         if name == b"fmt ":
             if size < 16 or position + 16 > len(data):

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from antiphon.cli.keys import caller
-from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured
+from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured, master_key_source
 from antiphon.core.audit import Action, export_line
 from antiphon.core.errors import CallerError, NotFound
 from antiphon.core.stores import Stores, Trail
@@ -106,7 +106,7 @@ def opened(config: Path | None, data_dir: str | None) -> tuple[Path, Stores, Sig
     none.
     """
     settings = configured(config, data_dir)
-    stores = open_stores(settings.directory)
+    stores = open_stores(settings.directory, master_key_source(settings))
     stores.find_directory()
     origin = settings.audit.origin or origin_of(server_id(settings.directory))
     return settings.directory, stores, open_signer(settings.directory, origin)

@@ -117,6 +117,7 @@ def processors(config: Config) -> Iterable[Processor]:
         yield Processor(f"export.{name}", "quantities, and names of projects and models", processing_of(table), False)
     unsaid = Processing()
     outside = [("audit.webhook", config.audit.webhook)]
+    outside += [("audit.bucket", config.audit.bucket.url)] if config.audit.bucket else []
     outside += [(f"audit.witnesses[{at}]", each.url) for at, each in enumerate(config.audit.witnesses)]
     for setting, url in outside:
         if url:

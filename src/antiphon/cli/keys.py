@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured, configured_stores
+from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured, configured_stores, master_key_source
 from antiphon.core.audit import Author, limits_of
 from antiphon.core.errors import CallerError, NotFound
 from antiphon.core.identity import (
@@ -132,9 +132,13 @@ def pair(
     """Print an id and a secret that sign requests in place of a key, in the form that AWS's tools read. They are valid
     as long as the key.
     """
+    from antiphon.stores import open_sealer
+
     if key_id not in (key.id for key in find_control(config, data_dir).list_keys() if key.id != ENVIRONMENT_KEY_ID):
         raise NotFound(f"there is no key '{key_id}'")
-    shown, secret = Pairs(configured(config, data_dir).directory).make(key_id)
+    settings = configured(config, data_dir)
+    pairs = Pairs(settings.directory, open_sealer(settings.directory, master_key_source(settings)))
+    shown, secret = pairs.make(key_id)
     print(f"AWS_ACCESS_KEY_ID={shown}\nAWS_SECRET_ACCESS_KEY={secret}")
 
 
@@ -162,7 +166,8 @@ def open_control(config: Path | None, data_dir: str | None) -> Control:
     from antiphon.stores import open_stores
 
     settings = configured(config, data_dir)
-    return Control(open_stores(settings.directory).open_directory(), caller(), settings.profiles.found)
+    stores = open_stores(settings.directory, master_key_source(settings))
+    return Control(stores.open_directory(), caller(), settings.profiles.found)
 
 
 def find_control(config: Path | None, data_dir: str | None) -> Control:

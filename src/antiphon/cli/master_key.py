@@ -12,7 +12,7 @@ from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured
 from antiphon.core.errors import NotFound
 from antiphon.storage.master_key import MasterKeySource, find_source
 
-app = typer.Typer(help="Check and change the key that protects the keys of what is kept.", no_args_is_help=True)
+app = typer.Typer(help="Check and change the key that protects the keys and secrets of projects.", no_args_is_help=True)
 
 
 @app.command()
@@ -31,14 +31,16 @@ def change(
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
-    """Encrypt the keys of all projects by another master key. The server must not run, and needs the new one then."""
+    """Encrypt the keys of all projects, and webhooks, by another master key. The server must not run, and needs the new
+    one then.
+    """
     from antiphon.stores import change_master_key, check_master_key
 
     directory, source = _configured(config, data_dir)
     check_master_key(directory, source)
     new = MasterKeySource(file.expanduser().absolute(), may_be_made=True)
     changed = change_master_key(directory, source, new.read() or new.make(), caller())
-    print(f"The keys of projects, {changed}, are encrypted by the master key in {new.file}.")
+    print(f"The keys and webhooks of projects, {changed}, are encrypted by the master key in {new.file}.")
     print("Set it as the server's, by [encryption] or ANTIPHON_MASTER_KEY; the earlier one opens nothing any more.")
 
 

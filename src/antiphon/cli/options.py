@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from antiphon.core.stores import Stores
+from antiphon.storage.master_key import MasterKeySource, find_source
 
 if TYPE_CHECKING:
     from antiphon.config import Config
@@ -49,4 +50,13 @@ def configured_stores(config: Path | None, data_dir: str | None) -> Stores:
     """Return the stores of the configured server. Raises `Invalid`."""
     from antiphon.stores import open_stores
 
-    return open_stores(configured(config, data_dir).directory)
+    settings = configured(config, data_dir)
+    return open_stores(settings.directory, master_key_source(settings))
+
+
+def master_key_source(settings: "Config") -> MasterKeySource:
+    """Return where the configured server has its master key from, which is read only if it is needed. Raises
+    `CallerError` if several places are set.
+    """
+    encryption = settings.encryption
+    return find_source(settings.directory, os.environ, encryption.key_file, tuple(encryption.key_command))

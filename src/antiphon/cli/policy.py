@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured
+from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured, master_key_source
 from antiphon.config import Config
 from antiphon.core.identity import DEFAULT_PROJECT
 from antiphon.core.policy import Policy
@@ -82,6 +82,6 @@ class _Now:
 def _opened(project: str, config: Path | None, data_dir: str | None) -> tuple[Config, Control, Policy]:
     """Return the configuration, the projects, and the policy that is in force for one. Raises `NotFound`."""
     settings = configured(config, data_dir)
-    directory = open_stores(settings.directory).find_directory()
+    directory = open_stores(settings.directory, master_key_source(settings)).find_directory()
     control = Control(directory, profiles=settings.profiles.found)
     return settings, control, control.profiles.effective(project, control.find_project(project).policy)

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from antiphon.cli.options import ConfigFile, ConfiguredDataDir
+from antiphon.cli.options import ConfigFile, ConfiguredDataDir, master_key_source
 from antiphon.core.errors import CallerError
 from antiphon.metering import bills
 from antiphon.metering.pricing.library import load_books, make_library
@@ -84,7 +84,7 @@ def open_billing(books: list[Path] | None, config: Path | None, data_dir: str | 
     from antiphon.stores import open_stores
 
     settings = load(config, os.environ, {"data_dir": data_dir})
-    stores = open_stores(settings.directory)
+    stores = open_stores(settings.directory, master_key_source(settings))
     if books:
         names = load_books(books)
         pricing = make_library(books, "", {}, "")

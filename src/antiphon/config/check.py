@@ -62,6 +62,7 @@ def check(config: Config) -> None:
     if bool(config.provenance.chain) != bool(config.provenance.key):
         raise Invalid("setting provenance: set both chain and key, or neither")
     urls = {"audit.webhook": config.audit.webhook}
+    urls |= {"audit.bucket.url": config.audit.bucket.url} if config.audit.bucket else {}
     urls |= {f"audit.witnesses[{at}].url": each.url for at, each in enumerate(config.audit.witnesses)}
     for setting, url in urls.items():
         if url and not url.startswith(("http://", "https://")):

@@ -139,10 +139,19 @@ class Witness(Table, frozen=True, kw_only=True):
     key: str
 
 
+class AuditBucket(Table, frozen=True, kw_only=True):
+    """A bucket of S3, or of what speaks its protocol: `https://HOST/BUCKET/PREFIX`. Its key is in two variables."""
+
+    url: str
+    region: str = "us-east-1"
+    key_id_env: str = "AWS_ACCESS_KEY_ID"
+    secret_env: str = "AWS_SECRET_ACCESS_KEY"
+
+
 class Audit(Table, frozen=True, kw_only=True):
     """The audit log: which part of callers' addresses is recorded, and for how many days records keep their contents.
-    Its checkpoints are signed under `origin`; each is added to a `file`, sent to a `webhook`, and signed by
-    `witnesses`.
+    Its checkpoints are signed under `origin`; each is added to a `file`, sent to a `webhook`, put into a `bucket`, and
+    signed by `witnesses`.
     """
 
     addresses: Literal["whole", "network", "none"] = "network"
@@ -150,6 +159,7 @@ class Audit(Table, frozen=True, kw_only=True):
     origin: str = ""
     file: str = ""
     webhook: str = ""
+    bucket: AuditBucket | None = None
     witnesses: tuple[Witness, ...] = ()
 
 

@@ -117,6 +117,7 @@ NAMES = {
     "yue": "cantonese",
     "zh": "chinese",
 }
+_CODES = {each: code for code, each in NAMES.items()}
 
 
 def match_language(tag: str, languages: Collection[str]) -> str | None:
@@ -130,6 +131,11 @@ def match_language(tag: str, languages: Collection[str]) -> str | None:
     wanted = ["yue"] if parts[0] == "zh" and {"hk", "yue"} & set(parts[1:]) else []
     wanted += [parts[0], _SAME.get(parts[0], parts[0])]
     return next((each for each in wanted if each in languages), None)
+
+
+def code(name: str) -> str | None:
+    """Return the code of a language by its English name; `None` if it has none here."""
+    return _CODES.get(name.strip().lower())
 
 
 def name(language: str) -> str:

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from antiphon.core.errors import InternalError
 
+THE_SERVER = ""  # as a project: what is sealed is the server's own
+
 
 class Unreadable(InternalError):
     """What is stored was changed, or is at another place than the one it was sealed for."""

@@ -137,7 +137,7 @@ class Item:
         self._read_file = read_file
         self._job = job
         self._kind = kind
-        self._number = number
+        self.number = number
         self._line = line
         self._session: Any = None
         self._stopped = False
@@ -181,9 +181,9 @@ class Item:
             return False
         about = self._kind.about(self._line)
         if about is None or not about.erased:
-            return await self._settled(self._number)
-        line = self._kind.unanswered(self._line, session_of(self._job, self._number), JobState.FAILED)
-        await record(ItemOutcome(self._number, False, line))
+            return await self._settled(self.number)
+        line = self._kind.unanswered(self._line, session_of(self._job, self.number), JobState.FAILED)
+        await record(ItemOutcome(self.number, False, line))
         return True
 
     @asynccontextmanager
@@ -254,10 +254,10 @@ class Item:
         Raises `LedgerUnavailable`, `Conflict`.
         """
         job, now = self._job, self._services.clock.unix_ms()
-        said = hashlib.sha256(repr((job.id, self._number, call.path)).encode() + call.body).hexdigest()
-        own, again = session_of(job, self._number), session_of(job, self._number, again=True)
+        said = hashlib.sha256(repr((job.id, self.number, call.path)).encode() + call.body).hexdigest()
+        own, again = session_of(job, self.number), session_of(job, self.number, again=True)
         try:
-            found = await self._services.ledger.claim(job.project, f"{job.id} {self._number}", said, again, now)
+            found = await self._services.ledger.claim(job.project, f"{job.id} {self.number}", said, again, now)
         except AlreadyAnswered:  # the outcome was recorded, and what recorded it was lost
             return Claim(job.project, "", said, again, now, replay_of=own)
         if found.replay_of is not None:
@@ -265,7 +265,7 @@ class Item:
         return replace(found, session=own)
 
     def _refused(self, call: ItemCall, error: AntiphonError) -> ItemOutcome:
-        session, answer = session_of(self._job, self._number), _Answer()
+        session, answer = session_of(self._job, self.number), _Answer()
         row = self._services.rows[self._kind.surface, call.path]
         opening = Opening("POST", call.path, request_id=session)
         step = row.endpoint.refuse(opening, error)
@@ -278,7 +278,7 @@ class Item:
 
     def _outcome(self, session: str, answer: _Answer, usage: TokenUsage) -> ItemOutcome:
         line = self._kind.answered(self._line, session, answer.status, bytes(answer.body))
-        return ItemOutcome(self._number, 200 <= answer.status < 300, line, usage)
+        return ItemOutcome(self.number, 200 <= answer.status < 300, line, usage)
 
 
 def _passes(error: AntiphonError, last: bool) -> bool:

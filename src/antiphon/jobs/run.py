@@ -44,10 +44,22 @@ class Run:
         self._why: JobState | None = None  # set if it ends before all items are answered
         self._error: BaseException | None = None
         self._looking = asyncio.Event()
+        self._dropped = False
 
     def look(self) -> None:
         """Check soon whether it was cancelled."""
         self._looking.set()
+
+    def drop(self) -> None:
+        """Stop at once, and report nothing: its record was erased."""
+        self._dropped = True
+        self._end(JobState.FAILED, LeaseLost("It was erased."))
+
+    def drop_lines(self, numbers: frozenset[int]) -> None:
+        """Stop these lines, whose outcomes are recorded."""
+        for item in self._items.values():
+            if item.number in numbers:
+                item.stop()
 
     async def go(self) -> None:
         """Run the job to its end. Raises `LeaseLost`, and `AntiphonError` if it must be started again."""
@@ -99,8 +111,8 @@ class Run:
             await self._jobs.use_up(self.job.project, self.job.input)
         if isinstance(self._kind, NoticeKind):
             notice = self._kind.notice(self.job, await self._output())
-            if notice is not None:
-                self._services.webhooks.tell(self.job.project, self.job.key_id, notice)
+            if notice is not None and not self._dropped:
+                self._services.webhooks.tell(self.job.project, self.job.key_id, notice, self.job.subject)
 
     async def _output(self) -> bytes:
         """Return the output of a call that succeeded; empty for any other job. If an earlier worker has recorded it, it

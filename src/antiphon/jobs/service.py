@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from antiphon.core.errors import AntiphonError, CallerError, CapacityError, NotFound
+from antiphon.core.errors import AntiphonError, CallerError, CapacityError, Conflict, NotFound
 from antiphon.core.identity import Principal
 from antiphon.core.jobs import (
     Blob,
@@ -45,8 +45,17 @@ RETRY_AFTER_S = 1
 class Service:
     """Implements `core.jobs.JobService`. `wake` is called when there is new work."""
 
-    def __init__(self, tiers: Tiers, clock: Clock, sealer: Sealer = PLAIN) -> None:
-        """Create the service; `clock` is that of the stores, and `sealer` makes the pseudonyms of subjects."""
+    def __init__(
+        self,
+        tiers: Tiers,
+        clock: Clock,
+        sealer: Sealer = PLAIN,
+        erased: Callable[[str, tuple[str, ...], int], bool] = lambda project, subjects, since_ns: False,
+    ) -> None:
+        """Create the service; `clock` is that of the stores, and `sealer` makes the pseudonyms of subjects. `erased`
+        returns whether a project, or one of its subjects, was erased since a time.
+        """
+        self._erased = erased
         self._tiers = tiers
         self._clock = clock
         self._sealer = sealer
@@ -61,8 +70,13 @@ class Service:
         jobs, keep_s = tier.jobs, tier.keep_s(project)
         match question:
             case NewFile():
+                begun_ns = self._clock.now_ns()
                 blob = self._blob(question, keep_s, await self._subject(project, question.tags))
-                return question.tell(await jobs.put_blob(project, blob, question.data))
+                put = await jobs.put_blob(project, blob, question.data)
+                if self._erased(project, (blob.subject,), begun_ns):
+                    await jobs.delete_blob(project, blob.id)
+                    raise _erased_meanwhile()
+                return question.tell(put)
             case OneFile():
                 return await self._one_file(question, project, tier)
             case ManyFiles():
@@ -111,7 +125,7 @@ class Service:
         return asked.tell(blob, data)
 
     async def _create(self, new: NewJob, principal: Principal, tier: Tier) -> Job:
-        now, project = self._clock.unix_ms(), principal.project
+        now, begun_ns, project = self._clock.unix_ms(), self._clock.now_ns(), principal.project
         keep_s = min(tier.keep_s(project), KEPT_S)
         if new.passing_s and not tier.keeps:
             keep_s = min(keep_s, new.passing_s)
@@ -142,6 +156,9 @@ class Service:
         )
         try:
             await tier.jobs.create(job, new.most_open)
+            if self._erased(project, (subject,), begun_ns):
+                await tier.jobs.delete_job(project, job.id)
+                raise _erased_meanwhile()
         except AntiphonError:
             if new.data:
                 await tier.jobs.delete_blob(project, new.input)
@@ -243,6 +260,10 @@ class Service:
 def _capped(blob: Blob, keep_s: int) -> Blob:
     """Return the blob with its end under the present policy."""
     return replace(blob, ends_unix_ms=min(blob.ends_unix_ms, blob.created_unix_ms + 1000 * keep_s))
+
+
+def _erased_meanwhile() -> Conflict:
+    return Conflict("What is stored about this person or project was erased at this moment: it was not stored.")
 
 
 def _nothing() -> None:

@@ -67,28 +67,38 @@ class Webhooks:
         self._webhooks = webhooks
         self._sleep = sleep
         self._places = Steps(AT_ONCE, clock)
-        self._sending: dict[asyncio.Task[bool], str] = {}
+        self._sending: dict[asyncio.Task[bool], tuple[str, str]] = {}  # with their projects and subjects
         self.failures: dict[str, PostFailure] = {}
 
-    def tell(self, project: str, key_id: str, notice: Notice) -> None:
-        """Start to send a notice, to each of the project's webhooks that it is for if it has no URL."""
+    def tell(self, project: str, key_id: str, notice: Notice, subject: str = "") -> None:
+        """Start to send a notice, to each of the project's webhooks that it is for if it has no URL. The `subject` is
+        the pseudonym of the person whom it is about.
+        """
         if notice.url:
-            self.send(project, key_id, notice)
+            self.send(project, key_id, notice, subject)
             return
         for each in self._webhooks(project):
             if notice.webhook == each.id or (not notice.webhook and each.settings.subscribed):
-                self.send(project, key_id, replace(notice, url=each.url, webhook=each.id))
+                self.send(project, key_id, replace(notice, url=each.url, webhook=each.id), subject)
 
-    def send(self, project: str, key_id: str, notice: Notice) -> "asyncio.Task[bool] | None":
+    def send(self, project: str, key_id: str, notice: Notice, subject: str = "") -> "asyncio.Task[bool] | None":
         """Start to send a notice. The task returns whether it was delivered; `None` if too many wait."""
-        of_project = sum(each == project for each in self._sending.values())
+        of_project = sum(each == project for each, _ in self._sending.values())
         if len(self._sending) >= MAX_WAITING or of_project >= MAX_OF_A_PROJECT:
             log.warning("a webhook was dropped: too many wait to be delivered", extra={"project": project})
             return None
         task = asyncio.create_task(self._deliver(project, key_id, notice), name="webhook")
-        self._sending[task] = project
+        self._sending[task] = project, subject
         task.add_done_callback(lambda done: self._sending.pop(done, None))
         return task
+
+    def drop(self, project: str, subject: str) -> int:
+        """Abandon the notices about a person, or all of the project if there is none; return how many."""
+        sending = self._sending.items()
+        dropped = [task for task, (of, about) in sending if of == project and subject in ("", about)]
+        for task in dropped:
+            task.cancel()
+        return len(dropped)
 
     async def _deliver(self, project: str, key_id: str, notice: Notice) -> bool:
         pause_s, own = FIRST_PAUSE_S, self._find(project, notice.webhook)

@@ -69,6 +69,21 @@ class Worker:
         for run in self._runs.values():
             run.look()
 
+    def drop(self, project: str, subject: str) -> int:
+        """Stop the jobs about a person, by pseudonym, or all of a project, whose records were erased, and send no
+        notice of them any more. Return how many notices were not delivered yet.
+        """
+        for run in self._runs.values():
+            if run.job.project == project and subject in ("", run.job.subject):
+                run.drop()
+        return self._services.webhooks.drop(project, subject)
+
+    def drop_lines(self, job: Job, numbers: frozenset[int]) -> None:
+        """Stop lines of a job that were erased."""
+        for run in self._runs.values():
+            if (run.job.project, run.job.id) == (job.project, job.id):
+                run.drop_lines(numbers)
+
     async def run(self) -> None:
         """Run jobs, for ever. Raises `InternalError` if the stores fail."""
         if not self._begun:  # a dead server left its jobs

@@ -123,7 +123,7 @@ class Keeper:
                 found.append(await self._get(principal, id, recent))
         request = await asyncio.to_thread(asked.resolve, {keep.id: keep.body for keep in found})
         subjects = tuple(dict.fromkeys(subject for keep in found for subject in keep.subjects))
-        if self._erased_since(principal.project, subjects, begun_ns):
+        if self.erased_since(principal.project, subjects, begun_ns):
             raise NotFound("Stored answer not found.")
         return replace(request, subjects=subjects)
 
@@ -198,7 +198,7 @@ class Keeper:
         begun_ns: int,
         keep: Keep,
     ) -> None:
-        if self._erased_since(project, subjects, begun_ns):
+        if self.erased_since(project, subjects, begun_ns):
             return
         keep_s = self._keep_s(project)
         keep = replace(keep, subjects=subjects)
@@ -209,7 +209,7 @@ class Keeper:
         if stored and keep_s:  # the policy may have changed since the answer began
             await self._store.put(project, keep, keep_s)
 
-    def _erased_since(self, project: str, subjects: tuple[str, ...], since_ns: int) -> bool:
+    def erased_since(self, project: str, subjects: tuple[str, ...], since_ns: int) -> bool:
         """Return whether the project, or one of these subjects, was erased then or later."""
         return any(self._erased_ns.get((project, each), -1) >= since_ns for each in ("", *subjects))
 

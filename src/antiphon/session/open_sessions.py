@@ -12,6 +12,7 @@ from antiphon.calls.synthesis import Synthesis
 from antiphon.conversation.conversation import Conversation
 from antiphon.core.errors import AntiphonError, Draining, KeysUnavailable, LedgerUnavailable, Unauthenticated
 from antiphon.core.speech import SpeechEngine
+from antiphon.core.tags import SUBJECT, value_of
 from antiphon.session.dialogue import DialogueConnection
 from antiphon.session.places import CallKind, Holds, Places
 from antiphon.session.retries import Retries
@@ -59,6 +60,12 @@ class OpenSessions:
     def running(self, project: str) -> Iterator[str]:
         """Yield the ids of a project's sessions that are charged and have not ended."""
         return (each.call.id for each in self._holds if each.call.principal.project == project)
+
+    def about(self, project: str, subject: str) -> int:
+        """Return how many are open about a person, as callers name them; with an empty one, of the whole project."""
+        calls = [each.call for each in self._holds if each.call.principal.project == project]
+        tags = ((*call.tags, *(call.spec.tags if call.spec else ())) for call in calls)
+        return sum(not subject or value_of(each, SUBJECT) == subject for each in tags)
 
     def check_accepting(self) -> None:
         """Raise `Draining` or `LedgerUnavailable` if no session may begin now."""

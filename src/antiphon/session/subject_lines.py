@@ -6,7 +6,7 @@ whose they are, and an erasure that fails can be repeated.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
@@ -18,6 +18,10 @@ MOST_LINES = 10_000  # about the person, in memory
 MOST_FILES, MOST_JOBS = 10_000, 1000  # of a project, listed at once
 MOST_LINE_BYTES = 128 << 20  # in memory; no longer line is looked at
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+Stop = Callable[[Job, frozenset[int]], None]
+
+
+def _stop_nothing(job: Job, numbers: frozenset[int]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +106,17 @@ class Lines:
     async def content(self, file: str, place: Place) -> bytes:
         return await self._store.read_written(self._project, file, place.start, place.size)
 
-    async def erase(self, found: Found) -> int:
+    async def erase(self, found: Found, stop: Stop = _stop_nothing) -> int:
         """Erase lines and their answers, durable on return; return how many. Jobs that have not answered them never
-        will.
+        will: what is just being answered is stopped.
         """
         over: set[str] = set()
-        erased = await self._erase_answers(found, over)
+        erased = await self._erase_answers(found, over, stop)
         await self._blank(found.file.id, found.places)
-        erased += await self._erase_answers(found, over)  # of jobs that have begun meanwhile
+        erased += await self._erase_answers(found, over, stop)  # of jobs that have begun meanwhile
         return erased + len(found.places)
 
-    async def _erase_answers(self, found: Found, over: set[str]) -> int:
+    async def _erase_answers(self, found: Found, over: set[str], stop: Stop) -> int:
         """Erase the answers of all jobs but those in `over`, and add to it those that write no more."""
         count, kind = 0, self._kinds[found.kind]
         for job in await self._jobs(found.kind, found.file.id):
@@ -126,6 +130,7 @@ class Lines:
                     for place in found.places
                 )
                 await self._store.settle(job, list(told))
+                stop(job, frozenset(place.number for place in found.places))
             for id in filter(None, (job.output, job.errors)):
                 places = [place async for place in self._answers(found, id)]
                 await self._blank(id, places)

@@ -11,7 +11,7 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -34,9 +34,35 @@ Line = dict[str, Any]
 R = TypeVar("R", Job, Blob)
 
 
+class Work(Protocol):
+    """The jobs that run at the moment of an erasure."""
+
+    def drop(self, project: str, pseudonym: str) -> int:
+        """Stop the jobs that are about a person, or all of the project, whose records are gone, and send no notice of
+        them any more. Return how many notices were not delivered yet.
+        """
+
+    def drop_lines(self, job: Job, numbers: frozenset[int]) -> None:
+        """Stop these lines of a job."""
+
+
+class NoWork:
+    """Nothing runs: there is no server."""
+
+    def drop(self, project: str, pseudonym: str) -> int:
+        return 0
+
+    def drop_lines(self, job: Job, numbers: frozenset[int]) -> None: ...
+
+
+NOTHING_RUNS = NoWork()
+
+
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """The proof of an erasure: its record, the record's number in the audit log, and the log's size afterwards.
+    """The proof of an erasure: its record, the record's number in the audit log, and the log's size afterwards. Of its
+    counts, `under_way` are the calls that were open about the person when it began: they go on, and nothing of them is
+    kept; `notices` are webhooks' that were not delivered yet, and are not sent.
     `untagged_files` are the project's files that remain and name nobody, as a whole or in each of their lines:
     something in them may be about the person.
     """
@@ -64,8 +90,15 @@ class Subjects:
         keep_s: Callable[[str], int],
         auditor: Auditor,
         kinds: Mapping[str, JobKind],
+        work: Work = NOTHING_RUNS,
+        open_about: Callable[[str, str], int] = lambda project, subject: 0,
     ) -> None:
-        """Create it; `keep_s` is each project's policy, `kinds` are the kinds of jobs by name."""
+        """Create it; `keep_s` is each project's policy, `kinds` are the kinds of jobs by name. If a server runs, `work`
+        is what it does, and `open_about` returns how many calls are open about a person, by name, or of a whole
+        project.
+        """
+        self._work = work
+        self._open_about = open_about
         self._kinds = kinds
         self._stores = stores
         self._keeper = keeper
@@ -112,12 +145,12 @@ class Subjects:
     async def erase(self, project: str, subject: str, by: Author) -> Certificate:
         """Erase everything about a person. Raises as `export` does; if it fails, it can be repeated."""
         pseudonym = await self._pseudonym(project, subject)
-        counts, untagged = await self._erase(project, pseudonym), 0
+        counts, untagged = await self._erase(project, pseudonym, subject), 0
         counts["lines"] = 0
         for store, keep_s in self._places:
             lines = Lines(store, self._kinds, project, keep_s(project), subject, pseudonym)
             async for some in lines.found():
-                counts["lines"] += await lines.erase(some)
+                counts["lines"] += await lines.erase(some, self._work.drop_lines)
             untagged += lines.untagged
         certificate = await self._certify(by.did(Action.SUBJECT_ERASE, project, pseudonym), counts)
         return replace(certificate, untagged_files=untagged)
@@ -125,17 +158,18 @@ class Subjects:
     async def erase_project(self, project: str, by: Author) -> Certificate:
         """Destroy the keys of a project's content and tags, then erase the content. Raises as `export` does."""
         await asyncio.to_thread(self._stores.directory.destroy_keys, project, by)
-        counts = await self._erase(project, "")
+        counts = await self._erase(project, "", "")
         counts["resources"] = await self._stores.resources.erase(project)
         return await self._certify(by.did(Action.PROJECT_ERASE, project, project), counts)
 
-    async def _erase(self, project: str, pseudonym: str) -> Counter[str]:
-        counts = Counter[str]()
+    async def _erase(self, project: str, pseudonym: str, subject: str) -> Counter[str]:
+        counts = Counter[str](under_way=self._open_about(project, subject))
         counts["answers"], counts["remembered"] = await self._keeper.erase(project, pseudonym)
         for store, _ in self._places:
             erased = await store.erase(project, pseudonym or None)
             counts["jobs"] += erased["jobs"]
             counts["files"] += erased["blobs"]
+        counts["notices"] = self._work.drop(project, pseudonym)
         return counts
 
     async def _certify(self, record: AuditRecord, counts: Counter[str]) -> Certificate:

@@ -7,17 +7,29 @@ from pathlib import Path
 
 from antiphon.core.audit import Author
 from antiphon.core.ports import Clock
+from antiphon.core.sealing import Sealer
 from antiphon.core.stores import Exports, JobBounds, ServerStores, Stores
 from antiphon.storage.master_key import MasterKeySource, find_source
 
 ANSWERS_BYTES = 16 << 30  # of kept answers, by default
 
 
-def open_stores(data_dir: Path) -> Stores:
-    """Return the stores for commands, not opened yet. Creates the directory if absent, but no ledger."""
+def open_stores(data_dir: Path, master: MasterKeySource | None = None) -> Stores:
+    """Return the stores for commands, not opened yet. Creates the directory if absent, but no ledger. The `master` key,
+    by default one in the data directory, is read when a secret is needed, and may be made if there was none.
+    """
     from antiphon.stores.sqlite import files
 
-    return files.open_stores(data_dir)
+    return files.open_stores(data_dir, master or find_source(data_dir, {}))
+
+
+def open_sealer(data_dir: Path, master: MasterKeySource) -> Sealer:
+    """Open what seals the content of projects; blocking. Raises `CallerError` if the master key is missing or another
+    one, `InternalError`.
+    """
+    from antiphon.stores.sqlite import files
+
+    return files.open_sealer(data_dir, master)
 
 
 def open_server_stores(
@@ -53,8 +65,9 @@ def check_master_key(data_dir: Path, source: MasterKeySource) -> None:
 
 
 def change_master_key(data_dir: Path, source: MasterKeySource, new: bytes, by: Author) -> int:
-    """Encrypt the keys of all projects by another master key than the one from `source`, and record it; return how
-    many. Raises `LedgerUnavailable` if a server has the data directory, `CallerError`, `InternalError`.
+    """Encrypt the keys of all projects and their webhooks by another master key than the one from `source`, and record
+    it; return how many they are. Raises `LedgerUnavailable` if a server has the data directory, `CallerError`,
+    `InternalError`.
     """
     from antiphon.stores.sqlite import files
 

@@ -83,7 +83,11 @@ class Fetcher:
         """Post `body`; return the answer's status, without reading its body. Redirects are not followed. Raises as
         `fetch`.
         """
-        return await self._guarded(lambda: self._post(_parsed(url), body, headers))
+        return await self._guarded(lambda: self._send("POST", _parsed(url), body, headers))
+
+    async def put(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """Put `body`, as `post` does."""
+        return await self._guarded(lambda: self._send("PUT", _parsed(url), body, headers))
 
     async def exchange(self, url: str, body: bytes, headers: Mapping[str, str], max_bytes: int) -> Answer:
         """Post as `post` does, and return the answer with a body of at most `max_bytes`."""
@@ -117,10 +121,10 @@ class Fetcher:
             headers={"Accept-Encoding": "identity", "User-Agent": "antiphon"},
         )
 
-    async def _post(self, url: URL, body: bytes, headers: Mapping[str, str]) -> int:
+    async def _send(self, method: str, url: URL, body: bytes, headers: Mapping[str, str]) -> int:
         async with self._session() as session:
             self._resolver.check_literal(url)
-            async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+            async with session.request(method, url, data=body, headers=headers, allow_redirects=False) as response:
                 return response.status
 
     async def _exchange(self, url: URL, body: bytes, headers: Mapping[str, str], max_bytes: int) -> Answer:

@@ -10,17 +10,19 @@ import asyncio
 import logging
 import os
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from antiphon.core import merkle
 from antiphon.core.errors import AntiphonError, InternalError
+from antiphon.core.ports import Clock
 from antiphon.core.stores import Trail
 from antiphon.storage.files import write_whole
 from antiphon.trust import checkpoint as notes
 from antiphon.trust.audit import Auditor
+from antiphon.trust.bucket import Bucket
 from antiphon.trust.checkpoint import Checkpoint, Signature, Signer, Verifier
 from antiphon.trust.fetch import Answer
 
@@ -35,22 +37,25 @@ log = logging.getLogger(__name__)
 
 
 class Posts(Protocol):
-    """The guarded fetcher's part that posts."""
+    """The guarded fetcher's part that sends."""
 
     async def post(self, url: str, body: bytes, headers: dict[str, str]) -> int: ...
+
+    async def put(self, url: str, body: bytes, headers: dict[str, str]) -> int: ...
 
     async def exchange(self, url: str, body: bytes, headers: dict[str, str], max_bytes: int) -> Answer: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """The destinations of checkpoints. Each one is appended to `file`, sent to `webhook`, and signed by the `witnesses`
-    (their addresses and keys).
+    """The destinations of checkpoints. Each one is appended to `file`, sent to `webhook`, put into `bucket` under its
+    size and time, and signed by the `witnesses` (their addresses and keys).
     """
 
     file: Path | None = None
     webhook: str = ""
     witnesses: tuple[tuple[str, Verifier], ...] = ()
+    bucket: Bucket | None = None
 
 
 async def hash_of(trail: Trail, leaves: merkle.Range) -> bytes:
@@ -74,13 +79,16 @@ async def continues(trail: Trail, before: Checkpoint, size: int, root: bytes) ->
 class Notary:
     """The signer of one log's checkpoints. For one event loop."""
 
-    def __init__(self, trail: Trail, signer: Signer, data_dir: Path, outside: Outside, posts: Posts) -> None:
+    def __init__(
+        self, trail: Trail, signer: Signer, data_dir: Path, outside: Outside, posts: Posts, clock: Clock
+    ) -> None:
         """Read the last checkpoint; blocking. Raises `InternalError` if it cannot be read."""
         self._trail = trail
         self._signer = signer
         self._path = data_dir / FILE_NAME
         self._outside = outside
         self._posts = posts
+        self._clock = clock
         self._known: dict[str, int] = {}  # by a witness's address: the size of the log that it has seen
         self.last = read_last(data_dir)
 
@@ -136,12 +144,12 @@ class Notary:
         except OSError as error:
             log.error("a checkpoint cannot be written to its file", extra={"reason": error.strerror})
         if self._outside.webhook:
-            try:
-                status = await self._posts.post(self._outside.webhook, note, _PLAIN)
-                if not 200 <= status < 300:
-                    log.error("a checkpoint was not taken by its webhook", extra={"reason": str(status)})
-            except AntiphonError as error:
-                log.error("a checkpoint was not taken by its webhook", extra={"reason": error.message})
+            await _taken("webhook", self._posts.post(self._outside.webhook, note, _PLAIN))
+        if self._outside.bucket is not None:
+            at_unix_s = self._clock.unix_ms() // 1000
+            name = f"{checkpoint.size:012}-{at_unix_s}.checkpoint"  # listed in order
+            url, headers = self._outside.bucket.put(name, note, _PLAIN["content-type"], at_unix_s)
+            await _taken("bucket", self._posts.put(url, note, headers))
 
     # -- witnesses -----------------------------------------------------------------------------------------------------
 
@@ -204,6 +212,17 @@ def _size(body: bytes, most: int) -> int:
     if not text.isdigit() or len(text) > 18 or int(text) > most:
         raise ValueError("it answers with a size that the log has not")
     return int(text)
+
+
+async def _taken(place: str, sending: Awaitable[int]) -> None:
+    """Wait until a place has taken a checkpoint, and log it if it has not."""
+    try:
+        status = await sending
+    except AntiphonError as error:
+        log.error(f"a checkpoint was not taken by its {place}", extra={"reason": error.message})
+        return
+    if not 200 <= status < 300:
+        log.error(f"a checkpoint was not taken by its {place}", extra={"reason": str(status)})
 
 
 def _append(path: Path, note: bytes) -> None:

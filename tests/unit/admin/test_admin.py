@@ -56,7 +56,7 @@ class Admin:
         ledger = SqliteUsage(tmp_path / "ledger.db")
         self.log = FakeLedger()
         auditor = Auditor(self.log, directory, self.clock, self.ring.policy)
-        notary = Notary(self.log, Signer("log", Ed25519PrivateKey.generate()), tmp_path, Outside(), None)
+        notary = Notary(self.log, Signer("log", Ed25519PrivateKey.generate()), tmp_path, Outside(), None, None)
         self.auditing = Auditing(auditor, self.log, notary)
         self.directory = directory
         self.exports = FakeExports()
@@ -414,7 +414,9 @@ def test_what_is_kept_about_a_person_is_exported_and_erased_and_the_name_is_in_n
     assert [line["kind"] for line in lines] == ["export", "answer", "end"]
     assert lines[1]["response"] == {"said": "yes"}
     certificate = admin.call("POST", "/projects/acme/subjects/erase", json={"subject": "jane"}).json()
-    assert certificate["erased"] == {"answers": 1, "files": 0, "jobs": 0, "lines": 0, "remembered": 0}
+    assert certificate["erased"] == dict.fromkeys(
+        ("files", "jobs", "lines", "notices", "remembered", "under_way"), 0
+    ) | {"answers": 1}
     assert certificate["record"]["action"] == "subject.erase"
     assert certificate["log"]["size"] == certificate["log"]["number"] + 1
     actions = [(each.action.value, each.actor) for each in admin.log.records if each.action != "manage"]
@@ -423,7 +425,9 @@ def test_what_is_kept_about_a_person_is_exported_and_erased_and_the_name_is_in_n
     objects = [each.object for each in admin.log.records if each.action == "manage"]
     assert objects == ["POST /admin/v1/projects/acme/subjects/export", "POST /admin/v1/projects/acme/subjects/erase"]
     erased = admin.call("POST", "/projects/acme/erase").json()
-    assert erased["erased"] == {"answers": 1, "files": 0, "jobs": 0, "remembered": 0, "resources": 0}
+    assert erased["erased"] == dict.fromkeys(
+        ("files", "jobs", "notices", "remembered", "resources", "under_way"), 0
+    ) | {"answers": 1}
     assert admin.call("POST", "/projects/acme/rotate_key").json()["id"] == "acme"
 
 

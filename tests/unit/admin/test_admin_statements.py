@@ -62,7 +62,7 @@ class Admin:
         exports = ExportControl(FakeExports(), self.ledger, {}, self.clock.unix_ms)
         inspect = inspectors.check
         auditor = Auditor(self.ledger, directory, self.clock, self.ring.policy)
-        notary = Notary(self.ledger, Signer("log", Ed25519PrivateKey.generate()), Path(), Outside(), None)
+        notary = Notary(self.ledger, Signer("log", Ed25519PrivateKey.generate()), Path(), Outside(), None, None)
         checks = self.authenticate, self.ledger, self.clock, inspect
         auditing = Auditing(auditor, self.ledger, notary)
         allowances = Allowances(

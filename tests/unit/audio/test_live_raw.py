@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import random
+import struct
 from array import array
 
 import pytest
@@ -70,12 +71,6 @@ async def test_half_a_sample_waits() -> None:
     assert await live.feed(b"\x04") == [b"\x03\x04"]
 
 
-async def test_a_wav_header_declared_as_samples_is_samples() -> None:
-    live = _live(Encoding.LINEAR16)
-    header = b"RIFF\x24\x00\x00\x00WAVEfmt "
-    assert await live.feed(header) == [header]
-
-
 async def test_g711_values_arrive() -> None:
     assert await _live(Encoding.MULAW, 16_000).feed(b"\x80\xff") == [array("h", [32124, 0]).tobytes()]
     assert await _live(Encoding.ALAW, 16_000).feed(b"\xaa\xd5") == [array("h", [32256, 8]).tobytes()]
@@ -105,3 +100,22 @@ async def test_a_whole_recording_lets_others_run_and_is_bounded() -> None:
 def test_a_declaration_out_of_range(rate: int, channels: int) -> None:
     with pytest.raises(BadMedia):
         _live(Encoding.LINEAR16, rate, channels)
+
+
+def _wav(samples: bytes, rate: int, channels: int) -> bytes:
+    shape = struct.pack("<IHHIIHH", 16, 1, channels, rate, 2 * rate * channels, 2 * channels, 16)
+    return b"RIFF" + bytes(4) + b"WAVEfmt " + shape + b"data" + struct.pack("<I", len(samples)) + samples
+
+
+async def test_a_wav_header_says_what_comes_whatever_is_declared() -> None:
+    samples = array("h", range(-400, 400)).tobytes()
+    live = _live(Encoding.MULAW, 8_000)
+    assert await live.feed(b"") == [b""]
+    assert await _all(live, _wav(samples, 16_000, 1), [13, 45, 300]) == [samples]
+    both = array("h", (each for sample in range(-400, 400) for each in (sample, sample))).tobytes()
+    assert await _all(_live(Encoding.LINEAR16), _wav(both, 16_000, 2), []) == [samples]
+
+
+async def test_channels_apart_are_as_declared() -> None:
+    live = _live(Encoding.LINEAR16, channels=2, multichannel=True)
+    assert sum(map(len, await live.feed(_wav(bytes(4), 16_000, 2)))) == 48

@@ -24,7 +24,9 @@ def signed(tmp_path, monkeypatch):
 
     async def fill():
         ledger = SqliteLedger(tmp_path / "ledger.db", "a")
-        notary = Notary(ledger_trail(tmp_path), open_signer(tmp_path, "example.com/log"), tmp_path, Outside(), None)
+        notary = Notary(
+            ledger_trail(tmp_path), open_signer(tmp_path, "example.com/log"), tmp_path, Outside(), None, None
+        )
         for number in range(4):
             ledger.record(AuditRecord(number, Action.ACCESS, Outcome.ALLOWED, f"k{number}", "acme", "/v1/listen"))
         await ledger.flush()

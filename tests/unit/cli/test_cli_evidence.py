@@ -86,7 +86,7 @@ class Place:
             ledger.record(record)
         await ledger.flush()
         signer = open_signer(self.path, "example.com/log")
-        await Notary(SqliteTrail(self.path / "ledger.db"), signer, self.path, Outside(), None).sign()
+        await Notary(SqliteTrail(self.path / "ledger.db"), signer, self.path, Outside(), None, None).sign()
         await ledger.close()
 
     def evidence(self, *more, framework="soc2", period="2026-Q4"):

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 from typer.testing import CliRunner
+from vaults import open_vault
 
 from antiphon.cli import app
 from antiphon.cli.keys import parse_duration_ms
@@ -75,7 +76,7 @@ def test_a_pair_of_a_key_is_shown_as_often_as_it_is_asked_for(run, tmp_path):
     shown = run("keys", "pair", principal.key_id).stdout
     values = dict(line.split("=") for line in shown.splitlines())
     assert values["AWS_ACCESS_KEY_ID"] == f"ant_{principal.key_id}"
-    assert Pairs(tmp_path / "data").find(values["AWS_ACCESS_KEY_ID"]) == (
+    assert Pairs(tmp_path / "data", open_vault(tmp_path / "data")).find(values["AWS_ACCESS_KEY_ID"]) == (
         principal.key_id,
         values["AWS_SECRET_ACCESS_KEY"],
     )
@@ -84,7 +85,7 @@ def test_a_pair_of_a_key_is_shown_as_often_as_it_is_asked_for(run, tmp_path):
         run("keys", "pair", "00000000")
     (tmp_path / "data" / MASTER_NAME).write_bytes(b"")
     with pytest.raises(InternalError, match="damaged"):
-        Pairs(tmp_path / "data").find(values["AWS_ACCESS_KEY_ID"])
+        Pairs(tmp_path / "data", open_vault(tmp_path / "data")).find(values["AWS_ACCESS_KEY_ID"])
 
 
 def test_a_key_may_use_every_model_unless_something_else_is_asked_for(run, tmp_path):

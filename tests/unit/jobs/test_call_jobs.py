@@ -35,7 +35,7 @@ class Office(House):
         self.notices = []
         self.hired()
 
-    def tell(self, project, key_id, notice):
+    def tell(self, project, key_id, notice, subject=""):
         self.notices.append((project, key_id, notice))
 
     def hired(self):

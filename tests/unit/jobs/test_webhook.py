@@ -155,3 +155,20 @@ async def test_what_is_under_way_is_bounded_and_given_up_at_the_end(clock, monke
     assert all(task.cancelled() for task in tasks)
     assert sending.send("acme", "k1", NOTICE) is not None
     await sending.close()
+
+
+async def test_what_is_about_a_person_who_is_erased_is_not_sent_again(clock):
+    receiver = Receiver(*[204] * 9)
+    sending, _ = hooks(receiver, clock)
+    gate = asyncio.Event()
+    sending._post = lambda *given: gate.wait()
+    for project, subject in (("acme", "jane"), ("acme", "john"), ("acme", ""), ("other", "jane")):
+        sending.tell(project, "k1", NOTICE, subject)
+    await asyncio.sleep(0)
+    assert sending.drop("acme", "jane") == 1
+    await asyncio.sleep(0.01)
+    assert sorted(sending._sending.values()) == [("acme", ""), ("acme", "john"), ("other", "jane")]
+    assert sending.drop("acme", "") == 2
+    await asyncio.sleep(0.01)
+    assert list(sending._sending.values()) == [("other", "jane")]
+    await sending.close()

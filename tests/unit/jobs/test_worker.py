@@ -42,6 +42,13 @@ ASK = {"model": "counter", "messages": [{"role": "user", "content": "count"}]}
 ACME, OTHER = (Principal(project, "k1", USUAL_SCOPES) for project in ("acme", "other"))
 
 
+class Notices:
+    """Webhooks with five notices that wait."""
+
+    def drop(self, project, subject):
+        return 5
+
+
 class Office(House):
     """A house with the service of jobs and a worker."""
 
@@ -54,7 +61,7 @@ class Office(House):
         """A worker that has just started, as after a death."""
         self.filler = Filler(self.sessions, self.clock, self.at_once)
         rows = {("openai", CHAT): CallRow(CHAT, "openai", ChatCompletions())}
-        services = items.Services(self.door, self.ledger, self.clock, self.filler, rows, None)
+        services = items.Services(self.door, self.ledger, self.clock, self.filler, rows, Notices())
         self.worker = Worker(services, self.tiers, JOB_KINDS, "server", self.at_once)
         self.jobs.wake = self.worker.wake
         self.clock.advance_ms(2000)  # in which nothing interactive was there
@@ -399,6 +406,42 @@ async def test_a_batch_that_runs_leaves_out_lines_that_are_erased_and_drops_what
     _, errors = await office.told(lambda tell: OneFile(FileAct.READ, job.errors, PURPOSES, tell))
     assert [json.loads(each)["error"]["code"] for each in errors.splitlines()] == ["request_erased"] * 3
     assert sorted(office.sessions_charged()) == sorted(items.session_of(job, number) for number in (0, 2))
+
+
+async def test_a_line_that_is_erased_while_its_answer_is_computed_is_stopped_and_uncharged(office):
+    office.at_once = 2
+    office.hired()
+    office.generator.gate = asyncio.Event()
+    job = await office.start(JANES, ASK)
+    async with working(office):
+        await until(lambda: len(office.sessions.all) == 2)
+        jane = janes_lines(office)
+        assert sum([await jane.erase(found, office.worker.drop_lines) async for found in jane.found()]) == 1
+        await until(lambda: len(office.sessions.all) == 1)
+        office.generator.gate.set()
+        job = await office.over(job)
+    assert (job.state, job.total, job.done, job.failed) == (JobState.DONE, 2, 1, 1)
+    assert (await office.lines(job.errors))[""]["error"]["code"] == "request_erased"
+    assert office.sessions_charged() == [items.session_of(job, 1)]
+
+
+@pytest.mark.parametrize("subject", ["jane", ""])
+async def test_a_job_that_is_erased_while_it_runs_is_stopped_at_once_and_uncharged(office, subject):
+    office.generator.gate = asyncio.Event()
+    job = await office.start(ASK, ASK, tags=("subject=jane",))
+    other = await office.start(ASK, principal=OTHER)
+    async with working(office):
+        await until(lambda: len(office.sessions.all) == 3)
+        assert office.sessions.all.about("acme", "jane") == office.sessions.all.about("acme", "") == 2
+        assert office.sessions.all.about("acme", "john") == 0
+        await office.passing.erase("acme", subject or None)
+        assert office.worker.drop("acme", subject) == 5
+        await until(lambda: len(office.sessions.all) == 1)
+        with pytest.raises(NotFound):
+            await office.look(job)
+        office.generator.gate.set()
+        await office.over(other, OTHER)
+    assert office.sessions_charged() == [items.session_of(other, 0)]
 
 
 async def test_erased_lines_of_a_batch_whose_server_dies_are_told_once(office):

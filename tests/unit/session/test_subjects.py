@@ -13,14 +13,16 @@ from job_records import blob, job
 from antiphon.core import merkle
 from antiphon.core.audit import Author, canonical
 from antiphon.core.endpoints import AnswerRequest, Referring
-from antiphon.core.errors import CallerError, NotFound
+from antiphon.core.errors import CallerError, Conflict, NotFound
 from antiphon.core.identity import Principal, Project, Scope
-from antiphon.core.jobs import ItemOutcome, JobState
+from antiphon.core.jobs import ItemOutcome, JobState, NewFile, NewJob, Page
 from antiphon.core.merkle import leaf_hash
 from antiphon.core.policy import Policy
 from antiphon.core.specs import GenerateSpec, Message, Role
 from antiphon.core.stores import JobBounds
 from antiphon.core.wire import Keep
+from antiphon.jobs.service import Service
+from antiphon.jobs.tiers import Tiers
 from antiphon.routes import JOB_KINDS
 from antiphon.session import subject_lines
 from antiphon.session.keeping import Keeper
@@ -125,7 +127,8 @@ async def test_all_about_a_person_is_exported_with_its_audio_and_no_more(kept):
 async def test_an_erasure_takes_all_of_it_and_nothing_else_and_is_in_the_log(kept, tmp_path):
     await everything(kept)
     certificate = await kept.subjects.erase("acme", JANE, BY)
-    assert dict(certificate.record.counts) == {"answers": 3, "remembered": 1, "jobs": 2, "files": 2, "lines": 0}
+    found = {"answers": 3, "remembered": 1, "jobs": 2, "files": 2, "lines": 0}
+    assert dict(certificate.record.counts) == found | {"under_way": 0, "notices": 0}
     assert (await kept.lines(JANE))[-1]["counts"] == {"answers": 0, "remembered": 0, "jobs": 0, "files": 0, "lines": 0}
     assert (await kept.lines(JOHN))[-1]["counts"] == {"answers": 1, "remembered": 0, "jobs": 2, "files": 2, "lines": 0}
     assert (await kept.stores.answers.get("acme", "r5", HOUR_S)).id == "r5"
@@ -192,11 +195,78 @@ async def test_what_is_being_answered_while_it_is_erased_is_not_kept(kept):
     assert (await kept.lines(JANE))[-1]["counts"]["answers"] == 1
 
 
+class Busy:
+    """A server with calls, jobs and notices."""
+
+    def __init__(self):
+        self.dropped = []
+
+    def about(self, project, subject):
+        return {(JANE, "acme"): 2, ("", "acme"): 3}.get((subject, project), 0)
+
+    def drop(self, project, pseudonym):
+        self.dropped.append((project, pseudonym))
+        return 4
+
+    def drop_lines(self, job, numbers):
+        self.dropped.append((job.id, numbers))
+
+
+async def test_the_certificate_says_what_was_under_way_and_what_runs_is_stopped(kept):
+    busy = Busy()
+    kept.subjects._work, kept.subjects._open_about = busy, busy.about
+    store = kept.stores.jobs
+    await store.put_blob("acme", blob("in"), f"{line(0, {'user': JOHN})}\n{line(1, {'user': JANE})}\n".encode())
+    await store.create(job("b1", kind=KIND, input="in", output="out", errors="err"), 9)
+    claimed = await store.claim("a", (), [KIND])
+    await store.begin(claimed, "a", 2, b"", tuple(blob(id, purpose=OUTPUT) for id in ("out", "err")))
+    counts = (await kept.subjects.erase("acme", JANE, BY)).shown()["erased"]
+    assert (counts["under_way"], counts["notices"]) == (2, 4)
+    pseudonym = kept.stores.sealer.pseudonym("acme", JANE)
+    assert busy.dropped[:2] == [("acme", pseudonym), ("b1", frozenset({1}))]
+    counts = (await kept.subjects.erase_project("acme", BY)).shown()["erased"]
+    assert (counts["under_way"], counts["notices"]) == (3, 4)
+    assert busy.dropped[-1] == ("acme", "")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+async def test_what_is_stored_at_the_moment_of_an_erasure_is_not_kept(kept, whole):
+    """An upload, a job with its input, and a job of a file that is there already."""
+    store = kept.stores.jobs
+    tiers = Tiers(kept.stores, lambda project: HOUR_S, lambda wiped: None)
+    service = Service(tiers, kept.clock, kept.stores.sealer, kept.keeper.erased_since)
+    tags = (f"subject={JANE}",)
+    tell = lambda *given: given  # noqa: E731
+    asked = {
+        "put_blob": NewFile("file-1", "a.jsonl", "batch", b"{}", None, tell, tags=tags),
+        "create": NewJob("batch", "job-1", b"", "in-1", "", "o", "e", 3600, 0, tell, data=b"{}", tags=tags),
+    }
+    for name, question in asked.items():
+        method = getattr(store, name)
+
+        async def meanwhile(*given, method=method):
+            erase = kept.subjects.erase_project("acme", BY) if whole else kept.subjects.erase("acme", JANE, BY)
+            await erase
+            return await method(*given)
+
+        setattr(store, name, meanwhile)
+        with pytest.raises(Conflict, match="erased at this moment"):
+            await service.answer(question, PRINCIPAL)
+        setattr(store, name, method)
+        assert await store.blobs("acme", (), Page(), HOUR_S) == ([], False)
+        with pytest.raises(NotFound):
+            await store.job("acme", "job-1", HOUR_S)
+        kept.clock.advance_ms(1)
+        await service.answer(question, PRINCIPAL)  # a later call is kept
+        await kept.subjects.erase("acme", JANE, BY)
+        kept.clock.advance_ms(1)
+
+
 async def test_a_project_is_erased_with_its_keys(kept, tmp_path):
     await everything(kept)
     before = (tmp_path / "answers.db").read_bytes(), (tmp_path / "jobs.db").read_bytes()
     certificate = await kept.subjects.erase_project("acme", BY)
-    counts = {"answers": 5, "remembered": 2, "jobs": 4, "files": 4, "resources": 0}
+    counts = {"answers": 5, "remembered": 2, "jobs": 4, "files": 4, "resources": 0, "under_way": 0, "notices": 0}
     assert dict(certificate.record.counts) == counts
     assert certificate.record.action == "project.erase"
     kept.clock.advance_ms(1)

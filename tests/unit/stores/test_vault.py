@@ -1,6 +1,8 @@
 """What seals the content of projects: by whose key, for which place, and what is left when a key is destroyed."""
 
 import base64
+import hmac
+import json
 import os
 import shutil
 import sqlite3
@@ -14,7 +16,7 @@ from vaults import open_vault
 
 from antiphon.core.audit import Author
 from antiphon.core.errors import CallerError, InternalError, LedgerUnavailable, NotFound
-from antiphon.core.identity import Project
+from antiphon.core.identity import Project, Webhook, WebhookSettings
 from antiphon.core.jobs import Page
 from antiphon.core.sealing import Unreadable
 from antiphon.core.specs import Message, Role
@@ -22,13 +24,16 @@ from antiphon.core.wire import Keep
 from antiphon.storage.directory import lock_directory
 from antiphon.storage.master_key import find_source
 from antiphon.stores import ANSWERS_BYTES, change_master_key
-from antiphon.stores.sqlite import answers, jobs_schema
+from antiphon.stores.sqlite import answers, directory_schema, jobs_schema
 from antiphon.stores.sqlite.answers import SqliteAnswers
 from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.stores.sqlite.jobs import SqliteJobs
+from antiphon.trust.pairs import Pairs
 
 HOUR_S = 3600
 WORDS = b"the-secret-words"
+URL, SECRET, PASSWORD = "https://x.example/a-token-in-the-path", "wsec_0123456789", "a-password"
+WEBHOOK = Webhook("wh1", "acme", "mine", URL, 5, SECRET, WebhookSettings(headers=(("authorization", PASSWORD),)))
 
 
 @pytest.fixture
@@ -113,6 +118,78 @@ def test_with_a_destroyed_key_all_that_it_sealed_is_gone_for_good(vault, directo
         vault.unseal("acme", "p", sealed)
 
 
+def test_no_secret_of_tags_webhooks_or_pairs_is_in_a_file(directory, tmp_path):
+    directory.add_webhook(WEBHOOK)
+    view = SqliteDirectory(tmp_path).view()
+    assert dict(view.webhooks) == {"wh1": WEBHOOK}
+    assert set(view.tag_keys) == {"acme", "other"}
+    pairs = Pairs(tmp_path, directory.vault())
+    _, signing = pairs.make("key-id")
+    assert Pairs(tmp_path, SqliteDirectory(tmp_path).vault()).make("key-id")[1] == signing
+    hidden = [*view.tag_keys.values(), pairs._master, *(each.encode() for each in (URL, SECRET, PASSWORD))]
+    for file in tmp_path.iterdir():
+        assert not [each for each in hidden if each in file.read_bytes()], file
+
+
+def test_a_secret_that_was_moved_to_another_row_is_left_out_alone(directory, tmp_path):
+    directory.add_webhook(WEBHOOK)
+    directory.add_webhook(replace(WEBHOOK, id="wh2", project="other"))
+    with closing(sqlite3.connect(tmp_path / "keys.db")) as file, file:
+        file.execute("UPDATE webhooks SET project = 'other' WHERE id = 'wh1'")
+        file.execute("UPDATE project_keys SET project = 'acme' WHERE project = 'other'")
+    view = directory.view()
+    assert list(view.webhooks) == ["wh2"]
+    assert list(view.tag_keys) == ["acme"]
+
+
+def test_what_an_earlier_version_stored_bare_is_wrapped_and_overwritten(tmp_path):
+    key, pair = os.urandom(32), os.urandom(32)
+    settings = json.dumps({"disabled": True, "headers": [["authorization", PASSWORD]]})
+    rows = (
+        ("INSERT INTO tag_keys VALUES ('acme', ?)", (key,)),
+        ("INSERT INTO webhooks VALUES ('wh1', 'acme', 'mine', ?, ?, 5, ?)", (URL, SECRET, settings)),
+    )
+    before(tmp_path / "keys.db", directory_schema.SECRETS_MIGRATIONS, 4, *rows)
+    before(tmp_path / "control.db", directory_schema.MIGRATIONS, 8)
+    (tmp_path / "pairs.key").write_bytes(pair)
+    for _ in range(2):
+        view = SqliteDirectory(tmp_path).view()
+        assert dict(view.tag_keys) == {"acme": key}
+        assert view.webhooks["wh1"] == replace(WEBHOOK, settings=replace(WEBHOOK.settings, disabled=True))
+        made = Pairs(tmp_path, SqliteDirectory(tmp_path).vault())
+        assert made.make("k")[1] == hmac.digest(pair, b"pair of k", "sha256").hex()
+    for file in tmp_path.iterdir():
+        for each in (key, pair, URL.encode(), SECRET.encode(), PASSWORD.encode()):
+            assert each not in file.read_bytes(), file
+    change_master_key(tmp_path, find_source(tmp_path, {}), new := os.urandom(32), Author())
+    again = SqliteDirectory(tmp_path, find_source(tmp_path, {"ANTIPHON_MASTER_KEY": new.hex()}))
+    assert dict(again.view().tag_keys) == {"acme": key}
+
+
+def test_commands_that_need_no_secret_need_no_master_key(directory, tmp_path):
+    directory.add_webhook(WEBHOOK)
+    (tmp_path / "master.key").unlink()
+    without = SqliteDirectory(tmp_path)
+    view = without.view()
+    assert set(view.projects) == {"acme", "other"}
+    without.set_policy("acme", {"weight": 3})
+    needed = (
+        lambda: view.tag_keys.get("acme"),
+        lambda: list(view.webhooks.values()),
+        lambda: without.add_project(Project("third", "", 0)),
+        lambda: without.replace_tag_key("acme"),
+        lambda: without.add_webhook(replace(WEBHOOK, id="wh2")),
+        lambda: without.change_webhook("wh1", "", WebhookSettings()),
+        lambda: without.delete_webhook("wh1"),
+        lambda: without.destroy_keys("acme"),
+    )
+    for needs in needed:
+        with pytest.raises(CallerError, match=r"the master key is missing.*--config.*ANTIPHON_MASTER_KEY"):
+            needs()
+    assert set(without.view().projects) == {"acme", "other"}
+    assert not (tmp_path / "master.key").exists()
+
+
 # -- the master key ----------------------------------------------------------------------------------------------------
 
 
@@ -151,12 +228,18 @@ def test_the_master_key_is_changed_with_all_that_it_protects(vault, directory, t
     directory.retire_key("acme")
     later = vault.seal("acme", "p", WORDS)
     new = os.urandom(32)
-    assert change_master_key(tmp_path, find_source(tmp_path, {}), new, Author("cli:0", 7)) == 2
+    directory.add_webhook(WEBHOOK)
+    before = directory.view()
+    assert change_master_key(tmp_path, find_source(tmp_path, {}), new, Author("cli:0", 7)) == 5
     assert directory.changes()[1][-1].record.action == "master_key.change"
     with pytest.raises(CallerError, match="not the one"):
         open_vault(tmp_path)
-    again = open_vault(tmp_path, {"ANTIPHON_MASTER_KEY": new.hex()})
+    set_new = {"ANTIPHON_MASTER_KEY": new.hex()}
+    again = open_vault(tmp_path, set_new)
     assert [again.unseal("acme", "p", each) for each in (sealed, later)] == [WORDS, WORDS]
+    after = SqliteDirectory(tmp_path, find_source(tmp_path, set_new)).view()
+    assert dict(after.tag_keys) == dict(before.tag_keys)
+    assert dict(after.webhooks) == {"wh1": WEBHOOK} == dict(before.webhooks)
     held = lock_directory(tmp_path)
     with pytest.raises(LedgerUnavailable):
         change_master_key(tmp_path, find_source(tmp_path, {}), new, Author())

@@ -12,6 +12,7 @@ from antiphon.core.endpoints import NeedsFirst
 from antiphon.core.events import Opened
 from antiphon.core.identity import USUAL_SCOPES
 from antiphon.core.routing import DialogueRow
+from antiphon.core.sealing import PLAIN
 from antiphon.core.wire import Bearer, Close, Opening, Pending, Signed, Step
 from antiphon.session.door import Door
 from antiphon.stores.sqlite.directory import SqliteDirectory
@@ -173,9 +174,9 @@ async def test_so_does_one_of_a_pair_of_that_key_while_the_key_holds(house, serv
     directory = SqliteDirectory(tmp_path)
     keys, control = KeyRing(directory, house.clock), Control(directory)
     key, _ = control.create_key("default", "", USUAL_SCOPES, house.clock.unix_ms())
-    house.door = Door(house.sessions, keys, house.clock, None, house.auditor, pairs=Pairs(tmp_path))
+    house.door = Door(house.sessions, keys, house.clock, None, house.auditor, pairs=Pairs(tmp_path, PLAIN))
     early = await serve(made(Signing), Carrier("end"), id=f"ant_{key.id}", signature=signature(b""))
-    id, secret = Pairs(tmp_path).make(key.id)
+    id, secret = Pairs(tmp_path, PLAIN).make(key.id)
     assert (tmp_path / MASTER_NAME).stat().st_mode & 0o777 == 0o600
     good = {"id": id, "signature": signature(secret.encode())}
     assert (await serve(endpoint := made(Signing), Carrier("end"), **good))[0] == "accept"

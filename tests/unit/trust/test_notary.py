@@ -4,16 +4,26 @@ import importlib.util
 import logging
 import sys
 import threading
-from http.server import HTTPServer
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+from awscrt.auth import (
+    AwsCredentialsProvider,
+    AwsSignedBodyHeaderType,
+    AwsSigningAlgorithm,
+    AwsSigningConfig,
+    aws_sign_request,
+)
+from awscrt.http import HttpHeaders, HttpRequest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from antiphon.core.audit import Action, AuditRecord, Outcome
 from antiphon.core.errors import CallerError, InternalError
-from antiphon.testing import FakeLedger
+from antiphon.testing import FakeClock, FakeLedger
+from antiphon.trust.bucket import Bucket
 from antiphon.trust.checkpoint import COSIGNATURE, Signer, Verifier
 from antiphon.trust.fetch import Answer, Fetcher, FetchLimits
 from antiphon.trust.notary import Notary, Outside, read_last
@@ -34,6 +44,7 @@ class Hook:
 
     def __init__(self):
         self.notes = []
+        self.puts = []
         self.status = 200
         self.error = None
 
@@ -42,6 +53,10 @@ class Hook:
             raise self.error
         self.notes.append((url, body.decode()))
         return self.status
+
+    async def put(self, url, body, headers):
+        self.puts.append((url, body, headers))
+        return await self.post(url, body, headers)
 
     async def exchange(self, url, body, headers, max_bytes):
         return Answer(500, "text/plain", b"")
@@ -53,7 +68,7 @@ def ledger():
 
 
 def notary_of(ledger, tmp_path, posts=None, **outside):
-    return Notary(ledger, SIGNER, tmp_path, Outside(**outside), posts or Hook())
+    return Notary(ledger, SIGNER, tmp_path, Outside(**outside), posts or Hook(), FakeClock())
 
 
 async def test_what_is_new_is_signed_once(ledger, tmp_path):
@@ -95,6 +110,74 @@ async def test_checkpoints_go_to_a_file_and_to_a_webhook(ledger, tmp_path, caplo
     assert [each.size for each in kept] == [2, 4, 6]
     assert hook.notes == [(HOOK, each.note()) for each in kept]
     assert sum(record.message == "checkpoint of the audit log" for record in caplog.records) == 3
+
+
+def test_a_put_is_signed_as_aws_own_signer_does_it():
+    bucket = Bucket("https://s3.eu-de.example/worm/audit log/", "eu-de", "AKID", "s3cret")
+    url, headers = bucket.put("7.checkpoint", b"note", "text/plain; charset=utf-8", 1_796_005_794)
+    assert url == "https://s3.eu-de.example/worm/audit%20log/7.checkpoint"
+    signed = [
+        ("host", "s3.eu-de.example"),
+        *((n, v) for n, v in headers.items() if n in ("content-type", "if-none-match")),
+    ]
+    request = HttpRequest("PUT", "/worm/audit%20log/7.checkpoint", HttpHeaders(signed))
+    config = AwsSigningConfig(
+        algorithm=AwsSigningAlgorithm.V4,
+        credentials_provider=AwsCredentialsProvider.new_static("AKID", "s3cret"),
+        region="eu-de",
+        service="s3",
+        date=datetime.fromtimestamp(1_796_005_794, UTC),
+        use_double_uri_encode=False,
+        should_normalize_uri_path=False,
+        signed_body_value=headers["x-amz-content-sha256"],
+        signed_body_header_type=AwsSignedBodyHeaderType.X_AMZ_CONTENT_SHA_256,
+    )
+    theirs = dict(aws_sign_request(request, config).result(10).headers)
+    assert headers["authorization"] == theirs["Authorization"]
+    assert headers["x-amz-date"] == theirs["X-Amz-Date"]
+    assert "s3cret" not in repr(bucket)
+
+
+async def test_a_checkpoint_is_put_as_it_was_signed(ledger, tmp_path):
+    got = []
+
+    class Store(BaseHTTPRequestHandler):
+        def do_PUT(self):
+            body = self.rfile.read(int(self.headers["content-length"]))
+            got.append((self.path, body, self.headers["host"], self.headers["if-none-match"]))
+            self.send_response(200)
+            self.end_headers()
+
+    server = HTTPServer(("127.0.0.1", 0), Store)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    host = f"127.0.0.1:{server.server_port}"
+    posts = Fetcher(FetchLimits(total_s=5), allow_private=(ip_network("127.0.0.0/8"),))
+    try:
+        notary = notary_of(ledger, tmp_path, posts, bucket=Bucket(f"http://{host}/worm", "r", "AKID", "s3cret"))
+        grow(ledger, 2)
+        await notary.sign()
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    ((path, body, to, condition),) = got
+    assert path.startswith("/worm/000000000002-")
+    assert (body, to, condition) == (notary.last.note().encode(), host, "*")
+
+
+async def test_checkpoints_go_to_a_bucket_and_its_failure_is_told(ledger, tmp_path, caplog):
+    hook = Hook()
+    notary = notary_of(ledger, tmp_path, hook, bucket=Bucket("https://s3.example/worm", "r", "AKID", "s3cret"))
+    for _ in range(2):
+        grow(ledger, 2)
+        await notary.sign()
+    assert [url.rpartition("/")[2].partition("-")[0] for url, _, _ in hook.puts] == ["000000000002", "000000000004"]
+    assert hook.puts[-1][1] == notary.last.note().encode()
+    grow(ledger, 1)
+    hook.status = 412  # there is an object with this name
+    await notary.sign()
+    assert caplog.records[-1].message == "a checkpoint was not taken by its bucket"
 
 
 async def test_what_does_not_take_them_keeps_nothing_up(ledger, tmp_path, caplog):

@@ -19,7 +19,7 @@ from antiphon.core.events import AllSpoken, ContextEnded, Failed, Opened, Speech
 from antiphon.core.specs import SpeakSpec
 from antiphon.core.wire import BROKEN_OFF, SYNTHETIC, Close, Head, Opening
 from antiphon.surfaces.openai import wire
-from antiphon.surfaces.openai.speech import FORMATS, MAX_CHARACTERS, Speech, SpeechRequest
+from antiphon.surfaces.openai.speech import FORMATS, MAX_CHARACTERS, WHOLE_CHARACTERS, Speech, SpeechRequest
 
 PATH = "/v1/audio/speech"
 ENDPOINT = Speech()
@@ -42,6 +42,12 @@ def test_everything_that_can_be_asked_for() -> None:
     assert spec == SpeakSpec("m", "w", "Hi", SpeechFormat(Codec.LINEAR16, Container.WAV, 24_000), speed=0.25)
     assert spec.stream
     assert not spec.live
+
+
+def test_a_short_wav_file_is_whole_so_that_its_header_has_its_length() -> None:
+    assert not asked(response_format="wav", input="a" * WHOLE_CHARACTERS).stream
+    assert asked(response_format="wav", input="a" * (WHOLE_CHARACTERS + 1)).stream
+    assert all(asked(response_format=name).stream for name in FORMATS if name != "wav")
 
 
 def test_what_changes_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Projects and keys, in `control.db`, and the keys of projects' tags and content, in `keys.db`.
+"""Projects and keys, in `control.db`, and the keys of projects' tags and content, and webhooks, in `keys.db`.
 
 Several processes write them: the server's management API and the command line, at the same time. Writes are rare, and
 each is one immediate transaction with a full sync. No secret of a caller's is in them, only digests.
@@ -9,6 +9,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from sqlite3 import Connection, Row
 
@@ -39,23 +40,30 @@ from antiphon.core.identity import (
 )
 from antiphon.core.stores import MAX_READ, DirectoryView, Follower
 from antiphon.storage.files import WatchedFile, private_file
+from antiphon.storage.master_key import MasterKeySource, find_source
 from antiphon.stores.sqlite.connection import connect, transaction
 from antiphon.stores.sqlite.directory_schema import (
     MIGRATIONS,
     SECRETS_MIGRATIONS,
     from_limits,
-    from_settings,
     merged_policy,
-    read_view,
     to_key,
     to_organisation,
     to_project,
-    to_webhook,
 )
+from antiphon.stores.sqlite.directory_secrets import (
+    read_view,
+    tag_key_row,
+    to_webhook,
+    with_tag_keys,
+    wrap_bare,
+    wrap_webhook,
+)
+from antiphon.stores.sqlite.master import Master
 from antiphon.stores.sqlite.schema import migrate
+from antiphon.stores.sqlite.vault import ADD, TAGS, Vault
 
 FILE_NAME, SECRETS_NAME = "control.db", "keys.db"  # in the data directory
-TAG_KEY_BYTES = 32
 LOCKED_S = 0.02  # that the server waits for a writer: longer would be felt by all callers
 
 _ADD_KEY = """
@@ -67,16 +75,19 @@ ON CONFLICT (id) DO UPDATE
 SET sha256 = excluded.sha256, prefix = excluded.prefix, scopes = excluded.scopes, revoked_unix_ms = NULL"""
 _REVOKE = "UPDATE keys SET revoked_unix_ms = ? WHERE id = ? AND revoked_unix_ms IS NULL"
 _EXPIRE = "UPDATE keys SET expires_unix_ms = min(?1, ifnull(expires_unix_ms, ?1)) WHERE id = ?2"
-_PUT_TAG_KEY = "INSERT INTO beside.tag_keys VALUES (?, ?) ON CONFLICT (project) DO UPDATE SET key = excluded.key"
+_DROP_TAG_KEYS = f"DELETE FROM beside.project_keys WHERE project = ? AND purpose = '{TAGS}'"
+_ADD_TAG_KEY = ADD.replace("INTO ", "INTO beside.")
 _RETIRE_KEY = "UPDATE beside.project_keys SET retired = 1 WHERE project = ? AND purpose = 'content'"
-_ADD_TAG_KEY = "INSERT INTO tag_keys VALUES (?, ?) ON CONFLICT (project) DO NOTHING"
 
 
 class SqliteDirectory:
     """Implements `core.stores.Directory` in a data directory, whose files are created if absent."""
 
-    def __init__(self, directory: Path) -> None:
-        """Open the databases. Raises `InternalError` if one cannot be opened or is of a later version."""
+    def __init__(self, directory: Path, source: MasterKeySource | None = None) -> None:
+        """Open the databases. The master key, by default one in the directory, is read from its `source` with the first
+        secret that is needed, or if an earlier version has stored any. Raises `InternalError` if a file cannot be
+        opened or is of a later version, `CallerError` if the master key is needed and cannot be had.
+        """
         self.path, self.secrets_path = directory / FILE_NAME, directory / SECRETS_NAME
         for path, migrations in ((self.path, MIGRATIONS), (self.secrets_path, SECRETS_MIGRATIONS)):
             try:
@@ -85,9 +96,20 @@ class SqliteDirectory:
                     migrate(path, opened, migrations)
             except (sqlite3.Error, OSError) as error:
                 raise InternalError(f"{path} cannot be opened: {error}") from error
-        view = self.view()
-        for project in view.projects.keys() - view.tag_keys.keys():  # from before these keys existed
+        self.master = Master(self.secrets_path, source or find_source(directory, {}))
+        try:
+            wrap_bare(self.secrets_path, self.master)
+            with closing(connect(self.path)) as control, closing(connect(self.secrets_path)) as keys:
+                projects = [row["id"] for row in control.execute("SELECT id FROM projects")]
+                lacking = set(projects).difference(with_tag_keys(keys))
+        except sqlite3.Error as error:
+            raise InternalError(f"{self.secrets_path} cannot be converted: {error}") from error
+        for project in sorted(lacking):  # from before these keys existed
             self._add_tag_key(project)
+
+    def vault(self) -> Vault:
+        """Return the keys of projects, with the same master key. Raises as `Master.open` does."""
+        return Vault(self.secrets_path, self.master)
 
     def directory(self) -> tuple[int, bool]:
         """Return the data directory's random number, created at the first call, and whether it had a ledger."""
@@ -108,7 +130,7 @@ class SqliteDirectory:
         try:
             control, keys = connect(self.path), connect(self.secrets_path)
             try:
-                return read_view(control, keys)
+                return read_view(control, keys, self.master)
             finally:
                 control.close()
                 keys.close()
@@ -205,42 +227,46 @@ class SqliteDirectory:
             return key
 
     def replace_tag_key(self, project: str, by: Author = THE_SERVER) -> None:
+        row = tag_key_row(project, self.master)
         with self._writing(self.secrets_path) as opened:
             if _find(opened, "projects", project) is None:
                 raise _no_project(project, "id")
-            opened.execute(_PUT_TAG_KEY, (project, secrets.token_bytes(TAG_KEY_BYTES)))
+            opened.execute(_DROP_TAG_KEYS, (project,))
+            opened.execute(_ADD_TAG_KEY, row)
             _note(opened, by.did(Action.TAGS_FORGET, project, project))
 
     def add_webhook(self, webhook: Webhook, by: Author = THE_SERVER) -> None:
+        row = (webhook.id, webhook.project, webhook.created_unix_ms, wrap_webhook(webhook, self.master))
         with self._writing(self.secrets_path) as opened:
             if _find(opened, "projects", webhook.project) is None:
                 raise _no_project(webhook.project, "project")
             query = "SELECT count(*) FROM beside.webhooks WHERE project = ?"
             if opened.execute(query, (webhook.project,)).fetchone()[0] >= MAX_WEBHOOKS:
                 raise CallerError(f"a project can have at most {MAX_WEBHOOKS} webhooks", param="project")
-            row = (webhook.id, webhook.project, webhook.name, webhook.url, webhook.secret, webhook.created_unix_ms)
-            more = (from_settings(webhook.settings),)
-            opened.execute("INSERT INTO beside.webhooks VALUES (?, ?, ?, ?, ?, ?, ?)", row + more)
+            opened.execute("INSERT INTO beside.webhooks VALUES (?, ?, ?, ?)", row)
             _note(opened, by.did(Action.WEBHOOK_CREATE, webhook.project, webhook.id))
 
     def change_webhook(self, webhook_id: str, name: str, settings: WebhookSettings, by: Author = THE_SERVER) -> Webhook:
+        self.master.open()  # not within the transaction
         with self._writing(self.secrets_path) as opened:
             row = _find(opened, "beside.webhooks", webhook_id)
             if row is None:
                 raise _no_webhook(webhook_id)
-            values = (name, from_settings(settings), webhook_id)
-            opened.execute("UPDATE beside.webhooks SET name = ?, settings = ? WHERE id = ?", values)
-            webhook = to_webhook(_found(opened, "beside.webhooks", webhook_id))
-            if webhook != to_webhook(row):
+            before = to_webhook(row, self.master)
+            webhook = replace(before, name=name, settings=settings)
+            if webhook != before:
+                values = (wrap_webhook(webhook, self.master), webhook_id)
+                opened.execute("UPDATE beside.webhooks SET wrapped = ? WHERE id = ?", values)
                 _note(opened, by.did(Action.WEBHOOK_CHANGE, webhook.project, webhook_id))
             return webhook
 
     def delete_webhook(self, webhook_id: str, by: Author = THE_SERVER) -> Webhook:
+        self.master.open()
         with self._writing(self.secrets_path) as opened:
             row = _find(opened, "beside.webhooks", webhook_id)
             if row is None:
                 raise _no_webhook(webhook_id)
-            webhook = to_webhook(row)
+            webhook = to_webhook(row, self.master)
             opened.execute("DELETE FROM beside.webhooks WHERE id = ?", (webhook_id,))
             _note(opened, by.did(Action.WEBHOOK_DELETE, webhook.project, webhook_id))
             return webhook
@@ -253,11 +279,12 @@ class SqliteDirectory:
             _note(opened, by.did(Action.CONTENT_KEY_RETIRE, project, project))
 
     def destroy_keys(self, project: str, by: Author = THE_SERVER) -> None:
+        row = tag_key_row(project, self.master)
         with self._writing(self.secrets_path) as opened:
             if _find(opened, "projects", project) is None:
                 raise _no_project(project, "id")
             opened.execute("DELETE FROM beside.project_keys WHERE project = ?", (project,))
-            opened.execute(_PUT_TAG_KEY, (project, secrets.token_bytes(TAG_KEY_BYTES)))
+            opened.execute(_ADD_TAG_KEY, row)
             _note(opened, by.did(Action.CONTENT_KEYS_DESTROY, project, project))
 
     def note(self, record: AuditRecord) -> None:
@@ -280,12 +307,14 @@ class SqliteDirectory:
 
     def follow(self) -> Follower:
         """Return a follower. Raises `KeysUnavailable`."""
-        return SqliteFollower(self.path, self.secrets_path)
+        return SqliteFollower(self.path, self.secrets_path, self.master)
 
     def _add_tag_key(self, project: str) -> None:
+        row = tag_key_row(project, self.master)
         try:
             with transaction(self.secrets_path) as opened:
-                opened.execute(_ADD_TAG_KEY, (project, secrets.token_bytes(TAG_KEY_BYTES)))
+                if project not in with_tag_keys(opened):
+                    opened.execute(ADD, row)
         except sqlite3.Error as error:
             raise KeysUnavailable(f"{self.secrets_path.name} cannot be written: {error}") from error
 
@@ -301,9 +330,10 @@ class SqliteDirectory:
 class SqliteFollower:
     """Implements `core.stores.Follower`. No method waits for a lock for longer than `LOCKED_S`."""
 
-    def __init__(self, *paths: Path) -> None:
+    def __init__(self, control: Path, keys: Path, master: Master) -> None:
         """Open the databases. Raises `KeysUnavailable` if they cannot be read."""
         self._versions: list[int] | None = None
+        self._master, paths = master, (control, keys)
         try:
             self._files = [WatchedFile(path) for path in paths]
             self._connections = [connect(path, timeout_s=LOCKED_S) for path in paths]
@@ -319,7 +349,8 @@ class SqliteFollower:
             versions = [each.execute("PRAGMA data_version").fetchone()[0] for each in self._connections]
             if versions == self._versions:
                 return None
-            view = read_view(*self._connections)
+            control, keys = self._connections
+            view = read_view(control, keys, self._master)
         except sqlite3.Error as error:
             busy = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
             raise (Busy if busy else KeysUnavailable)(f"the keys cannot be read: {error}") from error

@@ -1,21 +1,20 @@
 """The tables of `control.db` and of `keys.db`, and the conversion of rows to projects and keys.
 
 Rows may have been written by a later version, or by hand: an invalid row is left out, alone. `keys.db` has the keys
-that must be destroyed to erase what they hashed, so that it can be backed up separately, and for a shorter time; and
-webhooks, whose secrets sign.
+that must be destroyed to erase what they sealed or hashed, so that it can be backed up separately, and for a shorter
+time; and webhooks, whose secrets sign. Both are encrypted by the master key (`directory_secrets.py`).
 """
 
 import json
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from sqlite3 import Connection, Row
+from sqlite3 import Row
 from typing import TypeVar
 
 from antiphon.core.budgets import canonical_together
-from antiphon.core.identity import Key, KeyLimits, Organisation, Project, Scope, Webhook, WebhookSettings
+from antiphon.core.identity import Key, KeyLimits, Organisation, Project, Scope
 from antiphon.core.policy import STRICTEST, read_policy
-from antiphon.core.stores import DirectoryView
 
 _SCOPES = frozenset(scope.value for scope in Scope)
 
@@ -96,20 +95,20 @@ CREATE TABLE webhooks (
 ) STRICT""",
     ),
     ("ALTER TABLE webhooks ADD COLUMN settings TEXT NOT NULL DEFAULT '{}'",),
+    (
+        # The keys of tags are among those of projects, and webhooks are encrypted by the master key, too. What was
+        # stored before is converted when the directory is opened.
+        "ALTER TABLE tag_keys RENAME TO bare_tag_keys",
+        "ALTER TABLE webhooks RENAME TO bare_webhooks",
+        """
+CREATE TABLE webhooks (
+    id TEXT NOT NULL PRIMARY KEY,
+    project TEXT NOT NULL,
+    created_unix_ms INTEGER NOT NULL,
+    wrapped BLOB NOT NULL
+) STRICT""",
+    ),
 )
-
-
-def read_view(control: Connection, keys: Connection) -> DirectoryView:
-    return DirectoryView(
-        _sound(to_project, control.execute("SELECT * FROM projects ORDER BY id")),
-        _sound(
-            lambda row: (to_key(row), bytes(row["sha256"])),
-            control.execute("SELECT * FROM keys ORDER BY created_unix_ms, id"),
-        ),
-        {row["project"]: bytes(row["key"]) for row in keys.execute("SELECT project, key FROM tag_keys")},
-        _sound(to_webhook, keys.execute("SELECT * FROM webhooks ORDER BY created_unix_ms, id")),
-        _sound(to_organisation, control.execute("SELECT * FROM organisations ORDER BY id")),
-    )
 
 
 def to_project(row: Row) -> Project:
@@ -142,18 +141,6 @@ def to_key(row: Row) -> Key:
     )
 
 
-def to_webhook(row: Row) -> Webhook:
-    stored = json.loads(row["settings"])
-    headers = tuple((name, value) for name, value in stored.pop("headers", ()))
-    settings = WebhookSettings(**stored, headers=headers)
-    return Webhook(row["id"], row["project"], row["name"], row["url"], row["created_unix_ms"], row["secret"], settings)
-
-
-def from_settings(settings: WebhookSettings) -> str:
-    """Return settings as they are stored."""
-    return json.dumps(asdict(settings))
-
-
 def from_limits(limits: KeyLimits) -> str:
     """Return limits as they are stored: only those that there are."""
     return json.dumps({name: each for name, each in asdict(limits).items() if each})
@@ -179,7 +166,7 @@ def _loaded(text: str) -> object:
         return None
 
 
-def _sound(read: Callable[[Row], T], rows: Iterable[Row]) -> dict[str, T]:
+def sound(read: Callable[[Row], T], rows: Iterable[Row]) -> dict[str, T]:
     """Return each row's value by id, without invalid rows."""
     found: dict[str, T] = {}
     for row in rows:
@@ -187,5 +174,5 @@ def _sound(read: Callable[[Row], T], rows: Iterable[Row]) -> dict[str, T]:
         try:
             found[id] = read(row)
         except Exception as error:
-            log.error("a row of control.db is invalid", exc_info=error, extra={"key": id})
+            log.error("a row of the directory is invalid", exc_info=error, extra={"key": id})
     return found

@@ -9,6 +9,7 @@ from antiphon.core.errors import NotFound
 from antiphon.core.labels import labels_of
 from antiphon.core.policy import TagPolicy
 from antiphon.core.ports import Clock
+from antiphon.core.sealing import Sealer
 from antiphon.core.stores import Exports, JobBounds, ServerStores, Stores
 from antiphon.storage.directory import lock_directory, open_directory
 from antiphon.storage.master_key import MasterKeySource
@@ -28,12 +29,12 @@ from antiphon.stores.sqlite.ledger import SqliteLedger
 from antiphon.stores.sqlite.ledger_files import FILE_NAME as LEDGER_NAME
 from antiphon.stores.sqlite.ledger_files import Owner
 from antiphon.stores.sqlite.usage import SqliteUsage
-from antiphon.stores.sqlite.vault import Vault, change_master
+from antiphon.stores.sqlite.vault import change_master
 
 
-def open_stores(data_dir: Path) -> Stores:
+def open_stores(data_dir: Path, master: MasterKeySource) -> Stores:
     def made() -> SqliteDirectory:
-        return SqliteDirectory(open_directory(data_dir))
+        return SqliteDirectory(open_directory(data_dir), master)
 
     def existing() -> SqliteDirectory:
         path = data_dir / DIRECTORY_NAME
@@ -55,13 +56,14 @@ def open_server_stores(
     accept_loss: bool,
 ) -> ServerStores:
     """Open the stores; the directory and the ledger belong together: each knows the other."""
-    directory = SqliteDirectory(data_dir)
+    directory = SqliteDirectory(data_dir, master)
+    directory.master.open()
     number, had_ledger = directory.directory()
     owner = Owner(number, had_ledger, accept_loss)
     ledger = SqliteLedger(data_dir / LEDGER_NAME, server, owner, _labels(directory))
     try:
         directory.has_ledger()
-        vault = Vault(directory.secrets_path, master)
+        vault = directory.vault()
         answers = SqliteAnswers(data_dir / ANSWERS_NAME, clock, answers_bytes, vault)
         kept = SqliteJobs(data_dir / JOBS_NAME, clock, jobs.project, jobs.all, vault)
         passing = SqliteJobs(MEMORY, clock, jobs.passing_project, jobs.passing_all)
@@ -76,13 +78,17 @@ def check_master_key(data_dir: Path, source: MasterKeySource) -> None:
     path = data_dir / SECRETS_NAME
     if not path.exists():
         raise NotFound(f"there are no keys at {path} yet: a server makes them at its first start")
-    Vault(SqliteDirectory(data_dir).secrets_path, source)
+    SqliteDirectory(data_dir, source).master.open()
+
+
+def open_sealer(data_dir: Path, source: MasterKeySource) -> Sealer:
+    return SqliteDirectory(open_directory(data_dir), source).vault()
 
 
 def change_master_key(data_dir: Path, source: MasterKeySource, new: bytes, by: Author) -> int:
     lock = lock_directory(data_dir)
     try:
-        directory = SqliteDirectory(data_dir)
+        directory = SqliteDirectory(data_dir, source)
         changed = change_master(directory.secrets_path, source, new)
         directory.note(by.did(Action.MASTER_KEY_CHANGE, "", "keys.db"))
         return changed

@@ -114,7 +114,10 @@ class Flux:
             return NOTHING
         self._heard_ns = now_ns
         if isinstance(message, bytes):
-            return Step(inputs=(Audio(message),)) if message else self._end()
+            text = wire.text_in(message)
+            if text is None:
+                return Step(inputs=(Audio(message),)) if message else self._end()
+            message = text
         try:
             said = flux_wire.read_message(message)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):

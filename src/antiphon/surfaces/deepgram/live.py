@@ -1,8 +1,8 @@
 """Deepgram's live transcription: the WebSocket at `/v1/listen`.
 
-Binary messages are audio, an empty one means `CloseStream` (its old form); text messages are JSON with a `type`. After
-ten seconds without any message the stream ends with 1011 NET-0001, after audio that cannot be decoded with 1008
-DATA-0000. After `CloseStream` further messages are ignored, and the last results are sent.
+Binary messages are audio, an empty one means `CloseStream` (its old form); text messages are JSON with a `type`, also
+where they come as bytes. After ten seconds without any message the stream ends with 1011 NET-0001, after audio that
+cannot be decoded with 1008 DATA-0000. After `CloseStream` further messages are ignored, and the last results are sent.
 """
 
 import msgspec
@@ -108,7 +108,10 @@ class LiveListen:
             return NOTHING
         self._heard_ns = now_ns
         if isinstance(message, bytes):
-            return Step(inputs=(Audio(message),)) if message else self._follow(wire.CloseStream)
+            text = wire.text_in(message)
+            if text is None:
+                return Step(inputs=(Audio(message),)) if message else self._follow(wire.CloseStream)
+            message = text
         try:
             said = wire.read_client_message(message)
         except (msgspec.MsgspecError, UnicodeError):

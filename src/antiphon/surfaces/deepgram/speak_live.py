@@ -104,6 +104,8 @@ class LiveSpeech:
             case wire.SpeakClose():
                 self._state = State.ENDING
                 return Step((End(),))
+            case wire.KeepAlive():  # of transcription, but clients send it here, too
+                return NOTHING
 
     def _flush(self, now_ns: int) -> Step:
         """Flush, or warn the caller if there are too many flushes within the window."""

@@ -33,6 +33,7 @@ class Configure(msgspec.Struct, tag="Configure", frozen=True):
 
 
 ClientMessage = KeepAlive | Finalize | CloseStream | Configure
+MOST_TEXT_BYTES = 4096  # of a text message that came as a binary one
 
 
 class UrlRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -59,7 +60,7 @@ class SpeakClose(msgspec.Struct, tag="Close", frozen=True):
     """A request to speak the rest, then close."""
 
 
-SpeakMessage = Speak | SpeakFlush | SpeakClear | SpeakClose
+SpeakMessage = Speak | SpeakFlush | SpeakClear | SpeakClose | KeepAlive
 
 
 class TextRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -311,6 +312,18 @@ _url_requests = msgspec.json.Decoder(UrlRequest)
 _speak_messages: msgspec.json.Decoder[SpeakMessage] = msgspec.json.Decoder(SpeakMessage)
 _text_requests = msgspec.json.Decoder(TextRequest)
 _encoder = msgspec.json.Encoder()
+
+
+def text_in(message: bytes) -> str | None:
+    """Return the text of a binary message that is a text message: clients that send everything as bytes exist, and as
+    audio it would shift all later samples by a byte. `None` if it is audio.
+    """
+    if len(message) > MOST_TEXT_BYTES or not (message.startswith(b"{") and b'"type"' in message):
+        return None
+    try:
+        return message.decode() if message.rstrip().endswith(b"}") else None
+    except UnicodeDecodeError:
+        return None
 
 
 def read_client_message(text: str) -> ClientMessage:

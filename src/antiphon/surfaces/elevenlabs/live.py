@@ -311,7 +311,7 @@ class OneText(Connection):
 
     def _hear(self, said: Any, now_ns: int) -> Iterator[Input]:
         assert isinstance(said, TextMessage)
-        if said.text is None:
+        if said.text is None and not said.flush:
             raise CallerError("Field required", param="text")
         if text := next(iter(self._texts.values()), None):
             text.still(said)
@@ -320,7 +320,7 @@ class OneText(Connection):
             text, begin = self._begin(said, "", now_ns)
             yield begin
             yield from text.take(said)
-        if not said.text:
+        if said.text == "":
             yield self._end()
 
     def deadline_ns(self) -> int | None:

@@ -1,7 +1,8 @@
 """The forms of `POST /v1/audio/transcriptions` and `/v1/audio/translations`: every field is honoured, named as without
 effect, or refused.
 
-Lists are repeated fields whose name ends in `[]`, objects are `name[key]`, as the official SDKs send them.
+Lists are repeated fields whose name ends in `[]`, objects are `name[key]`, as the official SDKs send them. Clients of
+other servers leave the `[]` out. A field without a value is a form's way to say nothing.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from antiphon.core import languages
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.specs import TranscribeSpec
 from antiphon.surfaces.openai.generation import decode
@@ -63,6 +65,14 @@ _ONCE = frozenset(
 )
 _OF_TRANSLATIONS = frozenset({"model", "prompt", "response_format", "temperature"})
 _LISTS = frozenset({"include[]", "keywords[]", "languages[]", "timestamp_granularities[]"})
+# What other servers know: how their models decode, and how they find speech.
+_OF_OTHERS = frozenset(
+    {
+        *("vad_filter", "hotwords", "beam_size", "best_of", "temperature_inc", "condition_on_previous_text"),
+        *("seed", "top_p", "top_k", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty", "user"),
+    }
+)
+_OWN_LANGUAGE = "auto"  # other servers' word for no language
 _REFUSED = {
     "known_speaker_names[]": "speakers are not told apart here",
     "known_speaker_references[]": "speakers are not told apart here",
@@ -77,13 +87,14 @@ def read(fields: Iterable[tuple[str, str]], translate: bool = False) -> tuple[Tr
     """
     given = _gather(fields, _OF_TRANSLATIONS if translate else _ONCE | _LISTS)
     shape = _shape(given)
+    language = _language(given)
     spec = TranscribeSpec(
         model=_model(given),
         word_times=shape.words,
         # A verbose segment lists its tokens; the streamed `done` event counts them.
         tokens=shape.logprobs or shape.segments or shape.stream,
-        language=_one(given, "language", ""),
-        languages=() if _one(given, "language", "") else tuple(given.get("languages[]", ())),
+        language=language,
+        languages=() if language else tuple(given.get("languages[]", ())),
         translate=translate,
         prompt=_one(given, "prompt", ""),
         keyterms=_keywords(given),
@@ -126,14 +137,23 @@ def _as_form(name: str, value: object) -> Iterator[tuple[str, str]]:
 def _gather(fields: Iterable[tuple[str, str]], known: Collection[str]) -> Fields:
     given: Fields = {}
     for name, value in fields:
+        if f"{name}[]" in _LISTS:
+            name = f"{name}[]"
         if name in _REFUSED:
             raise UnsupportedParameter(f"'{name}' is not supported: {_REFUSED[name]}.", param=name)
-        if name not in known:
+        if name not in known and name not in _OF_OTHERS:
             raise UnsupportedParameter("This parameter is unknown or not supported by this server.", param=name)
         if name in _ONCE and name in given:
             raise CallerError(f"'{name}' was given more than once.", param=name)
-        given.setdefault(name, []).append(value)
+        if value or name == "model":
+            given.setdefault(name, []).append(value)
     return given
+
+
+def _language(given: Fields) -> str:
+    """Return the code of the language, which some clients name in English, as a verbose answer does."""
+    language = _one(given, "language", "")
+    return "" if language.lower() == _OWN_LANGUAGE else languages.code(language) or language
 
 
 def _model(given: Fields) -> str:
@@ -152,12 +172,14 @@ def _keywords(given: Fields) -> tuple[str, ...]:
 
 
 def _without_effect(given: Fields, verbose: bool) -> tuple[str, ...]:
-    """Return the fields without effect: models decode greedily; only a verbose answer has times."""
+    """Return the fields without effect: models decode greedily; only a verbose answer has times; and what other servers
+    know.
+    """
     asked = {
         "temperature": _number("temperature", _one(given, "temperature", "0"), float, 0, 1) > 0,
         "timestamp_granularities[]": "timestamp_granularities[]" in given and not verbose,
     }
-    return tuple(name for name, said in asked.items() if said)
+    return (*(name for name, said in asked.items() if said), *(name for name in given if name in _OF_OTHERS))
 
 
 def _shape(given: Fields) -> Shape:

@@ -35,6 +35,9 @@ FORMATS: dict[str, tuple[SpeechFormat, str]] = {
     "pcm": (SpeechFormat(Codec.LINEAR16, Container.NONE, SAMPLE_RATE), "audio/pcm"),
 }
 DEFAULT_FORMAT = "mp3"
+# A WAV file of a text as short as this is sent whole, with its length in the header: what reads files believes the
+# header, and takes the largest number, which a streamed file has there, for hours of speech.
+WHOLE_CHARACTERS = 300
 
 # The default of OpenAI's Agents SDK: to read out the text, and nothing else.
 READ_OUT = frozenset(
@@ -105,10 +108,10 @@ class Speech(wire.Endpoint):
         one_of(asked.response_format, tuple(FORMATS), "response_format")
         one_of(asked.stream_format, ("audio", "sse"), "stream_format")
         form, content_type = FORMATS[asked.response_format or DEFAULT_FORMAT]
-        spec = SpeakSpec(
-            model, voice, asked.input, form, speed=1.0 if asked.speed is None else asked.speed, stream=True
-        )
         events = asked.stream_format == "sse"
+        whole = form.container is Container.WAV and len(asked.input) <= WHOLE_CHARACTERS and not events
+        speed = 1.0 if asked.speed is None else asked.speed
+        spec = SpeakSpec(model, voice, asked.input, form, speed=speed, stream=not whole)
         return AnswerRequest(spec, SpeechCall(self, opening, wire.EVENTS if events else content_type, events, directed))
 
 

@@ -19,7 +19,12 @@ class Cue:
 # Single words and short phrases, in lower case, also as speech recognisers misspell some of them.
 _TABLE: tuple[tuple[Entity | tuple[Entity, ...], int, str], ...] = (
     (Entity.CARD, 4, "card|visa|mastercard|amex|debit|credit|ends in|ending in|ending with|ends with|last four"),
-    (Entity.CARD_CODE, 3, "security code|cvv|cvc|c v v|c v c|code is|the back|verification code|three digits|the code"),
+    (
+        Entity.CARD_CODE,
+        3,
+        "security code|cvv|cvc|c v v|c v c|code is|the back|verification code|three digits|the code|code on my card|"
+        "code on the card",
+    ),
     (Entity.CARD_EXPIRY, 3, "expires|expiry|expiration|expiring|exp|valid until|valid thru|valid through|good through"),
     (
         Entity.NATIONAL_ID,
@@ -33,7 +38,11 @@ _TABLE: tuple[tuple[Entity | tuple[Entity, ...], int, str], ...] = (
         "number is|callback|number's|contact|hotline|best number",
     ),
     (Entity.PHONE, 2, "extension|ext"),
-    ((Entity.BANK, Entity.ACCOUNT), 4, "account|acct|bank|checking|savings|iban|routing|sort code|aba|swift|bratting"),
+    (
+        (Entity.BANK, Entity.ACCOUNT),
+        4,
+        "account|acct|bank|checking|savings|iban|routing|sort code|aba|swift|bratting|i ban|i b a n",
+    ),
     (
         Entity.ACCOUNT,
         3,

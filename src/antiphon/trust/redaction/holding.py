@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from antiphon.trust.redaction.places import REACH as NEAR
 from antiphon.trust.redaction.spoken import local_start
-from antiphon.trust.redaction.tokens import JOINERS, NUMERALS, Kind, Token, word_set
+from antiphon.trust.redaction.tokens import FILLERS, JOINERS, NUMERALS, SOFT_JOINERS, Kind, Token, word_set
 
 MAX_STREET_WORDS = 4  # between a number and the word that makes it an address
-_LINKS = frozenset((*JOINERS, "at", "@", "and", "for", "to", "of", "as", "in", "the", "oh", "capital", "number"))
+_WORDS = frozenset(("and", "for", "to", "of", "in", "the", "as", *FILLERS, *SOFT_JOINERS))  # not without a sign before
+_LINKS = _WORDS | frozenset((*JOINERS, "at", "@", "oh", "capital", "number"))
 _HOMES = word_set("live lives living address deliver located ship moved")
 
 
@@ -20,7 +21,7 @@ def open_from(tokens: Sequence[Token]) -> int:
         at -= 1
     while at < len(tokens) and tokens[at].kind is Kind.MARK and tokens[at].word not in "(+@":
         at += 1
-    while at < len(tokens) and tokens[at].word in ("and", "for", "to", "of", "in", "the", "as"):
+    while at < len(tokens) and tokens[at].word in _WORDS:
         at += 1  # without anything before it, it joins nothing
     if at < len(tokens) and tokens[-1].word in ("at", "@", "dot", "underscore", "dash"):
         at = min(at, local_start(tokens, len(tokens) - 1))

@@ -9,12 +9,25 @@ from dataclasses import dataclass, field
 
 from antiphon.core.redaction import Entity
 from antiphon.trust.redaction.cues import HARMLESS_BEFORE, UNITS_BEHIND, Cue, cue_before, cue_behind
-from antiphon.trust.redaction.tokens import JOINERS, NATO, NUMERALS, Kind, Number, Token, read_number, word_set
+from antiphon.trust.redaction.tokens import (
+    FILLERS,
+    JOINERS,
+    NATO,
+    NUMERALS,
+    SOFT_JOINERS,
+    Kind,
+    Number,
+    Token,
+    read_number,
+    word_set,
+)
 
 MIN_CODE = 5  # digits and letters that are hidden without a cue
 MIN_OPEN = 3  # digits at the end of an utterance
 MIN_SINGLE = 4  # digits, spoken one by one
 MIN_SPELLED = 3  # letters
+MIN_SOFT = 3  # digits, spoken one by one, after which "and" or "then" may go on
+MAX_BETWEEN = 4  # joining tokens at most between two signs
 MAX_GLUED = 4  # letters of a word next to digits, as in AB-1234
 YEAR = 4  # digits
 CARD_LENGTHS = range(13, 20)
@@ -92,7 +105,10 @@ def _read(tokens: Sequence[Token], start: int) -> Run | None:
     if run.end == start:
         return None
     _trim(tokens, run)
-    run.open = all(token.kind in (Kind.MARK, Kind.TIMES) or token.word in JOINERS for token in tokens[run.end :])
+    run.open = all(
+        token.kind in (Kind.MARK, Kind.TIMES) or token.word in JOINERS or token.word in FILLERS | SOFT_JOINERS
+        for token in tokens[run.end :]
+    )
     return run if run.end > run.start else None
 
 
@@ -157,16 +173,18 @@ def _joiner(tokens: Sequence[Token], at: int, run: Run) -> int | None:
     if run.end == run.start:
         opens = tokens[at].word in ("(", "+", "plus") and at == run.start
         return at + 1 if opens and at + 1 < len(tokens) and tokens[at + 1].kind in NUMERALS else None
-    cut, end = False, at
-    while end < len(tokens) and end - at < 3:
+    cut, soft, end = False, False, at
+    while end < len(tokens) and end - at < MAX_BETWEEN:
         token = tokens[end]
         if token.word in _MARKS:
             glued_on = end + 1 < len(tokens) and tokens[end + 1].glued
             cut |= token.word in _CUTS and not (glued_on and token.word != ",")
-        elif token.word not in JOINERS:
+        elif token.word in SOFT_JOINERS:
+            soft = True
+        elif token.word not in JOINERS and token.word not in FILLERS:
             break
         end += 1
-    if end == at or end >= len(tokens):
+    if end == at or end >= len(tokens) or (soft and not _goes_on(tokens, end, run)):
         return None
     following = tokens[end]
     belongs = (
@@ -177,6 +195,13 @@ def _joiner(tokens: Sequence[Token], at: int, run: Run) -> int | None:
     if cut:
         run.parts.append(Part())
     return end
+
+
+def _goes_on(tokens: Sequence[Token], at: int, run: Run) -> bool:
+    """Return whether what somebody reads out digit by digit goes on at the token `at`: "four one five and then five
+    five", but not "one and two".
+    """
+    return run.parts[-1].row >= MIN_SOFT and tokens[at].kind in NUMERALS
 
 
 def _as_in(tokens: Sequence[Token], at: int) -> int | None:
@@ -233,7 +258,7 @@ def kinds_of(tokens: list[Token], run: Run, least: int = MIN_CODE, *, opens: boo
         return (*cue.kinds, *_by_shape(run))
     if cue is not None and _fits(cue, run) and (near or not _harmless(tokens, run)):
         return (*cue.kinds, *(_by_shape(run) if looks_like_a_code(run, least) else ()))
-    if len(letters) >= MIN_SPELLED and len(letters) > len(digits) and run.size == len(letters):
+    if len(letters) >= MIN_SPELLED and len(letters) > len(digits) and (opens or run.size == len(letters)):
         return (Entity.NAME, Entity.EMAIL, Entity.ACCOUNT) if letters not in _ACRONYMS else ()
     if looks_like_a_code(run, least) and not _harmless(tokens, run):
         return _by_shape(run)
@@ -253,7 +278,7 @@ def _fits(cue: Cue, run: Run) -> bool:
 
 def looks_like_a_code(run: Run, least: int) -> bool:
     total = len(run.digits)
-    if run.letters and run.size >= least and total >= 2 and total + len(run.letters) >= MIN_CODE:
+    if run.letters and run.size >= least and total >= 2 and total + len(run.letters) > min(least, MIN_CODE - 1):
         return True
     for part in run.parts:
         if part.grouped:

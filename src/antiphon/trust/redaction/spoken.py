@@ -46,7 +46,11 @@ def spoken(tokens: Sequence[Token]) -> Iterator[Span]:
 
 def _addresses(tokens: Sequence[Token]) -> Iterator[Span]:
     for at, token in enumerate(tokens):
-        if token.word in ("at", "@"):
+        if (name := _after_www(tokens, at)) is not None:
+            end = _long_domain(tokens, name) or _domain(tokens, name, alone=False)
+            if end is not None:
+                yield Span(token.start, tokens[_path(tokens, end) - 1].end, (Entity.URL, Entity.EMAIL))
+        elif token.word in ("at", "@"):
             end = _long_domain(tokens, at + 1) or _domain(tokens, at + 1, alone=False)
             if end is None:
                 continue
@@ -57,6 +61,14 @@ def _addresses(tokens: Sequence[Token]) -> Iterator[Span]:
                 yield Span(tokens[at + 1].start, tokens[end - 1].end, (Entity.URL, Entity.EMAIL))
         elif token.word not in STOPWORDS and (end := _domain(tokens, at, alone=True)) is not None:
             yield Span(token.start, tokens[_path(tokens, end) - 1].end, (Entity.URL, Entity.EMAIL))
+
+
+def _after_www(tokens: Sequence[Token], at: int) -> int | None:
+    """Return the first token of the name after "w w w dot"; `None` if that is not what begins at the token `at`."""
+    said = [token.word for token in tokens[at : at + 4]]
+    if said[:1] == ["www"] and len(said) > 1 and _is_dot(tokens, at + 1):
+        return at + 2
+    return at + 4 if said[:3] == ["w"] * 3 and len(said) == 4 and _is_dot(tokens, at + 3) else None
 
 
 def open_mail(tokens: Sequence[Token]) -> Iterator[Span]:
@@ -76,6 +88,8 @@ def _domain(tokens: Sequence[Token], at: int, *, alone: bool) -> int | None:
     end, dots = at, 0
     while True:
         label = _label(tokens, end)
+        if label == end and dots and not alone and end < len(tokens) and tokens[end].word in TOP_DOMAINS:
+            label = end + 1  # which is also a common word: "dot no"
         if label == end:
             break
         if dots:
@@ -89,7 +103,7 @@ def _domain(tokens: Sequence[Token], at: int, *, alone: bool) -> int | None:
             dots += 1
             if dots > MAX_DOTS:
                 break
-            if _label(tokens, end + 1) > end + 1:
+            if _label(tokens, end + 1) > end + 1 or (not alone and tokens[end + 1].word in TOP_DOMAINS):
                 end += 1
                 continue
         if known:
@@ -266,7 +280,7 @@ def _passwords(tokens: Sequence[Token]) -> Iterator[Span]:
             start += 1
         if (
             start >= len(tokens)
-            or tokens[start].word in _NOT_A_PASSWORD | STOPWORDS
+            or (tokens[start].word in _NOT_A_PASSWORD | STOPWORDS and not _odd(tokens, start))
             or (start == at + 1 and (tokens[start].kind is Kind.WORD and not _odd(tokens, start)))
         ):
             continue
@@ -297,10 +311,15 @@ def _secret(tokens: Sequence[Token], start: int) -> int:
 
 
 def _odd(tokens: Sequence[Token], at: int) -> bool:
-    """Return whether the token is not a plain word: it names a letter's case, or digits follow it without a space."""
-    return tokens[at].word in _CASES or (
-        at + 1 < len(tokens) and tokens[at + 1].glued and tokens[at + 1].kind is Kind.DIGITS
-    )
+    """Return whether the token is not a plain word: it names a letter's case, or digits follow it without a space, or
+    signs as no word has them: "blue#elephant", "blue-green-elephant".
+    """
+    end = at + 1
+    while end < len(tokens) and tokens[end].glued:
+        end += 1
+    signs = [token.word for token in tokens[at + 1 : end - 1] if token.kind is Kind.MARK]
+    signed = any(sign not in "-.,:;?!'\"/()" for sign in signs) or signs.count("-") > 1
+    return tokens[at].word in _CASES or signed or (end > at + 1 and tokens[at + 1].kind is Kind.DIGITS)
 
 
 def _is(tokens: Sequence[Token], at: int, word: str) -> bool:

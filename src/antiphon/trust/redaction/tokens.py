@@ -49,6 +49,8 @@ JOINERS = {
     "slash": "/",
     "plus": "+",
 }
+FILLERS = word_set("um uh uhm erm er hmm hm ah")  # between the signs of a number that somebody reads out
+SOFT_JOINERS = word_set("and then sorry no wait correction")  # the same, after some digits and before others
 NATO = word_set(
     "alpha alfa bravo charlie delta echo foxtrot hotel india juliet juliett kilo lima mike november oscar papa quebec "
     "romeo sierra tango uniform victor whiskey yankee zulu"

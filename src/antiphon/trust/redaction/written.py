@@ -87,7 +87,7 @@ _FORMS: tuple[tuple[re.Pattern[str], tuple[Entity, ...], Callable[[str], bool]],
         _is_code,
     ),
     (re.compile(r"\b[0-9]{3}-[0-9]{2}-[0-9]{4}\b"), (Entity.NATIONAL_ID,), _always),
-    (re.compile(r"\b[A-CEGHJ-PR-TW-Z]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]\b"), (Entity.NATIONAL_ID,), _always),
+    (re.compile(r"\b[A-Z]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]\b"), (Entity.NATIONAL_ID,), _always),
     (re.compile(r"\b[A-Z]{1,2}[0-9][0-9A-Z]? [0-9][A-Z]{2}\b"), (Entity.ADDRESS,), _always),  # a British postcode
     (re.compile(r"\b[A-Z]{2} [0-9]{5}(?:-[0-9]{4})?\b"), (Entity.ADDRESS,), _always),
     (re.compile(r"\b[ABCEGHJ-NPRSTVXY][0-9][A-Z] [0-9][A-Z][0-9]\b"), (Entity.ADDRESS,), _always),

@@ -71,6 +71,14 @@ def test_prose_and_quantities_stay():
         ("mister hargreaves called", "mister hargreaves", Entity.NAME),
         ("my name is zbigniew and I call about it", "zbigniew", Entity.NAME),
         ("four five six seven eight is my pin", "four five six seven eight", Entity.PIN),
+        ("it's four one five um five five five oh one nine two", "four one five um five five five", Entity.PHONE),
+        ("so four one five and then five five five oh one two three", "four one five and then five", Entity.PHONE),
+        ("my number is four one five sorry four one six five five five oh one", "four one five sorry", Entity.PHONE),
+        ("the code on my card is four oh two", "four oh two", Entity.CARD_CODE),
+        ("write to jens underscore olafsen at example dot no", "jens underscore olafsen at example", Entity.EMAIL),
+        ("it is w w w dot marlow clinic dot example dot com", "w w w dot marlow clinic dot example", Entity.URL),
+        ("Login with password correct-horse-battery please.", "correct-horse-battery", Entity.PASSWORD),
+        ("My number is QQ 12 34 56 C.", "QQ 12 34 56 C", Entity.NATIONAL_ID),
     ],
 )
 def test_what_it_is(text, hidden, kind):
@@ -91,6 +99,9 @@ def test_what_it_is(text, hidden, kind):
         "It cost $120,000 in 1984.",
         "My husband and I may be in the garden in april.",
         "Look at the password field, it is too short.",
+        "Use the password sign-in page, or the password reset-link.",
+        "It was one and two and then three, um, four of them.",
+        "Two and two, and then nine and ten.",
     ],
 )
 def test_what_stays(text):
@@ -113,6 +124,10 @@ def test_words_and_patterns_of_a_project():
 def test_the_beginning_of_something_at_the_end_of_an_utterance():
     assert found("you can write to j o h n at", goes_on=True)[0][0].startswith("j o h n")
     assert found("my card is four one", goes_on=True) == [("four one", Entity.CARD)]
+    assert found("my mail is s t o n e nine", goes_on=True)[0][0] == "s t o n e nine"
+    assert found("that's a b seven seven", goes_on=True)[0][0] == "a b seven seven"
+    assert found("the i ban is g b two nine", goes_on=True)[0] == ("g b two nine", Entity.BANK)
+    assert found("it's four one five and then um", goes_on=True)[0][0] == "four one five"
     assert found("she was born in 1984", goes_on=False) == [("1984", Entity.DATE_OF_BIRTH)]
     assert found("it was in 1984", goes_on=True) == []
 
