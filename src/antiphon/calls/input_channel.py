@@ -47,7 +47,8 @@ class InputChannel:
     pause: int | None = None
     drained: bool = False
     timer: UtteranceTimer = field(default_factory=UtteranceTimer)
-    _ends_after_ms: int | None = None  # of silence, by what was said before the present pause
+    _ends_after_ms: int | None = None  # of silence, by what was said before the present pause ...
+    _said: str = ""  # ... which is this
 
     def tell(self, mark: Flush | End, now_ns: int) -> None:
         """Flush or end the stream, after the audio that it has."""
@@ -76,9 +77,12 @@ class InputChannel:
         if isinstance(event, Final):
             silence_ms, self._ends_after_ms = self._ends_after_ms, None
             ended = event.cause is not Cause.ENDPOINT
-            sure = 1.0 if ended else turn_rules.sure_after(text, silence_ms or turns.timeout_ms)
+            # The final may have another mark at its end than the text that ended the turn.
+            texts = (text,) if silence_ms is None else (text, self._said)
+            sure = 1.0 if ended else max(turn_rules.sure_after(each, silence_ms or turns.timeout_ms) for each in texts)
         elif self.pause is not None:
             sure = turn_rules.sure_after(text, event.end_ms - samples_to_ms(self.pause))
+            self._said = text
             self._ends_after_ms, early_ms = turn_rules.silences_ms(text, turns)
             self.stream.tell(Wait(self.pause, self._ends_after_ms, early_ms))
         else:

@@ -11,6 +11,7 @@ import hashlib
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ from antiphon.core.events import (
     End,
     Final,
     Flush,
+    Guide,
     Input,
     Interim,
     Opened,
@@ -137,6 +139,8 @@ class Recognition(MeteredSession[Output]):
                     case Retune(turns):
                         self._turns = turns
                         self.tune(turn_rules.tuning(turns))
+                    case Guide(prompt, keyterms):
+                        self._guide(prompt, keyterms)
                     case End():
                         await self._end()
 
@@ -217,13 +221,30 @@ class Recognition(MeteredSession[Output]):
             speech_events=self._spec.speech_events,
             timed=self._spec.word_times,
             tokens=self._spec.tokens,
-            guidance=Guidance(self._spec.languages, self._spec.translate, self._spec.prompt, self._spec.keyterms),
+            guidance=self._guidance,
+            voice_threshold=self._spec.voice_threshold,
         )
         stream = await self._engine.open(spec, self._engine_call)
         self._channels.append(opened := InputChannel(stream))
         self._listeners.append(asyncio.create_task(self._listen(opened), name=f"listen {self.call.id}"))
         if self._tuning:
             stream.tell(self._tuning)
+
+    @property
+    def _guided(self) -> bool:
+        return SpeechAbility.GUIDANCE in self._engine.capabilities.abilities
+
+    @property
+    def _guidance(self) -> Guidance:
+        return Guidance(self._spec.languages, self._spec.translate, self._spec.prompt, self._spec.keyterms)
+
+    def _guide(self, prompt: str, keyterms: tuple[str, ...]) -> None:
+        """Change the text and the key terms that guide the engine, if it can be guided."""
+        if not self._guided:
+            return
+        self._spec = replace(self._spec, prompt=prompt, keyterms=keyterms)
+        for channel in self._channels:
+            channel.stream.tell(self._guidance)
 
     def tune(self, tuning: Tuning) -> None:
         """Change the tuning of all streams, in place of the spec's."""
@@ -276,7 +297,7 @@ class Recognition(MeteredSession[Output]):
 
     async def _produce(self) -> AsyncGenerator[tuple[Output, ...], None]:
         languages = self._spec.languages or tuple(sorted(self._engine.capabilities.languages))
-        yield (Opened(self.model, unmet_speech=self.unmet, languages=languages),)
+        yield (Opened(self.model, unmet_speech=self.unmet, languages=languages, guided=self._guided),)
         while True:
             while not self._unread:
                 if self._error:

@@ -34,11 +34,16 @@ Send = Callable[[list[Wire], Close | None], Awaitable[None]]
 
 
 async def relay(
-    session: EventSource, surface: AnswerSurface[Any], clock: Clock, send: Send, busy: asyncio.Lock | None = None
+    session: EventSource,
+    surface: AnswerSurface[Any],
+    clock: Clock,
+    send: Send,
+    busy: asyncio.Lock | None = None,
+    begun: asyncio.Event | None = None,
 ) -> None:
     """Send everything that the session yields: events that came together are sent together, after their answer is kept.
     Return when all is sent. Events after a close are not sent; a close that breaks an answer off returns at once. While
-    `busy` is locked, the surface is not called.
+    `busy` is locked, the surface is not called. `begun` is set once the surface has had the first events.
 
     Raises the surface's exceptions, and those of `send`.
     """
@@ -65,6 +70,8 @@ async def relay(
                 sends[0] = Head(head.status, head.headers + region_header(session.region))
             if sends or close is not None:
                 await send(sends, close)
+            if begun is not None:
+                begun.set()
             if close == BROKEN_OFF:
                 return
             ended = close is not None

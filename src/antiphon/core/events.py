@@ -82,7 +82,17 @@ class Retune:
     turns: TurnRules
 
 
-Input = Audio | Flush | End | Begin | Say | Clear | Finish | Retune
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """Change the text and the key terms that guide recognition, for the audio that follows. Without effect on a
+    recogniser that cannot be guided.
+    """
+
+    prompt: str = ""
+    keyterms: tuple[str, ...] = ()
+
+
+Input = Audio | Flush | End | Begin | Say | Clear | Finish | Retune | Guide
 
 # -- outputs -----------------------------------------------------------------------------------------------------------
 
@@ -140,7 +150,8 @@ class Opened:
     alias; `fingerprint` identifies its weights, if known. A model that will be removed has a deprecation and a sunset
     time. `kept`: the answer will be stored; `remembered`: it stays in memory for a while. `unmet` (for a recogniser
     `unmet_speech`) are the abilities whose parameters have no effect. `languages` (BCP 47) are those that a recogniser
-    expects: one, or more if it detects the language. `rates` are the limits of rate that the caller has.
+    expects: one, or more if it detects the language; `guided` says whether a text can guide it. `rates` are the limits
+    of rate that the caller has.
     """
 
     model: str
@@ -152,6 +163,7 @@ class Opened:
     unmet: frozenset[Ability] = frozenset()
     unmet_speech: frozenset[SpeechAbility] = frozenset()
     languages: tuple[str, ...] = ()
+    guided: bool = False
     rates: tuple[RateLimit, ...] = ()
 
 

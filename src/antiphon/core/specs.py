@@ -36,7 +36,8 @@ class TranscribeSpec:
     mixed down. `endpointing_ms` is the silence that ends an utterance, `None` for never. `utterance_end_ms` is the
     silence after which `UtteranceEnded` is sent, `None` for never. `incremental`: each final is delivered at once as a
     separate result; otherwise there is one result at the end. With `turns`, an utterance of a live stream ends by these
-    rules in place of `endpointing_ms`, and is a turn.
+    rules in place of `endpointing_ms`, and is a turn; without, `voice_threshold` (0..1) is the detector's probability
+    from which sound counts as speech.
 
     `language` (BCP 47) is the spoken one; empty: one of `languages`, and without those, the engine's own choice. With
     `detect` the engine must detect and report it. With `translate` the transcript is in English. `prompt` is a text
@@ -58,6 +59,7 @@ class TranscribeSpec:
     word_times: bool = False
     tokens: bool = False
     turns: TurnRules | None = None
+    voice_threshold: float = 0.5
     tags: tuple[str, ...] = ()
     language: str = ""
     languages: tuple[str, ...] = ()

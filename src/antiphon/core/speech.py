@@ -26,7 +26,7 @@ PADDING_MS = 224  # before the first speech: quiet first consonants
 
 @dataclass(frozen=True, slots=True)
 class StreamSpec:
-    """A session's settings for a stream."""
+    """A session's settings for a stream. `voice_threshold` holds until a `Tuning` has another."""
 
     channel: int = 0
     live: bool = True
@@ -37,6 +37,7 @@ class StreamSpec:
     timed: bool = False
     tokens: bool = False
     guidance: Guidance = UNGUIDED
+    voice_threshold: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Wait:
     early_ms: int | None = None
 
 
-Mark = Flush | Tuning | Wait | End
+Mark = Flush | Tuning | Guidance | Wait | End
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ class Endpointer:
     ends one frame after the pause began at the earliest.
     """
 
-    def __init__(self, silence_ms: int | None, longest: int = LONGEST) -> None:
+    def __init__(self, silence_ms: int | None, longest: int = LONGEST, threshold: float = 0.5) -> None:
         self._longest = longest
         self._run = 0  # frames in a row that contradict the present state
         self._evidence = 0.0  # for speech, in those frames
@@ -79,7 +79,7 @@ class Endpointer:
         self.onset = 0  # of its speech
         self.clear = 0  # where it is certainly more than a breath; ahead of `position` while that is open
         self.speech_end = 0  # end of the last frame of speech, in any utterance
-        self.tune(silence_ms, PRE_ROLL)
+        self.tune(silence_ms, PRE_ROLL, threshold=threshold)
 
     @property
     def pause(self) -> int | None:

@@ -1,24 +1,27 @@
-"""Marks in a stream's audio: flushes and tunings, kept at the position where they arrived."""
+"""Marks in a stream's audio: flushes and changes of its settings, kept at the position where they arrived."""
 
 from collections import deque
 from collections.abc import Iterator
 
 from antiphon.core.events import Cause
+from antiphon.core.ports import Guidance
 from antiphon.core.speech import Tuning
 
-MOST_MARKS = 64  # flushes and tunings that may wait; beyond that they are merged
+MOST_MARKS = 64  # that may wait; beyond that they are merged
+
+StreamMark = Cause | Tuning | Guidance
 
 
 class Marks:
-    """Flushes, tunings and the end, in order, until the voice detector has reached them."""
+    """Flushes, changes and the end, in order, until the voice detector has reached them."""
 
     def __init__(self) -> None:
-        self._marks: deque[tuple[int, Cause | Tuning, int]] = deque()
+        self._marks: deque[tuple[int, StreamMark, int]] = deque()
 
     def __len__(self) -> int:
         return len(self._marks)
 
-    def __iter__(self) -> Iterator[Cause | Tuning]:
+    def __iter__(self) -> Iterator[StreamMark]:
         return (mark for _, mark, _ in self._marks)
 
     @property
@@ -26,13 +29,13 @@ class Marks:
         """Position of the first mark."""
         return self._marks[0][0] if self._marks else None
 
-    def put(self, position: int, mark: Cause | Tuning, now_ns: int) -> None:
-        """Add a flush or a tuning. If there are too many, it replaces the latest of its kind: a tuning never replaces a
+    def put(self, position: int, mark: StreamMark, now_ns: int) -> None:
+        """Add a flush or a change. If there are too many, it replaces the latest of its kind: a change never replaces a
         flush.
         """
-        if isinstance(mark, Tuning) and self._marks:
+        if not isinstance(mark, Cause) and self._marks:
             at, last, _ = self._marks[-1]
-            if at == position and isinstance(last, Tuning):
+            if at == position and type(last) is type(mark):
                 self._marks.pop()
         if len(self._marks) >= MOST_MARKS:
             alike = (n for n, (_, other, _) in enumerate(reversed(self._marks)) if type(other) is type(mark))
@@ -44,6 +47,6 @@ class Marks:
         """Add the end. It must be the last mark."""
         self._marks.append((position, Cause.END, now_ns))
 
-    def take(self) -> tuple[int, Cause | Tuning, int]:
+    def take(self) -> tuple[int, StreamMark, int]:
         """Remove the first mark. Returns its position, the mark, and when it was put."""
         return self._marks.popleft()

@@ -21,7 +21,7 @@ from antiphon.core.audio import SAMPLE_RATE
 from antiphon.core.capabilities import SpeechCapabilities
 from antiphon.core.errors import AntiphonError, EngineError, InternalError
 from antiphon.core.events import End, Flush
-from antiphon.core.ports import Clock, EngineCall, Hypothesis, Recogniser, Utterance, VoiceDetector
+from antiphon.core.ports import Clock, EngineCall, Guidance, Hypothesis, Recogniser, Utterance, VoiceDetector
 from antiphon.core.speech import Drained, Load, Mark, SpeechEvent, StreamSpec, Tuning, Wait
 from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.board import WaitingRoom, WorkBatch
@@ -154,8 +154,8 @@ class Runner:
         match mark:
             case Flush():
                 stream.flush(now_ns)
-            case Tuning():
-                stream.tune(mark, now_ns)
+            case Tuning() | Guidance():
+                stream.change(mark, now_ns)
             case End():
                 stream.end(now_ns)
             case Wait(pause, silence_ms, early_ms):

@@ -7,13 +7,13 @@ The stream owns all of that, the engine none of it. It takes audio (`feed`), voi
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from antiphon.core.audio import ms_to_samples, samples_to_ms
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Cause, Interim, SpeechResumed, SpeechStarted, TurnMayEnd
-from antiphon.core.ports import EngineCall, Hypothesis
+from antiphon.core.ports import EngineCall, Guidance, Hypothesis
 from antiphon.core.speech import SpeechEvent, StreamSpec, Tuning
 from antiphon.core.text import plain
 from antiphon.core.units import NS_PER_MS
@@ -22,7 +22,7 @@ from antiphon.scheduler.delivery import Delivery
 from antiphon.scheduler.endpoint import CUT_SEARCH, FRAME, TAIL, Change, Endpointer, EndpointState, Turn
 from antiphon.scheduler.hypotheses import is_invented, transcript_of
 from antiphon.scheduler.interims import OpenUtterance
-from antiphon.scheduler.marks import Marks
+from antiphon.scheduler.marks import Marks, StreamMark
 from antiphon.scheduler.policy import WorkKind
 from antiphon.scheduler.specs import Timing
 from antiphon.scheduler.tape import Tape
@@ -52,7 +52,7 @@ class Stream:
     def __post_init__(self) -> None:
         limits = [ms for ms in (self.spec.endpointing_ms, self.spec.utterance_end_ms) if ms is not None]
         self._silence_ms = min(limits, default=None)
-        self._ends = Endpointer(self._silence_ms)
+        self._ends = Endpointer(self._silence_ms, threshold=self.spec.voice_threshold)
         self._tape = Tape()
         self._marks = Marks()
         self._delivery = Delivery(self.spec, self._ends, self.emit)
@@ -96,12 +96,18 @@ class Stream:
         """The position before which all results have been sent."""
         return min([self._tape.begin, *self._delivery.onsets])
 
-    def tune(self, tuning: Tuning, now_ns: int) -> None:
-        """Change how utterances end, for audio that is still to come."""
+    def change(self, to: Tuning | Guidance, now_ns: int) -> None:
+        """Change how utterances end, or what guides the engine, for audio that is still to come."""
         if self._marks or self.backlog >= FRAME:
-            self._put_mark(tuning, now_ns)
+            self._put_mark(to, now_ns)
         else:
-            self._tune(tuning)
+            self._change(to)
+
+    def _change(self, to: Tuning | Guidance) -> None:
+        if isinstance(to, Guidance):
+            self.spec = replace(self.spec, guidance=to)
+        else:
+            self._tune(to)
 
     def _tune(self, tuning: Tuning) -> None:
         self._silence_ms = tuning.silence_ms if tuning.soonest_ms is None else tuning.soonest_ms
@@ -128,7 +134,7 @@ class Stream:
         """Finalise everything received so far. Each flush leads to a final of its own, which may be empty."""
         self._put_mark(Cause.FLUSH, now_ns)
 
-    def _put_mark(self, mark: Cause | Tuning, now_ns: int) -> None:
+    def _put_mark(self, mark: StreamMark, now_ns: int) -> None:
         if not self._ended:
             self._marks.put(self.received, mark, now_ns)
 
@@ -213,9 +219,9 @@ class Stream:
         """How long after the end of speech (ms) no final is expected yet."""
         return max(0, (self._silence_ms or 0) - USUAL_SILENCE_MS)
 
-    def _mark(self, at: int, mark: Cause | Tuning, asked_ns: int, now_ns: int) -> None:
-        if isinstance(mark, Tuning):
-            self._tune(mark)
+    def _mark(self, at: int, mark: StreamMark, asked_ns: int, now_ns: int) -> None:
+        if not isinstance(mark, Cause):
+            self._change(mark)
             return
         cause = mark
         if self._ends.state is not EndpointState.SILENCE:
@@ -293,7 +299,8 @@ class Stream:
         tokens = now.hypothesis.tokens if now.hypothesis else ()
         # An interim must be cheap, and will be replaced.
         context = self._context.upto(end) if kind is WorkKind.FINAL else ()
-        return Work(self, kind, self._ends.start, end, deadline_ns, tokens, now.hypothesis_end, context=context)
+        start, guidance = self._ends.start, self.spec.guidance
+        return Work(self, kind, start, end, deadline_ns, tokens, now.hypothesis_end, context=context, guidance=guidance)
 
     def _put_alone(self, work: Work) -> None:
         """Have work decoded again without its context."""

@@ -7,7 +7,7 @@ from typing import Protocol
 from antiphon.core.audio import BYTES_PER_SAMPLE, samples_to_ms
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Cause
-from antiphon.core.ports import EngineCall, Hypothesis, Utterance
+from antiphon.core.ports import UNGUIDED, EngineCall, Guidance, Hypothesis, Utterance
 from antiphon.core.speech import StreamSpec
 from antiphon.scheduler.policy import WorkKind
 
@@ -71,6 +71,7 @@ class Work:
     key: int = 0
     pcm: bytes = field(default=b"", repr=False)  # never log speech
     context: tuple[Segment, ...] = ()
+    guidance: Guidance = UNGUIDED
 
     @property
     def audio_ms(self) -> int:
@@ -107,8 +108,7 @@ class Work:
         self.context = tuple(takewhile(lambda segment: segment.goes_on, reversed(self.context)))[::-1]
         self.pcm = pcm[-(self.end - self.begin) * BYTES_PER_SAMPLE :]
         said = [segment.hypothesis.tokens for segment in self.context if segment.hypothesis]
-        spec = self.stream.spec
-        return Utterance(self.pcm, self.draft, spec.timed, tuple(chain(*said)), spec.guidance)
+        return Utterance(self.pcm, self.draft, self.stream.spec.timed, tuple(chain(*said)), self.guidance)
 
     def alone(self) -> None:
         """Prepare to run again, without the context."""

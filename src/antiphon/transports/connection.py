@@ -121,11 +121,15 @@ class Stream:
         self._session = session
         self._clock = clock
         self._asking = asyncio.Lock()  # held during calls of the surface that may take longer
+        self._begun = asyncio.Event()  # the surface knows what answers, and the caller was told
         self._closed = False
         self._delivered = False
 
     async def take(self, message: str | bytes) -> None:
-        """Process a message. A large one is parsed in a thread, and the surface is not called meanwhile."""
+        """Process a message, once the session has begun: what answers to it cannot come before the vendor's first
+        message. A large one is parsed in a thread, and the surface is not called meanwhile.
+        """
+        await self._begun.wait()
         now_ns = self._clock.now_ns()
         if len(message) <= BESIDE_BYTES:
             step = self._surface.receive(message, now_ns)
@@ -135,7 +139,7 @@ class Stream:
         await self._follow(step)
 
     async def tell(self) -> None:
-        await relay(self._session, self._surface, self._clock, self._say, self._asking)
+        await relay(self._session, self._surface, self._clock, self._say, self._asking, self._begun)
         self._delivered = True
 
     async def _say(self, sends: Sequence[Wire], close: Close | None) -> None:

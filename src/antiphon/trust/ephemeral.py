@@ -141,4 +141,4 @@ class EphemeralSecrets:
 
 
 def _invalid() -> Unauthenticated:
-    return Unauthenticated("the client secret is not valid: it was already used, or it has expired")
+    return Unauthenticated("the temporary key is not valid: it was already used, or it has expired")

@@ -7,9 +7,11 @@ import pytest
 from antiphon.calls.recognition import Recognition
 from antiphon.core.audio import AudioFormat, Encoding
 from antiphon.core.call import Call
+from antiphon.core.capabilities import SpeechAbility, SpeechCapabilities
 from antiphon.core.errors import BadMedia, EngineError
-from antiphon.core.events import Audio, Cause, Closed, End, Failed, Final, Flush, Interim, Transcript
+from antiphon.core.events import Audio, Cause, Closed, End, Failed, Final, Flush, Guide, Interim, Transcript
 from antiphon.core.identity import Principal
+from antiphon.core.ports import Guidance
 from antiphon.core.specs import TranscribeSpec, TurnRules
 from antiphon.core.speech import SpeechEvent, Wait
 from antiphon.testing import FakeSpeechEngine
@@ -94,6 +96,43 @@ async def test_a_wait_names_the_pause_that_it_is_about(house, engine):
     await session.feed(End())
     await hearing
     await session.close(delivered=True)
+
+
+async def test_a_turn_is_as_surely_over_as_the_text_was_that_ended_it(house, engine):
+    rules = TurnRules(confidence=0.6, timeout_ms=5_000)
+    session = opened(house, engine, turns=rules)
+    hearing = asyncio.create_task(said(session))
+    await session.feed(Audio(SECOND))
+    stream = engine.streams[0]
+    paused = Interim(0, 0, 1000, Transcript("The ship was painted blue.", 0.9), paused=True)
+    stream.say(SpeechEvent(paused, onset=1, spoken=14_000))
+    await until(lambda: any(isinstance(mark, Wait) for mark in stream.told))
+    final = Final(0, 0, 1500, Transcript("The ship was painted blue,", 0.9), Cause.ENDPOINT)
+    stream.say(SpeechEvent(final, onset=1, spoken=14_000))
+    await session.feed(End())
+    ended = next(event for event in await hearing if isinstance(event, Final))
+    await session.close(delivered=True)
+    assert ended.turn_over == pytest.approx(rules.confidence, abs=0.005)
+
+
+@pytest.mark.parametrize("abilities", [frozenset(), frozenset((SpeechAbility.GUIDANCE,))])
+async def test_an_engine_is_guided_anew_if_it_can_be(house, engine, abilities):
+    engine.capabilities = SpeechCapabilities(abilities=abilities)
+    session = opened(house, engine, languages=("en",), multichannel=True)
+    hearing = asyncio.create_task(said(session))
+    await session.feed(Guide("before the audio", ("one",)))
+    await session.feed(Audio(SECOND))
+    await session.feed(Guide("later"))
+    await session.feed(End())
+    told, *_ = await hearing
+    await session.close(delivered=True)
+    (stream,) = engine.streams
+    guided = [mark for mark in stream.told if isinstance(mark, Guidance)]
+    first = Guidance(("en",), prompt="before the audio", keyterms=("one",))
+    assert told.guided == bool(abilities)
+    assert (stream.spec.guidance == first, guided) == (
+        (True, [Guidance(("en",), prompt="later")]) if abilities else (False, [])
+    )
 
 
 async def test_an_engine_that_fails_ends_the_call(house, engine):

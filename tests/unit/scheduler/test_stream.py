@@ -6,7 +6,7 @@ from rig import FRAME_NS, MS, Rig, overlaps
 from antiphon.core.audio import samples_to_ms
 from antiphon.core.errors import EngineError
 from antiphon.core.events import Cause, Final, Interim, SpeechResumed, SpeechStarted, TurnMayEnd, UtteranceEnded, Word
-from antiphon.core.ports import Hypothesis
+from antiphon.core.ports import Guidance, Hypothesis
 from antiphon.core.speech import Drained, StreamSpec, Tuning
 from antiphon.scheduler.endpoint import FRAME, LONGEST
 from antiphon.scheduler.interims import FIRST_AUDIO, REFRESH_AUDIO, REFRESH_SHARE, RETRY_AUDIO
@@ -477,15 +477,29 @@ def test_a_flood_of_flushes_takes_no_tuning_away_and_no_tuning_a_flush():
     for _ in range(63):
         rig.stream.flush(rig.now_ns)
     rig.feed(FRAME)
-    rig.stream.tune(Tuning(2000), rig.now_ns)
+    rig.stream.change(Tuning(2000), rig.now_ns)
     for _ in range(10_000):
         rig.feed(1)
         rig.stream.flush(rig.now_ns)
     marks = list(rig.stream._marks)
     assert (marks.count(Tuning(2000)), marks.count(Cause.FLUSH)) == (1, 63)
-    rig.stream.tune(Tuning(500), rig.now_ns)
+    rig.stream.change(Tuning(500), rig.now_ns)
     marks = list(rig.stream._marks)
     assert (marks.count(Tuning(500)), marks.count(Cause.FLUSH)) == (1, 63)
+
+
+def test_what_guides_the_engine_changes_in_order_with_the_audio():
+    rig = Rig(guidance=Guidance(prompt="before"))
+    rig.feed(20 * FRAME, "S" * 20)
+    rig.stream.flush(rig.now_ns)
+    rig.stream.change(Guidance(prompt="after"), rig.now_ns)
+    rig.feed(20 * FRAME, "S" * 20)
+    rig.listen(20)
+    guided = [rig.board.waiting[0].utterance().guidance.prompt]
+    rig.decode_all()
+    rig.listen(20)
+    guided.append(rig.board.waiting[-1].utterance().guidance.prompt)
+    assert guided == ["before", "after"]
 
 
 def test_the_end_finalises_what_is_spoken_then_says_so():
@@ -832,7 +846,7 @@ def test_events_carry_their_channel():
 
 def test_in_a_pause_the_session_may_say_how_long_to_wait():
     rig = Rig()
-    rig.stream.tune(Tuning(2000, soonest_ms=300), rig.now_ns)
+    rig.stream.change(Tuning(2000, soonest_ms=300), rig.now_ns)
     rig.say("S" * 10)
     rig.wait(300)  # nobody is silent yet
     assert rig.stream.pause is None
@@ -851,7 +865,7 @@ def test_in_a_pause_the_session_may_say_how_long_to_wait():
 def paused_for_long():
     """Someone who has been silent for longer than it takes, where it is not known yet whether the turn is over."""
     rig = Rig()
-    rig.stream.tune(Tuning(2000, soonest_ms=300), rig.now_ns)
+    rig.stream.change(Tuning(2000, soonest_ms=300), rig.now_ns)
     rig.say("S" * 10 + "Q" * 12)
     (work,) = rig.board.waiting
     return rig, work
@@ -897,7 +911,7 @@ def test_after_it_was_ended_so_the_next_utterance_is_one_of_its_own():
 
 def test_in_a_pause_it_may_say_before_the_end_that_the_turn_may_end_and_then_that_it_goes_on():
     rig = Rig()
-    rig.stream.tune(Tuning(2000, soonest_ms=300), rig.now_ns)
+    rig.stream.change(Tuning(2000, soonest_ms=300), rig.now_ns)
     rig.say("S" * 10 + "Q" * 4)
     rig.decode_all()
     rig.stream.wait(1000, rig.now_ns, early_ms=160)
@@ -915,7 +929,7 @@ def test_in_a_pause_it_may_say_before_the_end_that_the_turn_may_end_and_then_tha
 
 def test_speech_that_resumes_before_anything_was_told_is_not_told_either():
     rig = Rig()
-    rig.stream.tune(Tuning(2000, soonest_ms=300), rig.now_ns)
+    rig.stream.change(Tuning(2000, soonest_ms=300), rig.now_ns)
     rig.say("S" * 10 + "Q" * 4)
     rig.decode_all()
     rig.stream.wait(1000, rig.now_ns, early_ms=900)
@@ -925,7 +939,7 @@ def test_speech_that_resumes_before_anything_was_told_is_not_told_either():
 
 def test_an_early_word_that_is_due_already_is_told_at_once():
     rig = Rig()
-    rig.stream.tune(Tuning(2000, soonest_ms=300), rig.now_ns)
+    rig.stream.change(Tuning(2000, soonest_ms=300), rig.now_ns)
     rig.say("S" * 10 + "Q" * 12)
     rig.stream.wait(1000, rig.now_ns, early_ms=200)
     assert rig.events[-1] == TurnMayEnd(0, 320)
@@ -934,7 +948,7 @@ def test_an_early_word_that_is_due_already_is_told_at_once():
 @pytest.mark.parametrize(("threshold", "starts"), [(0.5, True), (0.95, False)])
 def test_a_higher_threshold_takes_more_to_be_speech(threshold, starts):
     rig = Rig(speech_events=True)
-    rig.stream.tune(Tuning(300, threshold=threshold), rig.now_ns)
+    rig.stream.change(Tuning(300, threshold=threshold), rig.now_ns)
     rig.say("S" * 10)
     assert bool(rig.heard) is starts
 
@@ -1002,7 +1016,7 @@ def test_at_a_pause_all_is_told_that_was_heard():
 def test_a_tuning_holds_from_the_audio_on_that_follows_it():
     rig = Rig(endpointing_ms=96)
     rig.feed(20 * FRAME, "S" * 8 + "Q" * 12)  # sent at once, and heard only later
-    rig.stream.tune(Tuning(None), rig.now_ns)
+    rig.stream.change(Tuning(None), rig.now_ns)
     rig.feed(20 * FRAME, "S" * 8 + "Q" * 12)
     rig.listen()
     rig.listen()
@@ -1043,3 +1057,10 @@ def test_an_interim_says_how_many_of_its_words_are_stable_in_each_utterance_anew
     rig.say("S" * 12)
     rig.decode("we were all")
     assert rig.interims[-1].stable_words == 0
+
+
+@pytest.mark.parametrize(("threshold", "heard"), [(0.5, 1), (0.99, 0)])
+def test_what_counts_as_speech_is_the_spec_s(threshold, heard):
+    rig = Rig(voice_threshold=threshold, speech_events=True, interims=False)
+    rig.say("S" * 10)
+    assert rig.kinds().count("start") == heard

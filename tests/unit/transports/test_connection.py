@@ -3,11 +3,13 @@
 import asyncio
 import hmac
 import uuid
+from dataclasses import replace
 
 import pytest
 from vendor import Endpoint, Live
 
 from antiphon.core.endpoints import NeedsFirst
+from antiphon.core.events import Opened
 from antiphon.core.identity import USUAL_SCOPES
 from antiphon.core.routing import DialogueRow
 from antiphon.core.sealing import PLAIN
@@ -116,6 +118,19 @@ async def test_a_stream(house, serve):
     accepted, text, close = await serve(made(Endpoint), Carrier(SPEECH, "end"))
     assert (accepted, text.split()[0], close) == ("accept", "one", Close(1000))
     assert house.ledger.entries[-1].kind == "completed"
+
+
+async def test_nothing_is_answered_before_the_first_message_of_the_vendor(house, serve):
+    class Answering(Live):
+        def receive(self, message, now_ns):
+            step = super().receive(message, now_ns)
+            return replace(step, sends=(f"heard {message}",))
+
+        def emit(self, event, now_ns):
+            return Step(sends=("begun",)) if isinstance(event, Opened) else super().emit(event, now_ns)
+
+    endpoint = Endpoint(Answering(), live=True, incremental=True)
+    assert (await serve(endpoint, Carrier("end")))[:3] == ["accept", "begun", "heard end"]
 
 
 async def test_a_refusal_without_a_head_is_let_in_told_and_closed(house, serve):

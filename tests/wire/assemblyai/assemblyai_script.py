@@ -31,6 +31,7 @@ from antiphon.core.events import (
     Closed,
     Failed,
     Final,
+    Guide,
     Interim,
     Opened,
     Output,
@@ -186,7 +187,7 @@ class Player(WirePlayer):
 def _input(value: Any) -> str:
     if isinstance(value, Audio):
         return f"Audio({len(value.data)})"
-    return str(value) if isinstance(value, Retune) else type(value).__name__
+    return str(value) if isinstance(value, Retune | Guide) else type(value).__name__
 
 
 def _event(text: str) -> Output:
@@ -203,7 +204,7 @@ def _event(text: str) -> Output:
         case "opened":
             if len(rest) == 1:
                 return Opened(rest[0], languages=("en",), unmet_speech=frozenset((SpeechAbility.GUIDANCE,)))
-            return Opened(rest[0], languages=tuple(rest[1].removeprefix("hears=").split(",")))
+            return Opened(rest[0], languages=tuple(rest[1].removeprefix("hears=").split(",")), guided=True)
         case "started":
             return SpeechStarted(0, int(rest[0]))
         case "interim":

@@ -63,8 +63,7 @@ def test_the_table_has_every_parameter_of_the_sdk() -> None:
     named = {row.name for row in parameters.TABLE}
     assert set(models.StreamingParameters.model_fields) <= named
     updatable = {row.name for row in parameters.TABLE if row.use is Use.UPDATABLE}
-    # What a stream hears, and what guides it, is what it was opened with.
-    opened = {"language_codes", "keyterms_prompt", "prompt", "agent_context"}
+    opened = {"language_codes"}  # a stream hears what it was opened with
     assert updatable >= set(models.StreamingSessionParameters.model_fields) - opened - {
         row.name for row in parameters.TABLE if row.use is Use.NO_EFFECT
     }

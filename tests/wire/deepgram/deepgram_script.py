@@ -34,6 +34,7 @@ from antiphon.core.events import (
     Final,
     Flush,
     Flushed,
+    Guide,
     Input,
     Interim,
     Opened,
@@ -196,7 +197,7 @@ def _input(value: Input) -> str:
             return f"Audio({len(value.data)})"
         case Say():
             return f"Say({value.text!r})"
-        case Retune():
+        case Retune() | Guide():
             return str(value)
     if isinstance(value, Flush) and value.channel is not None:
         return f"Flush(channel={value.channel})"
@@ -214,9 +215,10 @@ def _speech(spec: SpeakSpec) -> str:
 
 def _event(text: str) -> Output | SpeechOutput:
     """An event from its line; a word is `text@from-to/confidence`, a time milliseconds, CH a channel; with `sure=...`
-    at its end it says how sure it is that the turn is over:
+    at its end it says how sure it is that the turn is over, with `in=LANGUAGE` before that what was heard:
 
-    `opened MODEL`, `started CH AT`, `may-end CH AT`, `resumed CH AT`, `interim CH FROM TO CONFIDENCE WORDS`,
+    `opened MODEL [guided [LANGUAGE...]]`, `started CH AT`, `may-end CH AT`, `resumed CH AT`,
+    `interim CH FROM TO CONFIDENCE WORDS`,
     `final CH FROM TO CAUSE CONFIDENCE WORDS`, `utterance-ended CH AT`, `closed LENGTH CHANNELS`,
     `failed CLASS [retry=SECONDS] MESSAGE`; of speech that leaves `spoken SOUND [FROM-TO [TEXT]]`, `flushed`,
     `cleared`, `ended`, `all-spoken CHARACTERS LENGTH`.
@@ -225,6 +227,8 @@ def _event(text: str) -> Output | SpeechOutput:
     sure = float(rest.pop().removeprefix("sure=")) if rest and rest[-1].startswith("sure=") else None
     match name:
         case "opened":
+            if rest[1:2] == ["guided"]:
+                return Opened(rest[0], languages=tuple(rest[2:]) or ("en",), guided=True)
             return Opened(rest[0], unmet_speech=LACKING, languages=("en",))
         case "started":
             return SpeechStarted(int(rest[0]), int(rest[1]))
@@ -265,8 +269,9 @@ def _event(text: str) -> Output | SpeechOutput:
 
 def _transcript(confidence: str, words: list[str]) -> Transcript:
     heard = []
+    language = words.pop().removeprefix("in=") if words and words[-1].startswith("in=") else ""
     for word in words:
         match = _WORD.fullmatch(word)
         assert match is not None, word
         heard.append(Word(match[1], int(match[2]), int(match[3]), float(match[4] or 0.9)))
-    return Transcript(" ".join(word.text for word in heard), float(confidence), tuple(heard))
+    return Transcript(" ".join(word.text for word in heard), float(confidence), tuple(heard), (), language)

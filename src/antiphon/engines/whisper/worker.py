@@ -154,6 +154,7 @@ class Model:
             texts.append((tokens[:begin], [] if silent else own if cut is None else own[:cut], cut is not None))
         for place, (prefix, tokens, looped) in enumerate(texts):
             result = self._result(encoded, place, tokenizers[place], prefix, tokens, looped, length)
+            result = _within(result, len(rows[place].pcm) // 2 * 1000 // SAMPLE_RATE)
             language, sure = spoken[place]
             results.append(msgspec.structs.replace(result, language=language, language_confidence=sure))
         return results
@@ -202,6 +203,12 @@ class Model:
             said = text
         starts_ms, ends_ms = tuple(begins[first:-1]), tuple(begins[first + 1 :])
         return Result(tuple(own), transcript.following(pieces, first), logprobs[first:], starts_ms, ends_ms, looped)
+
+
+def _within(result: Result, end_ms: int) -> Result:
+    """Return the result with no time after the end of its audio: the alignment also sees the padding."""
+    starts_ms, ends_ms = (tuple(min(end_ms, at) for at in times) for times in (result.starts_ms, result.ends_ms))
+    return msgspec.structs.replace(result, starts_ms=starts_ms, ends_ms=ends_ms)
 
 
 def _length(row: Row) -> int:

@@ -18,6 +18,7 @@ from antiphon.core.events import (
     Failed,
     Final,
     Flush,
+    Input,
     Interim,
     Opened,
     Output,
@@ -61,6 +62,7 @@ class StreamEndpoint(Endpoint):
     def negotiate(self, opening: Opening, first: str | bytes | None = None) -> Accepted[TranscribeSpec]:
         asked = parameters.read(opening.query)
         guidance = tuple((SpeechAbility.GUIDANCE, name) for name in asked.guiding)
+        guide = asked.settings.guide
         spec = TranscribeSpec(
             model=asked.model,
             format=asked.format,
@@ -73,8 +75,8 @@ class StreamEndpoint(Endpoint):
             turns=asked.settings.turns,
             language=asked.language,
             languages=asked.languages,
-            prompt=asked.prompt,
-            keyterms=asked.keyterms,
+            prompt=guide.prompt,
+            keyterms=guide.keyterms,
             redaction=asked.redaction,
             charges_time=True,
         )
@@ -100,6 +102,7 @@ class Stream:
         self._heard_ns = 0
         self._short = False  # whether the last chunk was too short; only the very last may be
         self._languages: tuple[str, ...] = ()  # that may be spoken
+        self._guided = False  # whether the model can be guided
         self._turn = Turn(0)
         self._told: tuple[list[Word], list[Word]] = ([], [])  # the words of the turn in the last report
 
@@ -142,10 +145,17 @@ class Stream:
 
     def _update(self, fields: dict[str, object]) -> Step:
         """Apply all of the changes, or none."""
-        before = self._settings
-        self._settings, unused = parameters.update(before, fields, self._languages)
-        retune = () if self._settings.turns == before.turns else (Retune(self._settings.turns),)
-        return Step(inputs=retune, sends=tuple(_warning(parameters.warning(name)) for name in unused))
+        before, chosen = self._settings, bool(self._asked.language or self._asked.languages)
+        after, unused = parameters.update(before, fields, self._languages, chosen=chosen)
+        self._settings = after
+        inputs: list[Input] = []
+        if after.turns != before.turns:
+            inputs.append(Retune(after.turns))
+        if after.guide != before.guide and self._guided:
+            inputs.append(after.guide)
+        unguided = () if self._guided else parameters.asked_guidance(fields)
+        warnings = (*map(parameters.unguided, unguided), *map(parameters.warning, unused))
+        return Step(inputs=tuple(inputs), sends=tuple(map(_warning, warnings)))
 
     def deadline_ns(self) -> int | None:
         """Return when the session or the time without any message ends; `None` once the caller has ended."""
@@ -191,7 +201,7 @@ class Stream:
         self._begun_ns = now_ns
         self._heard_ns = max(self._heard_ns, now_ns)
         expires_unix_s = self._received_unix_ms // 1000 + self._longest_s
-        self._languages = opened.languages
+        self._languages, self._guided = opened.languages, opened.guided
         begin = wire.Begin(self._id, expires_unix_s, wire.Configuration(opened.model, API_VERSION))
         unguided = self._asked.guiding if SpeechAbility.GUIDANCE in opened.unmet_speech else ()
         warnings = (*map(parameters.unguided, unguided), *map(parameters.warning, self._asked.without_effect))
@@ -200,7 +210,7 @@ class Stream:
     def _tell(self, sure: float) -> Step:
         """Return a report of the turn so far, or nothing if it has not changed."""
         words = self._turn.final, self._turn.tentative
-        if words == self._told or not any(words):
+        if words == self._told or not any(words) or not self._settings.partials:
             return NOTHING
         self._told = words
         return _say(self._rendered(sure))

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from antiphon.core.audio import MAX_RATE, MIN_RATE, AudioFormat, Encoding
 from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.events import Guide
 from antiphon.core.languages import match_language
 from antiphon.core.redaction import Redaction
 from antiphon.core.specs import TurnRules
@@ -19,6 +20,7 @@ from antiphon.surfaces.assemblyai.values import Values, asks, entries, flag, num
 DEFAULT_MODEL = "universal-streaming-english"
 # AssemblyAI's own defaults and bounds (https://www.assemblyai.com/docs/api-reference/streaming-api).
 USUAL = TurnRules(confidence=0.4, timeout_ms=1_280, least_ms=400)
+USUAL_RATE = 16_000  # of `pcm_s16le`
 MAX_SILENCE_MS = 60_000
 MIN_INACTIVITY_S, MAX_INACTIVITY_S = 5, 3_600
 # The smallest and the largest threshold of the voice detector.
@@ -72,7 +74,11 @@ TABLE: tuple[Parameter, ...] = (
         "`pcm_s16le` (without it), `pcm_mulaw`, `opus` (one raw packet a message), `ogg_opus`, `aac` (in ADTS frames). "
         "The last three describe themselves.",
     ),
-    Parameter("sample_rate", Use.HONOURED, f"Hertz, {MIN_RATE} to {MAX_RATE}; required for the two `pcm` encodings."),
+    Parameter(
+        "sample_rate",
+        Use.HONOURED,
+        f"Hertz, {MIN_RATE} to {MAX_RATE}; {USUAL_RATE} without it, but required for `pcm_mulaw`.",
+    ),
     Parameter(
         "inactivity_timeout",
         Use.HONOURED,
@@ -120,15 +126,22 @@ TABLE: tuple[Parameter, ...] = (
         "A language that the model hears, whatever its region; `multi` for any. Without it: the model's own, or it "
         "finds out.",
     ),
-    Parameter("language_codes", Use.HONOURED, "Languages that the model hears, of which one is spoken."),
+    Parameter(
+        "language_codes",
+        Use.HONOURED,
+        "Languages that the model hears, of which one is spoken; `[]`, or `multi` alone, for any.",
+    ),
     Parameter(
         "language_detection",
         Use.HONOURED,
         "The end of a turn has `language_code` and `language_confidence`; without it only where the model finds out.",
     ),
-    Parameter("keyterms_prompt", Use.HONOURED, _GUIDES),
-    Parameter("prompt", Use.HONOURED, _GUIDES),
-    Parameter("agent_context", Use.HONOURED, f"What was said to the speaker before. {_GUIDES}"),
+    Parameter("keyterms_prompt", Use.UPDATABLE, _GUIDES),
+    Parameter("prompt", Use.UPDATABLE, _GUIDES),
+    Parameter("agent_context", Use.UPDATABLE, f"What was said to the speaker before. {_GUIDES}"),
+    Parameter(
+        "previous_context_n_turns", Use.NO_EFFECT, "How much of what came before is used is not the caller's to choose."
+    ),
     Parameter("domain", Use.NO_EFFECT, "There is one domain."),
     Parameter("mode", Use.NO_EFFECT, "There is one mode."),
     Parameter("speaker_labels", Use.NO_EFFECT, NO_SPEAKERS),
@@ -139,7 +152,7 @@ TABLE: tuple[Parameter, ...] = (
     Parameter("noise_suppression_model", Use.NO_EFFECT, _NO_NOISE),
     Parameter("noise_suppression_threshold", Use.NO_EFFECT, _NO_NOISE),
     Parameter("continuous_partials", Use.NO_EFFECT, "Turns are told whenever they have changed."),
-    Parameter("include_partial_turns", Use.NO_EFFECT, "Turns are told whenever they have changed."),
+    Parameter("include_partial_turns", Use.UPDATABLE, "`false`: only the end of a turn is told. Without it: `true`."),
     Parameter("interruption_delay", Use.NO_EFFECT, "`SpeechStarted` is told as soon as speech is heard."),
     Parameter("turn_left_pad_ms", Use.NO_EFFECT, "A turn has the audio before its speech that the model needs."),
     Parameter("word_finalization_max_wait_time", Use.NO_EFFECT, "A word is final once the model repeats it."),
@@ -164,6 +177,7 @@ TABLE: tuple[Parameter, ...] = (
 _BY_NAME = {row.name: row for row in TABLE}
 _LANGUAGE_NAMES = ("language_code", "language_codes")
 MULTI = "multi"
+GUIDING = ("prompt", "agent_context", "keyterms_prompt")
 _NEVER_LATER = ("redact_pii", "redact_pii_policies", "redact_pii_sub")  # earlier text would be known
 _OLD_NAMES = {
     "formatted_finals": "format_turns",
@@ -178,6 +192,16 @@ class Settings:
     turns: TurnRules = USUAL
     formats: bool = False
     masks: bool = False
+    partials: bool = True
+    prompt: str = ""
+    context: str = ""
+    keyterms: tuple[str, ...] = ()
+
+    @property
+    def guide(self) -> Guide:
+        """What guides recognition: the caller's prompt, then the words that the speaker answers; and key terms."""
+        said = " ".join(filter(None, (self.prompt, self.context)))
+        return Guide(said[-MAX_PROMPT_CHARS:], self.keyterms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +217,6 @@ class Request:
     language: str
     languages: tuple[str, ...]
     tells_language: bool
-    prompt: str
-    keyterms: tuple[str, ...]
     guiding: tuple[str, ...]
     without_effect: tuple[str, ...]
     redaction: Redaction | None
@@ -217,26 +239,25 @@ def read(query: Sequence[tuple[str, str]]) -> Request:
         _changed(Settings(), values),
         whole(values, "inactivity_timeout", MIN_INACTIVITY_S, MAX_INACTIVITY_S),
         _language(values),
-        tuple(entries(values, "language_codes")),
+        _languages(values),
         flag(values, "language_detection"),
-        _prompt(values),
-        terms(values, "keyterms_prompt"),
-        tuple(name for name in ("prompt", "agent_context", "keyterms_prompt") if asks(values.get(name))),
+        asked_guidance(values),
         tuple(name for name, value in values.items() if _BY_NAME[name].use is Use.NO_EFFECT and asks(value)),
         redaction.read(values),
     )
 
 
-def update(settings: Settings, values: Values, languages: Sequence[str]) -> tuple[Settings, list[str]]:
+def update(settings: Settings, values: Values, languages: Sequence[str], *, chosen: bool) -> tuple[Settings, list[str]]:
     """Return the settings with these changes, and the names of parameters without effect. `languages` are those of the
-    stream, which cannot change. Raises as `read` does.
+    stream, which cannot change; `chosen` says whether the caller chose them. Raises as `read` does.
     """
     _check_refused(values)
     for name in _NEVER_LATER:
         if asks(values.get(name)):
             raise UnsupportedParameter(f"`{name}` can only be set when the stream is opened.", param=name)
-    for name, tags in (("language_code", [_language(values)]), ("language_codes", entries(values, "language_codes"))):
-        if any(tags) and {match_language(tag, languages) for tag in tags} != set(languages):
+    for name, tags in (("language_code", (_language(values),)), ("language_codes", _languages(values))):
+        fixed = {match_language(tag, languages) for tag in tags} == set(languages) if any(tags) else not chosen
+        if values.get(name) is not None and not fixed:
             raise UnsupportedParameter(f"`{name}` cannot be changed in mid-stream.", param=name)
     unused = [
         name for name, value in values.items() if asks(value) and not (_updatable(name) or name in _LANGUAGE_NAMES)
@@ -265,10 +286,19 @@ def _language(values: Values) -> str:
     return "" if language == MULTI else language
 
 
-def _prompt(values: Values) -> str:
-    """Return the text that guides recognition: the caller's prompt, then the words that the speaker answers."""
-    said = (text(values, name) or "" for name in ("prompt", "agent_context"))
-    return " ".join(filter(None, map(str.strip, said)))[-MAX_PROMPT_CHARS:]
+def _languages(values: Values) -> tuple[str, ...]:
+    """Return the languages of which one is spoken, empty for any."""
+    languages = tuple(entries(values, "language_codes"))
+    if MULTI not in languages:
+        return languages
+    if set(languages) != {MULTI}:
+        raise CallerError(f"`language_codes`: {MULTI!r} must be the only one.", param="language_codes")
+    return ()
+
+
+def asked_guidance(values: Values) -> tuple[str, ...]:
+    """Return the names of the given parameters whose effect depends on the model."""
+    return tuple(name for name in GUIDING if asks(values.get(name)))
 
 
 def _updatable(name: str) -> bool:
@@ -290,6 +320,8 @@ def _changed(settings: Settings, given: Values) -> Settings:
     timeout_ms = whole(values, "max_turn_silence", 0, MAX_SILENCE_MS)
     least_ms = whole(values, "min_turn_silence", 0, MAX_SILENCE_MS)
     voice = number(values, "vad_threshold", 0, 1)
+    prompt, context = text(values, "prompt"), text(values, "agent_context")
+    keyterms = terms(values, "keyterms_prompt")
     return replace(
         settings,
         turns=replace(
@@ -301,6 +333,10 @@ def _changed(settings: Settings, given: Values) -> Settings:
         ),
         formats=flag(values, "format_turns", settings.formats),
         masks=flag(values, "filter_profanity", settings.masks),
+        partials=flag(values, "include_partial_turns", settings.partials),
+        prompt=settings.prompt if prompt is None else prompt.strip(),
+        context=settings.context if context is None else context.strip(),
+        keyterms=settings.keyterms if values.get("keyterms_prompt") is None else keyterms,
     )
 
 
@@ -320,6 +356,8 @@ def _audio_format(values: Values) -> AudioFormat:
     if encoding not in SAMPLE_BYTES:
         return AudioFormat(encoding)
     rate = whole(values, "sample_rate", MIN_RATE, MAX_RATE)
+    if rate is None and encoding is Encoding.LINEAR16:
+        rate = USUAL_RATE
     if rate is None:
         raise CallerError(f"`sample_rate` is required with `encoding={named}`.", param="sample_rate")
     return AudioFormat(encoding, rate)

@@ -45,8 +45,9 @@ def read(values: Values) -> Redaction | None:
     or `UnsupportedParameter` for a policy that is not supported.
     """
     if not flag(values, "redact_pii"):
-        if asks(values.get("redact_pii_policies")):
-            raise CallerError("`redact_pii_policies` needs `redact_pii`.", param="redact_pii_policies")
+        for name in ("redact_pii_policies", "redact_pii_sub"):
+            if asks(values.get(name)):
+                raise CallerError(f"`{name}` needs `redact_pii`.", param=name)
         return None
     entities: set[Entity] = set()
     for policy in texts(values, "redact_pii_policies"):

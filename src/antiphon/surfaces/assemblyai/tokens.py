@@ -21,6 +21,8 @@ class TokenEndpoint(Endpoint):
         for name in values:
             if name not in NAMES:
                 raise UnsupportedParameter(f"Unknown parameter {name[:MAX_SHOWN]!r}.", param=name[:MAX_SHOWN])
+            if [each for each, _ in opening.query].count(name) > 1:
+                raise CallerError(f"`{name}` was given more than once.", param=name)
         lifetime_s = whole(values, "expires_in_seconds", 1, MAX_LIFETIME_S)
         if lifetime_s is None:
             raise CallerError("`expires_in_seconds` is required.", param="expires_in_seconds")

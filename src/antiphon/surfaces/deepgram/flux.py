@@ -6,6 +6,7 @@ that of an `EagerEndOfTurn` right before it (https://developers.deepgram.com/doc
 caller is numbered.
 """
 
+from collections import Counter
 from dataclasses import replace
 
 import msgspec
@@ -21,6 +22,8 @@ from antiphon.core.events import (
     Failed,
     Final,
     Flush,
+    Guide,
+    Input,
     Interim,
     Opened,
     Output,
@@ -48,7 +51,7 @@ from antiphon.surfaces.deepgram.endpoint import (
     phrased,
 )
 from antiphon.surfaces.deepgram.live import IDLE_TIMEOUT_MS, IDLE_TIMEOUT_NS, SILENT_CALLER, UNDECODABLE
-from antiphon.surfaces.deepgram.parameters import NO_GUIDANCE
+from antiphon.surfaces.deepgram.parameters import NO_GUIDANCE, new_terms
 
 CONFIDENCE_DIGITS = 4
 
@@ -92,7 +95,9 @@ class Flux:
         self._turns = asked.turns
         self._masks = asked.masks
         self._unused = [(row.name, row.how) for row in asked.without_effect]
-        self._guided = bool(asked.keyterms)
+        self._keyterms = asked.keyterms
+        self._hints = asked.languages or None
+        self._guided = False  # whether the model can be guided
         self._languages: tuple[str, ...] = ()  # that may be spoken
         self._state = State.OPEN
         self._heard_ns: int | None = None
@@ -142,24 +147,31 @@ class Flux:
                 self._turns.early_confidence if given.eager_eot_threshold is None else given.eager_eot_threshold,
             )
             flux_parameters.check_order(turns)
+            given_terms = [said.keyterms] if isinstance(said.keyterms, str) else said.keyterms
+            keyterms = self._keyterms if given_terms is None else new_terms(given_terms)
             for hint in said.language_hints or ():
                 check_language(hint, self._languages)
         except (msgspec.MsgspecError, CallerError) as error:
             description = phrased(error).message if isinstance(error, CallerError) else str(error)
             failure = flux_wire.ConfigureFailure(self._request_id, self._next(), "INVALID_CONFIGURATION", description)
             return Step(sends=(flux_wire.write(failure),))
-        self._turns = turns
+        inputs: list[Input] = [Retune(turns)]
+        if keyterms != self._keyterms and self._guided:
+            inputs.append(Guide(keyterms=keyterms))
+        self._turns, self._keyterms = turns, keyterms
         if said.profanity_filter is not None:
             self._masks = said.profanity_filter
-        keyterms = [said.keyterms] if isinstance(said.keyterms, str) else said.keyterms or []
         thresholds = flux_wire.Thresholds(turns.early_confidence, turns.confidence, turns.timeout_ms)
-        success = flux_wire.ConfigureSuccess(self._request_id, thresholds, keyterms, self._next())
-        fixed = (("keyterm", keyterms), ("language_hint", said.language_hints and len(self._languages) > 1))
-        unused = [(name, "It is fixed for the stream.") for name, asked in fixed if asked]
+        success = flux_wire.ConfigureSuccess(self._request_id, thresholds, keyterms, self._next(), self._hints)
+        unused: list[tuple[str, str]] = []
+        if given_terms and not self._guided:
+            unused.append(("keyterm", NO_GUIDANCE))
+        if said.language_hints and len(self._languages) > 1:
+            unused.append(("language_hint", "It is fixed for the stream."))
         if said.numerals:
             unused += [(row.name, row.how) for row in flux_parameters.TABLE if row.name == "numerals"]
         warnings = [self._warning(*each) for each in unused]
-        return Step(inputs=(Retune(turns),), sends=(flux_wire.write(success), *warnings))
+        return Step(inputs=tuple(inputs), sends=(flux_wire.write(success), *warnings))
 
     def _warning(self, name: str, why: str) -> str:
         description = f"`{name}` has no effect: {why}"
@@ -189,8 +201,8 @@ class Flux:
             case Opened():
                 if self._heard_ns is None:
                     self._heard_ns = now_ns
-                self._languages = event.languages
-                if self._guided and SpeechAbility.GUIDANCE in event.unmet_speech:
+                self._languages, self._guided = event.languages, event.guided
+                if self._keyterms and SpeechAbility.GUIDANCE in event.unmet_speech:
                     self._unused.append(("keyterm", NO_GUIDANCE))
                 connected = flux_wire.write(flux_wire.Connected(self._request_id, self._next()))
                 return Step(sends=(connected, *(self._warning(*each) for each in self._unused)))
@@ -245,7 +257,10 @@ class Flux:
             sends.append(self._told("StartOfTurn", info))
         elif self._eager and info.transcript != self._last.transcript:
             sends.append(self._told("TurnResumed", info))
-        sends.append(self._told("EndOfTurn", info, self._trigger(final)))
+        trigger, early = self._trigger(final), self._turns.early_confidence
+        if trigger == "model" and early is not None and not self._eager:
+            sends.append(self._told("EagerEndOfTurn", msgspec.structs.replace(info, end_of_turn_confidence=early)))
+        sends.append(self._told("EndOfTurn", info, trigger))
         self._turn += 1
         self._said, self._last, self._eager = [], None, False
         return Step(sends=tuple(sends))
@@ -260,6 +275,7 @@ class Flux:
         """Return the turn so far, including this result; its event and its number are not set yet."""
         parts = [*self._said, heard]
         said = [MASKING.apply(part.transcript) if self._masks else part.transcript for part in parts]
+        spoken = Counter(each.language for each in said for _ in each.words if each.language)
         return flux_wire.TurnInfo(
             self._request_id,
             0,
@@ -270,6 +286,8 @@ class Flux:
             join(each.text for each in said),
             [_word(word) for each in said for word in each.words],
             round(heard.turn_over or 0.0, CONFIDENCE_DIGITS),
+            languages=[language for language, _ in spoken.most_common()] if len(self._languages) > 1 else None,
+            languages_hinted=self._hints,
         )
 
     def _told(self, event: str, info: flux_wire.TurnInfo, trigger: str | None = None) -> str:

@@ -51,7 +51,7 @@ TABLE: tuple[Parameter, ...] = (
         Use.LIVE,
         f"{MIN_TIMEOUT_MS} to {MAX_TIMEOUT_MS}, {USUAL.timeout_ms} without it: silence that ends a turn in any case.",
     ),
-    Parameter("keyterm", Use.LIVE, f"{GUIDES} At most {MAX_TERM_CHARS} characters. Fixed for the stream."),
+    Parameter("keyterm", Use.LIVE, f"{GUIDES} At most {MAX_TERM_CHARS} characters."),
     Parameter("numerals", Use.WITHOUT_EFFECT, "Formatting of the text cannot be changed."),
     Parameter(
         "language_hint", Use.LIVE, "Languages that the model hears, of which one is spoken. Fixed for the stream."

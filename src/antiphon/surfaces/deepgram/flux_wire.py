@@ -57,7 +57,9 @@ class Word(msgspec.Struct, frozen=True):
 
 
 class TurnInfo(msgspec.Struct, tag="TurnInfo", frozen=True, omit_defaults=True):
-    """A turn so far. `trigger` says why it ended, with `EndOfTurn` only."""
+    """A turn so far. `trigger` says why it ended, with `EndOfTurn` only. `languages` were recognised, the most frequent
+    first, by a model that detects them; `languages_hinted` are the caller's hints.
+    """
 
     request_id: str
     sequence_id: int
@@ -69,13 +71,18 @@ class TurnInfo(msgspec.Struct, tag="TurnInfo", frozen=True, omit_defaults=True):
     words: list[Word]
     end_of_turn_confidence: float
     trigger: str | None = None
+    languages: list[str] | None = None
+    languages_hinted: tuple[str, ...] | None = None
 
 
-class ConfigureSuccess(msgspec.Struct, tag="ConfigureSuccess", frozen=True):
+class ConfigureSuccess(msgspec.Struct, tag="ConfigureSuccess", frozen=True, omit_defaults=True):
+    """What holds from now on."""
+
     request_id: str
     thresholds: Thresholds
-    keyterms: list[str]
+    keyterms: tuple[str, ...]
     sequence_id: int
+    language_hints: tuple[str, ...] | None = None
 
 
 class ConfigureFailure(msgspec.Struct, tag="ConfigureFailure", frozen=True):

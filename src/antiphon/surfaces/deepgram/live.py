@@ -17,6 +17,7 @@ from antiphon.core.events import (
     Failed,
     Final,
     Flush,
+    Guide,
     Input,
     Interim,
     Opened,
@@ -96,6 +97,7 @@ class LiveListen:
         self._channels = asked.format.channels if asked.multichannel else 1
         self._model = asked.model
         self._rewriting = asked.rewriting
+        self._guided = False  # whether the model can be guided
         self._state = State.OPEN
         self._heard_ns: int | None = None
 
@@ -115,7 +117,7 @@ class LiveListen:
         except (msgspec.MsgspecError, UnicodeError):
             return self._fail_schema()
         if isinstance(said, wire.Configure):
-            return Step(sends=(self._configure(said),))
+            return self._configure(said)
         if isinstance(said, wire.Finalize):
             return Step(inputs=(Flush(channel=said.channel),))
         return self._follow(type(said))
@@ -140,15 +142,21 @@ class LiveListen:
         inputs, self._state = _TRANSITIONS[said]
         return Step(inputs=inputs)
 
-    def _configure(self, said: wire.Configure) -> str:
-        """Return the answer. Removing settings is accepted; adding them is refused, as with Deepgram."""
-        if said.keyterms:
-            code, reason = "CONFIGURE_KEYTERMS_NOT_SUPPORTED", "Key terms cannot be changed within a stream."
-        elif said.features and any(said.features.values()):
-            code, reason = "CONFIGURE_INTERNAL_ERROR", "Formatting cannot be switched on within a stream."
-        else:
-            return wire.write(wire.ConfigureSuccess(self._request_id, said.keyterms))
-        return wire.write(wire.ConfigureFailure(self._request_id, code, reason))
+    def _configure(self, said: wire.Configure) -> Step:
+        """Apply the whole change, or nothing of it."""
+        try:
+            keyterms = None if said.keyterms is None else parameters.new_terms(said.keyterms)
+        except CallerError as error:
+            return self._fail_configure("CONFIGURE_KEYTERM_LIMIT_EXCEEDED", error.message)
+        if keyterms and not self._guided:
+            return self._fail_configure("CONFIGURE_KEYTERMS_NOT_SUPPORTED", parameters.NO_GUIDANCE)
+        if said.features and any(said.features.values()):
+            return self._fail_configure("CONFIGURE_INTERNAL_ERROR", "Formatting cannot be switched on within a stream.")
+        inputs = () if keyterms is None else (Guide(keyterms=keyterms),)
+        return Step(inputs=inputs, sends=(wire.write(wire.ConfigureSuccess(self._request_id, keyterms)),))
+
+    def _fail_configure(self, code: str, reason: str) -> Step:
+        return Step(sends=(wire.write(wire.ConfigureFailure(self._request_id, code, reason)),))
 
     def _fail_schema(self) -> Step:
         description = "A text message must be JSON, of type KeepAlive, Finalize, CloseStream or Configure."
@@ -161,7 +169,7 @@ class LiveListen:
             return NOTHING
         match event:
             case Opened():
-                self._model = event.model
+                self._model, self._guided = event.model, event.guided
                 self._asked = self._asked.answered(event)
                 if self._heard_ns is None:
                     self._heard_ns = now_ns

@@ -29,6 +29,7 @@ DEFAULT_UTT_SPLIT_MS = 800
 MIN_UTTERANCE_END_MS = 1_000
 MAX_SILENCE_MS = 60_000
 MAX_EXTRA_CHARS = 2_048
+MAX_TERMS = 500  # of one `Configure`
 MAX_TERM_CHARS = 128
 
 TELEPHONE_RATE = 8_000
@@ -324,6 +325,13 @@ def terms(values: Values, name: str) -> tuple[str, ...]:
     if any(len(term) > MAX_TERM_CHARS for term in terms):
         raise CallerError(f"A `{name}` has {MAX_TERM_CHARS} characters at most.", param=name)
     return terms
+
+
+def new_terms(keyterms: Sequence[str]) -> tuple[str, ...]:
+    """Return the key terms of a `Configure`, in place of all earlier ones. Raises `CallerError`."""
+    if len(keyterms) > MAX_TERMS:
+        raise CallerError(f"There can be {MAX_TERMS} key terms at most.", param="keyterms")
+    return terms({"keyterm": keyterms}, "keyterm")
 
 
 def _keywords(values: Values) -> Iterator[str]:

@@ -192,7 +192,7 @@ class Metadata(Summary, tag="Metadata", frozen=True, omit_defaults=True, kw_only
 
 class ConfigureSuccess(msgspec.Struct, tag="ConfigureSuccess", frozen=True, omit_defaults=True):
     request_id: str
-    keyterms: list[str] | None = None
+    keyterms: tuple[str, ...] | None = None
 
 
 class ConfigureFailure(msgspec.Struct, tag="ConfigureFailure", frozen=True):

@@ -26,7 +26,7 @@ from antiphon.core.errors import (
     TooLarge,
     UnsupportedParameter,
 )
-from antiphon.core.events import Audio, Cause, Closed, Failed, Final, Flush, Input, Interim, Opened, Output
+from antiphon.core.events import Audio, Cause, Closed, Failed, Final, Flush, Guide, Input, Interim, Opened, Output
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.units import NS_PER_S
 from antiphon.core.wire import NOTHING, Opening, Step, make_close
@@ -42,6 +42,8 @@ CHUNK = "input_audio_chunk"  # the type of every message from a caller
 # compute.
 MANUAL_ENDPOINTING_MS = 800
 DEFAULT_SILENCE_S = 1.5
+DEFAULT_THRESHOLD = 0.5  # the detector's own
+MAX_CONTEXT_CHARS = 6_000
 MAX_UNCOMMITTED_MS = 90_000  # ElevenLabs' own
 MIN_COMMITTED_MS = 300  # ElevenLabs' own
 MAX_KEYTERMS, MAX_KEYTERM_CHARS = 50, 20  # ElevenLabs' own
@@ -79,6 +81,7 @@ class Config(Struct, frozen=True):
     language_code: str | UnsetType
     commit_strategy: str
     vad_silence_threshold_secs: float
+    vad_threshold: float
     model_id: str
     enable_logging: bool
     include_timestamps: bool
@@ -187,7 +190,7 @@ class ScribeQuery(Struct, frozen=True, forbid_unknown_fields=True):
     include_timestamps: bool = False
     include_language_detection: bool = False
     vad_silence_threshold_secs: Annotated[float, Meta(ge=0.3, le=3)] = DEFAULT_SILENCE_S
-    vad_threshold: Threshold | None = None
+    vad_threshold: Threshold = DEFAULT_THRESHOLD
     min_speech_duration_ms: Duration | None = None
     min_silence_duration_ms: Duration | None = None
     keyterms: tuple[str, ...] = ()
@@ -224,11 +227,11 @@ class RealtimeSpeechToText(TokenPlace):
             interims=True,
             endpointing_ms=round(query.vad_silence_threshold_secs * 1000) if by_voice else MANUAL_ENDPOINTING_MS,
             word_times=query.include_timestamps,
+            voice_threshold=query.vad_threshold,
             redaction=entities.redaction,
             **hearing(query.language_code, query.secondary_languages, query.keyterms),
         )
         unused = parameters.idle_parameters(
-            vad_threshold=query.vad_threshold,
             min_speech_duration_ms=query.min_speech_duration_ms,
             min_silence_duration_ms=query.min_silence_duration_ms,
             no_verbatim=query.no_verbatim,
@@ -237,7 +240,7 @@ class RealtimeSpeechToText(TokenPlace):
         )
         headers = (("request-id", opening.request_id),)
         guiding = ((SpeechAbility.GUIDANCE, "keyterms"),) if query.keyterms else ()
-        surface = LiveTranscription(query, opening.request_id, entities)
+        surface = LiveTranscription(query, opening.request_id, entities, spec.keyterms)
         return Accepted(spec, surface, headers=headers, without_effect=unused, dispensable=guiding)
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Step:
@@ -263,12 +266,16 @@ def _check(query: ScribeQuery) -> None:
 class LiveTranscription:
     """One connection. Finals are held until they are committed."""
 
-    def __init__(self, query: ScribeQuery, session_id: str, entities: redaction.Wanted) -> None:
+    def __init__(
+        self, query: ScribeQuery, session_id: str, entities: redaction.Wanted, keyterms: tuple[str, ...]
+    ) -> None:
         self._query = query
+        self._keyterms = keyterms
         self._entities = entities
         self._session_id = session_id
         self._format = FORMATS[query.audio_format]
         self._languages: tuple[str, ...] = ()  # that may be spoken
+        self._guided = False  # whether the model can be guided
         self._held: list[Final] = []
         self._heard_ns: int | None = None
         self._audio_bytes = 0  # since the last commit that the caller requested
@@ -287,8 +294,8 @@ class LiveTranscription:
             audio = self._audio(said)
         except CallerError as error:
             return self._end(_last("input_error", wire.POLICY_VIOLATION, _told(error)))
-        sends = [*self._warnings(unknown), *self._context(said)]
-        inputs: list[Input] = []
+        inputs, sends = self._context(said.previous_text)
+        sends = [*self._warnings(unknown), *sends]
         if audio:
             self._spoken = True
             self._audio_bytes += len(audio)
@@ -317,13 +324,17 @@ class LiveTranscription:
         sample_bytes = 2 if self._format.encoding is Encoding.LINEAR16 else 1
         return self._audio_bytes // sample_bytes * 1000 // self._format.sample_rate
 
-    def _context(self, said: Chunk) -> list[str]:
-        """Return the warnings about `previous_text`, which is allowed only with the first audio."""
-        if not said.previous_text:
-            return []
+    def _context(self, before: str | None) -> tuple[list[Input], list[str]]:
+        """Return what `previous_text` does: it guides the model if it can be guided, and is allowed only with the first
+        audio.
+        """
+        if not before:
+            return [], []
         if self._spoken:
-            return [_write(Fault("input_error", "'previous_text' is allowed only with the first audio."))]
-        return [_write(Warned("previous_text has no effect"))]
+            return [], [_write(Fault("input_error", "'previous_text' is allowed only with the first audio."))]
+        if not self._guided:
+            return [], [_write(Warned("previous_text has no effect"))]
+        return [Guide(before[-MAX_CONTEXT_CHARS:], self._keyterms)], []
 
     def _warnings(self, unknown: tuple[str, ...]) -> list[str]:
         """Return a warning for each unknown field, once, up to `MAX_UNKNOWN`."""
@@ -350,7 +361,7 @@ class LiveTranscription:
             return NOTHING
         match event:
             case Opened():
-                self._languages = event.languages
+                self._languages, self._guided = event.languages, event.guided
                 self._heard_ns = now_ns if self._heard_ns is None else self._heard_ns
                 return Step(sends=(_write(SessionStarted(self._session_id, self._config())),))
             case Interim():
@@ -373,6 +384,7 @@ class LiveTranscription:
             language_code=query.language_code or self._only_language(),
             commit_strategy=query.commit_strategy,
             vad_silence_threshold_secs=query.vad_silence_threshold_secs,
+            vad_threshold=query.vad_threshold,
             model_id=query.model_id,
             enable_logging=query.enable_logging,
             include_timestamps=query.include_timestamps,
