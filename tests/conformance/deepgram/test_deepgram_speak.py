@@ -252,7 +252,7 @@ def test_too_many_flushes(client: DeepgramClient) -> None:
     [
         (b"sound", 1003, "MESSAGE-0000"),
         ("hello", 1008, "DATA-0000"),
-        ('{"type":"KeepAlive"}', 1008, "DATA-0000"),
+        ('{"type":"Finalize"}', 1008, "DATA-0000"),
         ('{"type":"Speak","text":"%s"}' % ("a" * 2_001), 1009, "BIG-0001"),
     ],
 )
@@ -261,7 +261,7 @@ def test_what_is_no_message(client: DeepgramClient, message: str | bytes, code: 
         assert isinstance(ws.recv(), SpeakV1Metadata)
         ws._websocket.send(message)
         with pytest.raises(websockets.exceptions.ConnectionClosedError) as closed:
-            ws.recv()
+            ws._websocket.recv(timeout=20)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == code
     assert closed.value.rcvd.reason.startswith(payload)
