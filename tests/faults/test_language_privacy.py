@@ -71,7 +71,7 @@ CALLS = {
     },
 }
 SPEECH = {
-    "/v1/audio/speech": {"model": "tone", "voice": "alloy", "input": f"A {MARK} text.", "response_format": "wav"},
+    "/v1/audio/speech": {"model": "tone", "voice": "alloy", "input": f"A {MARK} text.", "response_format": "pcm"},
     "/v1/speak?model=alloy": {"text": f"A {MARK} text."},
     "/v1/text-to-speech/alloy?output_format=pcm_16000": {"text": f"A {MARK} text.", "model_id": "tone"},
     "/v1/text-to-speech/alloy/stream": {"text": f"A {MARK} text.", "model_id": "tone"},
