@@ -135,7 +135,7 @@ async def reply(live, text):
             return item, ms
 
 
-@pytest.mark.parametrize("says", [True, False])
+@pytest.mark.parametrize("says", [True, pytest.param(False, marks=pytest.mark.long)])
 async def test_of_a_reply_that_is_not_heard_to_its_end_costs_what_was_heard(server, session, says):
     """As its caller says, or as the time that passed tells."""
     async with realtime(server) as live:
