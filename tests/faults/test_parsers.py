@@ -172,7 +172,10 @@ ASSEMBLYAI = [
 ]
 ASSEMBLYAI_CONFIG = [b'{"language_code":"en","sample_rate":16000,"channels":1,"timestamps":true}']
 CHUNKS = [b'{"message_type":"input_audio_chunk","audio_base_64":"%s","commit":true}' % b64encode(bytes(64))]
-EXPORTS = [b'[{"format":"srt","max_characters_per_line":42},{"format":"txt","include_timestamps":true}]']
+EXPORTS = [
+    b'[{"format":"srt","max_characters_per_line":42},{"format":"txt","include_timestamps":true}]',
+    b'[{"format":"srt","max_characters_per_line":1e99942}]',
+]
 
 
 def text_of(data: bytes) -> str:

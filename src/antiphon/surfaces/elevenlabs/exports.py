@@ -100,7 +100,7 @@ def read_exports(text: str) -> tuple[Export, ...]:
         # ElevenLabs' SDK for Node sends the fields as its users write them: `maxCharactersPerLine`.
         given = [
             {_capital.sub(r"_\1", name).lower(): value for name, value in each.items()}
-            for each in _objects.decode(text)
+            for each in wire.read(lambda: _objects.decode(text))
         ]
         return tuple(wire.read(lambda: msgspec.convert(given, list[Srt | Txt | SegmentedJson])))
     except CallerError as error:
