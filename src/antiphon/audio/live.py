@@ -56,9 +56,11 @@ class LiveDecoder:
 
     def __init__(self, decoder: Decoder, audio_format: AudioFormat, *, multichannel: bool = False) -> None:
         """Choose the decoder. Raises `BadMedia` if the declared rate or channel count is out of range."""
+        self._max_audio_ms = decoder.limits.max_audio_ms
+        self._begins = False  # whether a header may still come before samples in one channel
         if audio_format.encoding in _SAMPLE_FORMATS:
-            raw = _Raw(audio_format, multichannel, decoder.limits.max_audio_ms)
-            self._path: _Path = raw if multichannel else _Declared(raw, _Container(decoder, multichannel=False))
+            self._path: _Path = _Raw(audio_format, multichannel, self._max_audio_ms)
+            self._begins = not multichannel
         elif audio_format.encoding is Encoding.OPUS:
             check_shape(SAMPLE_RATE, audio_format.channels)
             self._path = _Guarded(decoder, multichannel, audio_format.channels)
@@ -74,6 +76,12 @@ class LiveDecoder:
 
         Raises `BadMedia` or `TooLarge`; for containers also `CapacityError`, `EngineError` or `InternalError`.
         """
+        if self._begins and data:
+            self._begins = False
+            # Clients send files and declare an encoding as well: another rate would make noise of them. Only a header
+            # that needs no decoder process counts, since no place for one is held.
+            if plain_header(data) is not None:
+                self._path = _Wav(multichannel=False, max_audio_ms=self._max_audio_ms)
         return await self._path.feed(data)
 
     async def finish(self) -> list[bytes]:
@@ -130,29 +138,6 @@ class _Raw:
 
     def close(self) -> None:
         """Do nothing: nothing is held."""
-
-
-class _Declared:
-    """Samples as declared, in one channel; but where a WAV header comes first, that says what they are: clients send
-    files and declare an encoding as well, and another rate or sample size would make noise of them.
-    """
-
-    channels = 1
-
-    def __init__(self, raw: _Raw, container: "_Container") -> None:
-        self._raw, self._container = raw, container
-        self._path: _Path | None = None
-
-    async def feed(self, data: bytes) -> list[bytes]:
-        if self._path is None and data:
-            self._path = self._container if begins_wav(data) else self._raw
-        return [b""] if self._path is None else await self._path.feed(data) or [b""]
-
-    async def finish(self) -> list[bytes]:
-        return await (self._path or self._raw).finish()
-
-    def close(self) -> None:
-        self._container.close()
 
 
 class _Container:

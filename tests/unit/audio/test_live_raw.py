@@ -111,9 +111,16 @@ async def test_a_wav_header_says_what_comes_whatever_is_declared() -> None:
     samples = array("h", range(-400, 400)).tobytes()
     live = _live(Encoding.MULAW, 8_000)
     assert await live.feed(b"") == [b""]
-    assert await _all(live, _wav(samples, 16_000, 1), [13, 45, 300]) == [samples]
+    assert await _all(live, _wav(samples, 16_000, 1), [44, 45, 300]) == [samples]
     both = array("h", (each for sample in range(-400, 400) for each in (sample, sample))).tobytes()
     assert await _all(_live(Encoding.LINEAR16), _wav(both, 16_000, 2), []) == [samples]
+
+
+async def test_a_header_that_needs_a_decoder_does_not_count_where_samples_are_declared() -> None:
+    """No place for a decoder is held."""
+    wav = bytearray(_wav(bytes(4), 16_000, 1))
+    wav[20:22] = struct.pack("<H", 2)  # Microsoft's ADPCM
+    assert await _live(Encoding.LINEAR16).feed(bytes(wav)) == [bytes(wav)]
 
 
 async def test_channels_apart_are_as_declared() -> None:

@@ -63,7 +63,8 @@ TABLE: tuple[Parameter, ...] = (
         "`linear16` and `linear32` (with `sample_rate`), `mulaw` and `alaw` (8000 Hz unless `sample_rate` says "
         "otherwise), `opus` (live only: one raw packet a message). `flac` and `ogg-opus` describe themselves, as does "
         "what comes without `encoding`: WAV, WebM, Ogg, FLAC, MP3, MP4, ... A WAV header counts also where an "
-        "encoding is declared, unless with `multichannel`. Refused: `amr-nb`, `amr-wb`, `speex`, `g729`.",
+        "encoding is declared (live: that of 16-bit PCM), unless with `multichannel`. Refused: `amr-nb`, `amr-wb`, "
+        "`speex`, `g729`.",
     ),
     Parameter("sample_rate", Use.BOTH, "Hertz, for the raw encodings. A warning where the audio itself says."),
     Parameter(
