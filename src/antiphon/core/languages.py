@@ -133,7 +133,7 @@ def match_language(tag: str, languages: Collection[str]) -> str | None:
     return next((each for each in wanted if each in languages), None)
 
 
-def code(name: str) -> str | None:
+def find_code(name: str) -> str | None:
     """Return the code of a language by its English name; `None` if it has none here."""
     return _CODES.get(name.strip().lower())
 

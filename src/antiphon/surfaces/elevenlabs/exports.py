@@ -56,10 +56,6 @@ class SegmentedJson(Export, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Segments in JSON. Words have times, unless the caller excludes them."""
 
 
-class _Named(Struct, frozen=True):
-    format: str
-
-
 class Exported(Struct, frozen=True):
     """The transcript in one additional format."""
 
@@ -82,7 +78,6 @@ class Segments(Struct, frozen=True):
     segments: list[Segment]
 
 
-_names = msgspec.json.Decoder(list[_Named])
 _objects = msgspec.json.Decoder(list[dict[str, Any]])
 _capital = re.compile(r"(?<=[a-z])([A-Z])")
 
@@ -92,16 +87,15 @@ def read_exports(text: str) -> tuple[Export, ...]:
     is not supported.
     """
     try:
-        names = wire.read(lambda: _names.decode(text))
-        if len(names) > MAX_FORMATS:
-            raise CallerError(f"At most {MAX_FORMATS} formats are allowed.")
-        if any(each.format not in FORMATS for each in names):
-            raise UnsupportedParameter(f"Supported formats: {', '.join(FORMATS)}.")
         # ElevenLabs' SDK for Node sends the fields as its users write them: `maxCharactersPerLine`.
         given = [
             {_capital.sub(r"_\1", name).lower(): value for name, value in each.items()}
             for each in wire.read(lambda: _objects.decode(text))
         ]
+        if len(given) > MAX_FORMATS:
+            raise CallerError(f"At most {MAX_FORMATS} formats are allowed.")
+        if any(each.get("format") not in FORMATS for each in given):
+            raise UnsupportedParameter(f"Supported formats: {', '.join(FORMATS)}.")
         return tuple(wire.read(lambda: msgspec.convert(given, list[Srt | Txt | SegmentedJson])))
     except CallerError as error:
         raise type(error)(error.message, param=NAME) from None

@@ -153,7 +153,7 @@ def _gather(fields: Iterable[tuple[str, str]], known: Collection[str]) -> Fields
 def _language(given: Fields) -> str:
     """Return the code of the language, which some clients name in English, as a verbose answer does."""
     language = _one(given, "language", "")
-    return "" if language.lower() == _OWN_LANGUAGE else languages.code(language) or language
+    return "" if language.lower() == _OWN_LANGUAGE else languages.find_code(language) or language
 
 
 def _model(given: Fields) -> str:
