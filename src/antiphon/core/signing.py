@@ -1,4 +1,4 @@
-"""The key of Signature Version 4 (docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html).
+"""Signature Version 4 (docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html).
 
 A signature has a scope, `DATE/REGION/SERVICE/aws4_request`, and each part of it makes a new key of the one before.
 """
@@ -6,6 +6,7 @@ A signature has a scope, `DATE/REGION/SERVICE/aws4_request`, and each part of it
 import hmac
 from collections.abc import Sequence
 
+ALGORITHM = "AWS4-HMAC-SHA256"
 SCOPE_PARTS = 4
 TERMINATION = b"aws4_request"
 

@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import quote, urlsplit
 
-from antiphon.core.signing import TERMINATION, signing_key
-
-SCHEME = "AWS4-HMAC-SHA256"
+from antiphon.core.signing import ALGORITHM, TERMINATION, signing_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +41,9 @@ class Bucket:
         lines = "".join(f"{name}:{value}\n" for name, value in signed.items())
         request = f"PUT\n{path}\n\n{lines}\n{names}\n{digest}"
         scope = (time[:8].encode(), self.region.encode(), b"s3", TERMINATION)
-        said = f"{SCHEME}\n{time}\n{b'/'.join(scope).decode()}\n{hashlib.sha256(request.encode()).hexdigest()}"
+        said = f"{ALGORITHM}\n{time}\n{b'/'.join(scope).decode()}\n{hashlib.sha256(request.encode()).hexdigest()}"
         signature = hmac.digest(signing_key(self.secret, scope), said.encode(), "sha256").hex()
         credential = f"{self.key_id}/{b'/'.join(scope).decode()}"
         headers = {name: value for name, value in signed.items() if name != "host"}
-        headers["authorization"] = f"{SCHEME} Credential={credential}, SignedHeaders={names}, Signature={signature}"
+        headers["authorization"] = f"{ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature={signature}"
         return f"{parts.scheme}://{parts.netloc}{path}", headers

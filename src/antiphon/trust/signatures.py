@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 
 from antiphon.core.errors import CapacityError, InvalidSignature
-from antiphon.core.signing import SCOPE_PARTS, TERMINATION, signing_key
+from antiphon.core.signing import ALGORITHM, SCOPE_PARTS, TERMINATION, signing_key
 from antiphon.core.units import NS_PER_S
 from antiphon.core.wire import Signed
 
-SIGNATURE_VERSION_4 = "AWS4-HMAC-SHA256"
 REMEMBERED_NS = 600 * NS_PER_S  # no surface accepts older signatures
 SAME_SECOND_NS = 3 * NS_PER_S
 MAX_REMEMBERED = 20_000  # of one key
@@ -61,4 +60,4 @@ def _version_4(secret: str, signed: bytes) -> bytes | None:
     return hmac.digest(signing_key(secret, scope), signed, "sha256")
 
 
-_SCHEMES: Mapping[str, Callable[[str, bytes], bytes | None]] = {SIGNATURE_VERSION_4: _version_4}
+_SCHEMES: Mapping[str, Callable[[str, bytes], bytes | None]] = {ALGORITHM: _version_4}

@@ -1,9 +1,10 @@
 import pytest
 
 from antiphon.core.errors import CapacityError, InvalidSignature
+from antiphon.core.signing import ALGORITHM
 from antiphon.core.wire import Signed
 from antiphon.trust import signatures
-from antiphon.trust.signatures import REMEMBERED_NS, SAME_SECOND_NS, SIGNATURE_VERSION_4, Replays, holds
+from antiphon.trust.signatures import REMEMBERED_NS, SAME_SECOND_NS, Replays, holds
 
 # The example of Amazon's own documentation of Signature Version 4.
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -14,7 +15,7 @@ STRING = (
 SIGNATURE = bytes.fromhex("5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7")
 
 
-def signed(scheme=SIGNATURE_VERSION_4, string=STRING, signature=SIGNATURE):
+def signed(scheme=ALGORITHM, string=STRING, signature=SIGNATURE):
     return Signed(scheme, "id", string, signature, secret="wJalr")
 
 

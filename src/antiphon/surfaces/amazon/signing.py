@@ -16,12 +16,11 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 from antiphon.core.errors import InvalidSignature
-from antiphon.core.signing import SCOPE_PARTS, TERMINATION, signing_key
+from antiphon.core.signing import ALGORITHM, SCOPE_PARTS, TERMINATION, signing_key
 from antiphon.core.wire import Opening, Signed
 from antiphon.surfaces.amazon import events
 
-ALGORITHM = "AWS4-HMAC-SHA256"
-EVENT_ALGORITHM = "AWS4-HMAC-SHA256-PAYLOAD"
+EVENT_ALGORITHM = f"{ALGORITHM}-PAYLOAD"
 SERVICE = "transcribe"
 MAX_SKEW_MS = 300_000
 MAX_EXPIRES_S = 300
