@@ -232,6 +232,13 @@ class House:
         self.auditor = Auditor(self.ledger, FakeDirectory(), self.clock, self.keys.policy)
         self.door = Door(self.sessions, self.keys, self.clock, self.jobs, self.auditor, self.resources)
 
+    async def close(self):
+        """Ends what a call may have started: timers, threads, and the process that decoders are forked from."""
+        self.ledger.gate.set()
+        await self.keeper.close()
+        await self.runner.stop()
+        await self.services.decoder.close()
+
     async def budget(self, *budgets, limits=""):
         """Sets the budgets of the project, one a line, and waits until they are known."""
         self.keys.budgets, self.keys.limits = "\n".join(budgets), limits

@@ -39,7 +39,7 @@ def door():
     opened = [line for line in door.house.metrics().splitlines() if line.startswith("antiphon_sessions_open{")]
     assert all(line.endswith(" 0.0") for line in opened)
     assert door.house.generator.running == []
-    door.loop.run_until_complete(door.house.keeper.close())
+    door.loop.run_until_complete(door.house.close())
     door.loop.close()
 
 

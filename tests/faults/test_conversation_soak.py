@@ -165,8 +165,7 @@ async def house(monkeypatch):
     house = House()
     await house.runner.start()
     yield house
-    await house.keeper.close()
-    await house.runner.stop()
+    await house.close()
 
 
 def weigh():

@@ -127,8 +127,7 @@ async def house(tmp_path):
     house.generator.script = lambda spec: ANSWER
     await house.runner.start()
     yield house
-    await house.runner.stop()
-    await house.keeper.close()
+    await house.close()
     await ledger.close()
 
 

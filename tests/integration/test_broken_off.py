@@ -38,7 +38,7 @@ def url() -> Iterator[str]:
         app = Starlette(routes=table.routes(ROUTES, house.door, house.clock, Uploads(1 << 20, 1 << 24)))
         server.append(uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off")))
         await server[0].serve(sockets=[listening])
-        await house.keeper.close()
+        await house.close()
 
     server: list[uvicorn.Server] = []
     thread = threading.Thread(target=lambda: asyncio.run(serve()))

@@ -68,8 +68,7 @@ async def test_an_hour_of_conversation_leaves_nothing_behind():
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
     await until(lambda: not house.sessions.all)
-    await house.keeper.close()
-    await house.runner.stop()
+    await house.close()
     assert failed == []
     assert len(ended) == TURNS
     assert all(late[name] <= early[name] + 3 for name in late), (early, late)

@@ -190,6 +190,5 @@ async def test_every_turn_is_answered(seed):
             caller.task.cancel()
         await asyncio.gather(*(caller.task for caller in callers), return_exceptions=True)
         await until(lambda: not house.sessions.all)
-        await house.keeper.close()
-        await house.runner.stop()
+        await house.close()
     assert any(caller.ids(ResponseEnded) for caller in callers)

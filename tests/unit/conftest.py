@@ -58,6 +58,4 @@ async def house() -> AsyncIterator[House]:
     house = House()
     await house.runner.start()
     yield house
-    house.ledger.gate.set()
-    await house.keeper.close()
-    await house.runner.stop()
+    await house.close()

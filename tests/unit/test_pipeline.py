@@ -331,8 +331,7 @@ async def walk():
     await house.runner.start()
     app = Starlette(routes=table.routes(ROUTES, house.door, house.clock, Uploads(1 << 24, 1 << 26)))
     yield Walk(house, app)
-    await house.keeper.close()
-    await house.runner.stop()
+    await house.close()
 
 
 @pytest.mark.parametrize("name", CALLS)

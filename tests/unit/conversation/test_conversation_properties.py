@@ -206,8 +206,7 @@ async def live(spec, script):
         assert asyncio.all_tasks() == before
         assert not house.generator.running
     finally:
-        await house.keeper.close()
-        await house.runner.stop()
+        await house.close()
 
 
 @settings(max_examples=60, derandomize=True)

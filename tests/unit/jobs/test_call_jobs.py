@@ -104,8 +104,7 @@ async def office(monkeypatch):
     office = Office()
     await office.runner.start()
     yield office
-    await office.keeper.close()
-    await office.runner.stop()
+    await office.close()
 
 
 @pytest.fixture

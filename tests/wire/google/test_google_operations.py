@@ -29,8 +29,7 @@ async def office(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[GoogleOffice]
     made.fetcher.gate.set()
     await made.runner.start()
     yield made
-    await made.keeper.close()
-    await made.runner.stop()
+    await made.close()
 
 
 async def begun(office: GoogleOffice, *uris: str, **fields: Any) -> Any:

@@ -126,8 +126,7 @@ async def live(script: list[str]) -> None:
             assert told["type"] != "error" or told["error"]["type"] in ("invalid_request_error", "requests"), told
         assert len({told["event_id"] for told in call.told}) == len(call.told)
     finally:
-        await house.keeper.close()
-        await house.runner.stop()
+        await house.close()
 
 
 @settings(max_examples=60, derandomize=True)
