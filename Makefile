@@ -13,8 +13,9 @@ export PYTHONDONTWRITEBYTECODE :=
 serve: $(VENV)/.serve
 	$(BIN)/antiphon serve
 
+# A test that hangs is a failure after ten minutes, with the stacks of all threads, and the others go on.
 test: $(VENV)/.develop compiler
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
 
 # What would make `make test` too long: Google's and second SDKs, batches, models beyond the default ones, repeated deaths.
 test-long: $(VENV)/.develop compiler
