@@ -46,18 +46,44 @@ async def test_entries_are_there_when_append_returns(ledger, path, make_entry):
     assert read(path) == [make_entry(0), make_entry(1, channel=1), make_entry(2)]
 
 
-async def test_appends_that_wait_together_share_a_commit(ledger, path, make_entry, monkeypatch):
-    commits = []
+@pytest.fixture
+def commits(monkeypatch):
+    """How many appends each commit is for."""
+    counts = []
     real = ledger_module._commit
     monkeypatch.setattr(
         ledger_module,
         "_commit",
-        lambda connection, group, *rest: commits.append(len(group)) or real(connection, group, *rest),
+        lambda connection, group, *rest: counts.append(len(group)) or real(connection, group, *rest),
     )
+    return counts
+
+
+async def test_appends_that_wait_together_share_a_commit(ledger, path, make_entry, commits):
     await asyncio.gather(*(ledger.append([make_entry(number)]) for number in range(200)))
     assert sum(commits) == 200
     assert len(commits) < 20
     assert [entry.sequence for entry in read(path)] == list(range(200))
+
+
+async def test_the_end_of_a_session_shares_the_commit_of_the_next_charge(ledger, make_entry, commits, monkeypatch):
+    monkeypatch.setattr(ledger_module, "CLOSED_WITHIN_S", 60)
+    monkeypatch.setattr(ledger_module, "PROBE_INTERVAL_S", 60)
+    for number in range(20):
+        await ledger.append([make_entry(2 * number)])
+        end = asyncio.ensure_future(ledger.append([make_entry(2 * number + 1, 0, kind=EntryKind.COMPLETED)]))
+        await asyncio.to_thread(ledger._thread.join, 0.001)  # the writer has its turn
+    assert commits == [1] + 19 * [2]
+    await ledger.flush()
+    await end
+
+
+async def test_the_end_of_a_session_that_nothing_follows_is_written_soon(ledger, path, make_entry, monkeypatch):
+    monkeypatch.setattr(ledger_module, "PROBE_INTERVAL_S", 600)
+    await ledger.append([make_entry(0)])
+    async with asyncio.timeout(60):
+        await ledger.append([make_entry(1, 0, kind=EntryKind.COMPLETED)])
+    assert [entry.sequence for entry in read(path)] == [0, 1]
 
 
 async def test_the_same_entry_again_is_not_an_error(ledger, path, make_entry):

@@ -90,7 +90,7 @@ class Ledger(Usage, Protocol):
 
     async def append(self, new: Sequence[Entry], claim: Claim | None = None) -> None:
         """Append entries, all in order, and return when they are durable. An existing entry with the same contents is
-        not written again.
+        not written again. What only closes sessions may wait a little for other entries.
 
         With a `claim`, the first append records it in the same transaction. Raises `Conflict` if an entry's key is
         taken by a different entry, or the idempotency key by a different request; `AlreadyAnswered` if another session

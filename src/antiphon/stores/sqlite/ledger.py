@@ -11,8 +11,9 @@ A streamed result is noted piece by piece, before each piece leaves, in the same
 changes in place; the session's next append replaces the note. If the process dies before that, the next server makes an
 entry of it.
 
-Records of the audit log wait for the next transaction; if none comes, they get their own. Those whose transaction
-failed go into the first one that succeeds.
+Nobody waits for the entry that only says how a session ended: it waits a little for the next transaction, so that a
+caller's next request does not wait for two syncs. Records of the audit log wait for the next transaction, too; if none
+comes, they get their own. Those whose transaction failed go into the first one that succeeds.
 """
 
 import asyncio
@@ -61,6 +62,7 @@ NOTES_PER_PAGE = 16
 RECORDS_PER_PAGE = 8
 RECORDS_AT_ONCE = 2_048  # of the audit log, in one transaction, so that entries do not wait for them
 LOOK_S = 0.1  # between two checks of the files, while entries come
+CLOSED_WITHIN_S = 0.01  # that a session's end waits for others' entries
 
 _INSERT = f"INSERT INTO entries ({', '.join(WRITTEN)}) VALUES ({', '.join('?' * len(WRITTEN))})"
 _FIND = f"SELECT {', '.join(COLUMNS)} FROM entries WHERE project = ? AND session = ? AND sequence = ?"
@@ -116,7 +118,7 @@ def _no_labels(project: str, tags: tuple[str, ...]) -> tuple[str, ...]:
     return ()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Work:
     """What one caller waits for. Without rows, `claim` is looked up; `act` is done in the same transaction; without
     anything, it is a barrier.
@@ -147,6 +149,7 @@ class SqliteLedger(SqliteUsage):
         self._server = server
         self._waiting: list[_Work] = []
         self._waiting_entries = 0
+        self._pressing = False  # whether anything that waits is more than ends of sessions
         self._wake = threading.Condition()
         self._closing = False
         self._broken = False
@@ -190,7 +193,8 @@ class SqliteLedger(SqliteUsage):
         if len({entry.key for entry in new}) != len(new):
             raise Conflict("two entries have one key")
         if new and (claim is None or claim.key):
-            await self._submit(tuple([to_row(entry, self._server) for entry in new]), claim)
+            closes = all(entry.kind in CLOSING for entry in new)
+            await self._submit(tuple([to_row(entry, self._server) for entry in new]), claim, patient=closes)
 
     async def note(self, owed: Sequence[tuple[Entry, int]]) -> None:
         await self._submit((), None, tuple([to_running_row(entry, amount, self._server) for entry, amount in owed]))
@@ -237,6 +241,8 @@ class SqliteLedger(SqliteUsage):
         claim: Claim | None,
         notes: tuple[tuple[Any, ...], ...] = (),
         act: Callable[[], object] | None = None,
+        *,
+        patient: bool = False,
     ) -> str | None:
         done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         with self._wake:
@@ -245,10 +251,23 @@ class SqliteLedger(SqliteUsage):
             size = max(1, len(rows) + len(notes))
             if self._waiting_entries + size > MAX_WAITING_ENTRIES:
                 raise LedgerUnavailable("too much usage is waiting to be recorded", retry_after_s=1)
-            self._waiting.append(_Work(rows, claim, notes, done, act))
+            work = _Work(rows, claim, notes, done, act)
+            self._waiting.append(work)
             self._waiting_entries += size
-            self._wake.notify()
+            if not patient:
+                self._press()
+        if patient:
+            done.get_loop().call_later(CLOSED_WITHIN_S, self._press_for, work)
         return await done
+
+    def _press(self) -> None:
+        self._pressing = True
+        self._wake.notify()
+
+    def _press_for(self, work: _Work) -> None:
+        with self._wake:
+            if work in self._waiting:
+                self._press()
 
     # -- everything below runs in the writer's thread ------------------------------------------------------------------
 
@@ -256,7 +275,7 @@ class SqliteLedger(SqliteUsage):
         while True:
             with self._wake:
                 self._wake.wait_for(self._has_work, PROBE_INTERVAL_S)
-                group, self._waiting, self._waiting_entries = self._waiting, [], 0
+                group, self._waiting, self._waiting_entries, self._pressing = self._waiting, [], 0, False
             if group or (self._records and not self._broken):
                 self._serve(group)
             elif self._closing:
@@ -273,7 +292,7 @@ class SqliteLedger(SqliteUsage):
 
     def _has_work(self) -> bool:
         many = len(self._records) >= RECORDS_AT_ONCE
-        return self._closing or (bool(self._waiting or many) and not self._broken)
+        return self._closing or ((self._pressing or many) and not self._broken)
 
     def _serve(self, group: list[_Work]) -> None:
         records = [self._records.popleft() for _ in range(min(len(self._records), RECORDS_AT_ONCE))]
