@@ -123,7 +123,7 @@ async def passer_by(server, chance, within_s=8):
         writer.transport.abort()
 
 
-@pytest.mark.parametrize("count", [200, pytest.param(400, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [100, pytest.param(400, marks=pytest.mark.long)])
 async def test_hundreds_of_streams_that_come_and_go_leave_nothing(server, nothing_left, count):
     workers = children(server.pid)
     async with http(server) as session:

@@ -63,7 +63,7 @@ async def test_poisonous_texts_cost_nobody_else_anything(server, poisons):
 
 
 async def test_who_speaks_while_the_voice_is_killed_hears_the_whole(server):
-    text = TEXT * 3
+    text = TEXT * 2
     whole = await speech(server, text)
     assert whole[0] == 200
     assert whole[2]
