@@ -108,8 +108,3 @@ def test_the_audio_belongs_in_its_own_part(server: Any, sentence: bytes) -> None
     assert (wrong.status_code, wrong.json()["title"]) == (400, "Bad Audio")
     none = httpx.post(url, headers=key, data={"config": "{}"}, timeout=60)
     assert (none.status_code, none.json()["title"]) == (400, "Invalid Request")
-
-
-def test_batch_paths_answer_in_assemblyais_words() -> None:
-    with pytest.raises(aai.TranscriptError, match="Invalid URL"):
-        aai.Transcript.get_by_id("8c8ebea9-dbec-45fa-a035-e4632cb05b5f")
