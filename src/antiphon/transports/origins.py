@@ -3,6 +3,9 @@
 A page needs a key, as everybody does: a browser adds none by itself, and no answer says that it may send cookies. So
 pages of any origin may call what vendors let them call, unless the operator names some. What is for operators stays
 closed to pages: whom `/metrics` is open to depends on the address alone, and a browser has one of the inside.
+
+A browser does not ask before a WebSocket, so that one of a page that may not call is refused here (RFC 6455, section
+10.2).
 """
 
 import re
@@ -33,9 +36,15 @@ class Origins:
         self._open = open_to_pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        origin = _value(scope, b"origin") if scope["type"] == "http" else None
+        origin = _value(scope, b"origin") if scope["type"] in ("http", "websocket") else None
         if origin is None or not self._open.match(scope["path"]):
             await self._app(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            if self._any or origin in self._allowed or _is_own(origin, scope):
+                await self._app(scope, receive, send)
+            else:
+                await send({"type": "websocket.close"})  # 403
             return
         fields = self._fields(origin)
         if scope["method"] == "OPTIONS" and fields[0][0] == _ALLOW_ORIGIN:
@@ -55,6 +64,12 @@ class Origins:
         if origin not in self._allowed:
             return [vary]
         return [(_ALLOW_ORIGIN, origin), (b"access-control-expose-headers", b"*"), vary]
+
+
+def _is_own(origin: bytes, scope: Scope) -> bool:
+    """Return whether it is the server's own: some clients that are no browsers name that."""
+    host = _value(scope, b"host")
+    return host is not None and origin.lower().partition(b"://")[2] == host.lower()
 
 
 def _preflight(scope: Scope) -> Fields:

@@ -5,6 +5,7 @@ import re
 import pytest
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from antiphon.transports.origins import Origins
 
@@ -63,3 +64,32 @@ def test_pages_of_named_origins_alone():
 def test_what_is_no_list_of_names_is_not_repeated(names):
     answer = client("*").options("/v1/models", headers={**ASKS, "Access-Control-Request-Headers": names.encode()})
     assert "access-control-allow-headers" not in answer.headers
+
+
+async def echo(scope, receive, send):
+    socket = WebSocket(scope, receive, send)
+    await socket.accept()
+    await socket.close()
+
+
+@pytest.mark.parametrize(
+    ("allowed", "origin", "opens"),
+    [
+        (["*"], PAGE, True),
+        ([PAGE], PAGE, True),
+        ([PAGE], "https://evil.example", False),
+        ([PAGE], "null", False),
+        ([], PAGE, False),
+        ([], "http://testserver", True),  # the server's own, which is what some clients name
+        ([], "", False),
+        ([], None, True),  # no browser
+    ],
+)
+def test_a_page_that_may_not_call_opens_no_socket(allowed, origin, opens):
+    server = TestClient(Origins(echo, allowed, OPEN))
+    try:
+        with server.websocket_connect("/v1/models", headers={} if origin is None else {"Origin": origin}):
+            opened = True
+    except WebSocketDisconnect:
+        opened = False
+    assert opened == opens
