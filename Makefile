@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Bytecode is kept, whatever the environment says: else each of the hundreds of processes compiles what it imports.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: serve test test-long compiler check format docs protos kills fuzz mutations redactions parsers texts soak test-engines test-frameworks requirements clean
+.PHONY: serve test test-long compiler browser check format docs protos kills fuzz mutations redactions parsers texts soak test-engines test-frameworks requirements clean
 
 # With voices: `piper-tts` among the requirements is GPL-3.0, and runs in a process of its own.
 serve: $(VENV)/.serve
@@ -17,8 +17,9 @@ serve: $(VENV)/.serve
 test: $(VENV)/.develop compiler
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
 
-# What would make `make test` too long: Google's and second SDKs, batches, models beyond the default ones, repeated deaths.
-test-long: $(VENV)/.develop compiler
+# What would make `make test` too long: Google's and second SDKs, batches, a browser, models beyond the default ones,
+# repeated deaths.
+test-long: $(VENV)/.develop compiler browser
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m long
 
 # Failing disks are simulated by a small C library, and what goes out to the network is traced; without a compiler or
@@ -26,6 +27,10 @@ test-long: $(VENV)/.develop compiler
 compiler:
 	@{ command -v cc && command -v strace; } >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 	  apt-get update -q && apt-get install -qy --no-install-recommends gcc libc6-dev strace; } || true
+
+browser:
+	@command -v chromium google-chrome >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get update -q && apt-get install -qy --no-install-recommends chromium; } || true
 
 check: $(VENV)/.develop
 	$(BIN)/ruff format --check .
