@@ -226,11 +226,11 @@ def parse(body: bytes) -> AuditRecord:
     said = json.loads(body)
     if not isinstance(said, dict) or said.pop("v", None) != VERSION:
         raise ValueError("this is no record of an audit log")
-    counts = tuple(said.pop("counts", {}).items())
     try:
+        counts = tuple(said.pop("counts", {}).items())
         record = AuditRecord(**said, counts=counts)
         return record._replace(action=Action(record.action), outcome=Outcome(record.outcome))
-    except TypeError as error:
+    except (AttributeError, TypeError) as error:
         raise ValueError("this is no record of an audit log") from error
 
 
