@@ -279,6 +279,10 @@ class Pool:
         trusted = self._trusted(backends)
         return (any(place.empty for place in trusted) and self.quota.lacks(project, weight, places)) or not trusted
 
+    def ready(self, project: str, weight: int) -> bool:
+        backends = self._of(project)
+        return (any(map(has_room, backends)) or not self._trusted(backends)) and self.may(project, weight)
+
     def _of(self, project: str) -> list[Member]:
         """Return the backends that may serve the project."""
         names = self._permitted(project)
