@@ -39,7 +39,8 @@ class Account:
         self._model = model
         self._feature = feature
         self._tags = services.labels(call.principal.project, (*call.tags, *call.spec.tags))
-        self._last: dict[Meter, int] = {}  # the sequence of its latest entry
+        self._last: dict[Meter, int] = {}  # the sequence of its latest entry ...
+        self._last_written: dict[Meter, int] = {}  # ... and of its latest one that is durable
         self._sequence = 0
         self._written = False  # whether the ledger has any entry of it
         self._unsettled: list[Entry] = []
@@ -169,6 +170,9 @@ class Account:
                 meter = Meter(entry.quantity.dimension, entry.channel)
                 if meter in self.charged:
                     self.charged[meter] -= entry.quantity.amount
+                if entry.kind is EntryKind.USAGE:
+                    self._numbers[meter] -= 1
+            self._last = dict(self._last_written)
             self._unsettled = []
             if isinstance(error, Conflict):
                 self._claim = None  # another request's; what this one sent is charged without it
@@ -182,5 +186,6 @@ class Account:
         if not self.replays:
             self._services.observer.metered(self._call.surface, self._model, self._unsettled, took_ms)
         self._unsettled = []
+        self._last_written = dict(self._last)
         self._noted.clear()
         self._notes.clear()

@@ -6,7 +6,7 @@ import pytest
 
 from antiphon.calls.account import Account
 from antiphon.core.call import Call
-from antiphon.core.entry import EntryKind
+from antiphon.core.entry import EntryKind, Reference
 from antiphon.core.errors import LedgerUnavailable, OutcomeUnknown
 from antiphon.core.identity import Principal
 from antiphon.core.specs import TranscribeSpec
@@ -52,3 +52,35 @@ async def test_what_the_ledger_has_of_tags_is_what_the_policy_says(house):
     account = Account(house.services, CALL, "tiny", "live")
     await account.charge({METER: 100})
     assert [entry.tags for entry in house.ledger.entries] == [("acme a=1",)]
+
+
+async def test_a_correction_after_a_refused_charge_is_of_an_entry_that_the_ledger_has(house, account):
+    await account.charge({METER: 100})
+    house.ledger.error = LedgerUnavailable("full")
+    with pytest.raises(LedgerUnavailable):
+        await account.charge({METER: 300})
+    house.ledger.error = None
+    await account.charge({METER: 40})
+    correction = house.ledger.entries[-1]
+    assert (correction.quantity.amount, correction.corrects) == (-60, Reference(SESSION, 0))
+
+
+async def test_a_refused_charge_does_not_count_as_an_entry(house, account):
+    account.entries = []
+    account.allowance = allowance = Numbers()
+    house.ledger.error = LedgerUnavailable("full")
+    with pytest.raises(LedgerUnavailable):
+        await account.charge({METER: 100})
+    house.ledger.error = None
+    await account.charge({METER: 100})
+    assert allowance.numbers == [{METER: 1}, {METER: 1}]
+
+
+class Numbers:
+    """An allowance that keeps how many entries there would be with each charge."""
+
+    def __init__(self):
+        self.numbers = []
+
+    def charge(self, amounts, numbers):
+        self.numbers.append(numbers)
