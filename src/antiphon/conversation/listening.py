@@ -55,7 +55,6 @@ class ItemAudio(Owner):
     """The recognition of audio that arrived in an item."""
 
     key: SpokenPart
-    caption: Caption = field(default_factory=Caption)
     transcripts: list[Transcript] = field(default_factory=list)
     audio_ms: int = 0
     delivered: bool = False
@@ -154,8 +153,9 @@ class Listening:
 
     def add(self, item: Item, after: str | None, event_id: str) -> None:
         """Add an item of the caller's and recognise its audio. Raises `AntiphonError`."""
-        if self._turn and item.id == self._turn:
-            raise Conflict("An item with this id already exists.", param="id")  # announced, though not added yet
+        if item.id and (item.id == self._turn or any(id == item.id for id, _ in self._unknown)):
+            # It was announced and is not added yet; or it was removed, and its words are still to come.
+            raise Conflict("An item with this id already exists.", param="id")
         audio = _audio_parts(item)
         if not audio:
             self._stage.join(item, after)
@@ -185,7 +185,7 @@ class Listening:
             except AntiphonError as refusal:
                 error = refusal
         if error is None:
-            self._unknown.update((audio.key, audio.caption) for audio in audios.values())
+            self._unknown.update((audio.key, Caption()) for audio in audios.values())
             return
         for part in audios:
             stage.close(part, delivered=False)
@@ -210,8 +210,6 @@ class Listening:
 
     def recording_ended(self, part: str, audio: ItemAudio) -> None:
         self._stage.close(part, audio.delivered)
-        if self._unknown.get(audio.key) is not audio.caption:
-            return  # another item has taken the id of one that was removed
         text = join(transcript.text for transcript in audio.transcripts)
         words = Transcript(text, min((transcript.confidence for transcript in audio.transcripts), default=0.0))
         self._know(audio.key, words, audio.audio_ms, audio.error)

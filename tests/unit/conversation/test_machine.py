@@ -43,6 +43,7 @@ from antiphon.core.conversation.inputs import (
     ClearAudio,
     CommitAudio,
     Configure,
+    RemoveItem,
     Respond,
     TruncateItem,
 )
@@ -528,6 +529,35 @@ def test_the_id_of_a_turn_that_was_announced_is_taken():
     assert [refused.event_id for refused in stage.all(Refused)] == ["mine"]
     stage.says(stage.ear, Final(0, 100, 900, said("Hello."), Cause.ENDPOINT))
     assert began.item_id in stage.items
+
+
+def test_an_id_whose_audio_is_being_recognised_is_taken_though_its_item_was_removed():
+    for again in (typed("b", "a"), MessageItem(Role.USER, (AudioPart(pcm(300)),), "a")):
+        stage = Stage(TYPED)
+        stage.step(AddItem(MessageItem(Role.USER, (AudioPart(pcm(200)),), "a")))
+        (recording,) = stage.parts(TranscribeSpec, live=False)
+        stage.step(RemoveItem("a"))
+        stage.step(AddItem(again, event_id="e"))
+        assert [refused.event_id for refused in stage.all(Refused)] == ["e"]
+        stage.says(recording, Final(0, 0, 200, said("Hello."), Cause.END), Closed(200, 1, ""))
+        stage.ends(recording)
+        stage.step(AddItem(typed("b", "a")))
+        assert stage.items == ["a"]
+        stage.leaves()
+
+
+def test_a_turn_that_was_removed_while_its_words_are_unknown_harms_nothing():
+    stage = Stage(TYPED)
+    stage.step(AppendAudio(pcm(200)))
+    stage.step(CommitAudio())
+    (turn,) = stage.items
+    stage.step(RemoveItem(turn))
+    stage.step(AddItem(typed("b", turn), event_id="e"))
+    assert [refused.event_id for refused in stage.all(Refused)] == ["e"]
+    stage.says(stage.ear, Final(0, 0, 200, said("Hello."), Cause.FLUSH))
+    stage.step(AddItem(typed("b", turn)))
+    assert stage.items == [turn]
+    stage.leaves()
 
 
 def test_an_id_that_the_caller_took_is_not_minted():
