@@ -98,6 +98,12 @@ class Items:
         at = self._order.index(id)
         return self._order[at - 1] if at else FIRST
 
+    def is_spoken(self, id: str) -> bool:
+        """Return whether this is a spoken reply: not one that the caller has removed, or replaced by an item of its
+        own.
+        """
+        return id in self._aloud
+
     @property
     def last(self) -> str:
         """The id of the last item, or `FIRST`."""

@@ -208,7 +208,7 @@ class Replies:
         self._stage.act(Retract(id))
         heard.cut_ms = heard.reply.playback.heard_ms(self._stage.now_ns)
         heard.reply.heard(heard.cut_ms)
-        if id in self._stage.items and heard.cut_ms < heard.reply.made_ms:
+        if self._stage.items.is_spoken(id) and heard.cut_ms < heard.reply.made_ms:
             self._stage.items.truncate(id, 0, heard.cut_ms)
             self._stage.tell(ItemTruncated(id, heard.cut_ms))
 

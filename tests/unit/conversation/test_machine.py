@@ -560,6 +560,28 @@ def test_a_turn_that_was_removed_while_its_words_are_unknown_harms_nothing():
     stage.leaves()
 
 
+def test_a_caller_who_rewrote_a_reply_can_break_in_while_it_plays():
+    stage = Stage()
+    stage.hears_a_turn()
+    (generation,) = stage.parts(GenerateSpec)
+    stage.writes(generation)
+    stage.completes(generation)
+    (synthesis,) = stage.parts(SpeakSpec)
+    stage.sounds(synthesis, 0, 1000, 8)
+    stage.says(synthesis, AllSpoken(8, 1000))
+    stage.ends(synthesis)
+    stage.sends()
+    reply = stage.items[-1]
+    stage.step(RemoveItem(reply))
+    stage.step(AddItem(MessageItem(Role.ASSISTANT, (TextPart("Three."),), reply)))
+    stage.now_ns += 400 * NS_PER_MS
+    stage.says(stage.ear, SpeechStarted(0, 950))
+    assert stage.all(ItemTruncated) == []
+    stage.passes(2601)
+    assert closes(stage)[synthesis].played_ms == 400
+    stage.leaves()
+
+
 def test_an_id_that_the_caller_took_is_not_minted():
     foreseen, stage = Stage(), Stage()
     foreseen.hears_a_turn()
