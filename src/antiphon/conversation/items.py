@@ -116,19 +116,25 @@ class Items:
 
     # -- changes -------------------------------------------------------------------------------------------------------
 
+    def check(self, item: Item, after: str | None) -> None:
+        """Check whether an item fits there. Raises `NotFound`, `Conflict`, `CallerError` as `add` does."""
+        if item.id in self._items:
+            raise Conflict("An item with this id already exists.", param="id")
+        if isinstance(item, ResultItem) and item.call_id not in self._calls():
+            raise CallerError("No tool call with this id in the conversation.", param="call_id")
+        if after:
+            self.get(after, "after")
+
     def add(self, item: Item, after: str | None = None) -> None:
         """Add an item that has an id, at the end or after another. Raises `NotFound`, `Conflict` if the id exists,
         `CallerError` for a result without its call, `TooLarge`.
         """
-        if item.id in self._items:
-            raise Conflict("An item with this id already exists.", param="id")
+        self.check(item, after)
         if sum(map(length, self)) + length(item) > MAX_CHARACTERS:
             raise TooLarge(f"A conversation has at most {MAX_CHARACTERS} characters.")
-        if isinstance(item, ResultItem) and item.call_id not in self._calls():
-            raise CallerError("No tool call with this id in the conversation.", param="call_id")
         at = len(self._order)
         if after is not None:
-            at = 0 if after == FIRST else self._order.index(self.get(after, "after").id) + 1
+            at = 0 if after == FIRST else self._order.index(after) + 1
         self._order.insert(at, item.id)
         self._items[item.id] = item
         self._audio_bytes += audio_bytes(item)

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_conversation_properties import inputs, specs
 
+from antiphon.conversation.items import MAX_ITEMS
 from antiphon.conversation.machine import Machine
 from antiphon.conversation.steps import (
     AbortPart,
@@ -579,6 +580,19 @@ def test_a_caller_who_rewrote_a_reply_can_break_in_while_it_plays():
     assert stage.all(ItemTruncated) == []
     stage.passes(2601)
     assert closes(stage)[synthesis].played_ms == 400
+    stage.leaves()
+
+
+def test_an_item_that_is_refused_removes_nothing_from_a_full_conversation():
+    stage = Stage(TYPED)
+    for number in range(MAX_ITEMS):
+        stage.step(AddItem(typed("b", f"i{number}")))
+    for after, id in ((None, "i9"), ("nothing", "new")):
+        stage.step(AddItem(typed("b", id), after))
+    assert len(stage.all(Refused)) == 2
+    assert len(stage.items) == MAX_ITEMS
+    stage.step(AddItem(typed("b", "new"), "i0"))  # whose place is the first, once it is gone
+    assert stage.items[:2] == ["new", "i1"]
     stage.leaves()
 
 
