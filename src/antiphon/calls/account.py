@@ -81,7 +81,8 @@ class Account:
         """Note totals as `charge` does, but without an entry. A lower total has no effect until the next entry."""
         async with self._writing:
             if self.allowance is not None:
-                self.allowance.charge(self._in_all(amounts), self._numbered(amounts))
+                noted = {meter: self.charged.get(meter, 0) + beyond for meter, beyond in self._noted.items()}
+                self.allowance.charge(self._in_all({**noted, **amounts}), self._numbered(amounts))
             owed = []
             for meter, amount in amounts.items():
                 beyond = amount - self.charged.get(meter, 0)

@@ -12,7 +12,7 @@ from antiphon.core.identity import Principal
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.usage import Dimension, Meter
 
-METER = Meter(Dimension.STT_AUDIO_MS)
+METER, OTHER = Meter(Dimension.STT_AUDIO_MS), Meter(Dimension.STT_SESSION_MS)
 SESSION = str(uuid.UUID(int=5))
 CALL = Call(SESSION, Principal("acme", "k1", frozenset()), "deepgram", TranscribeSpec("tiny", tags=("a=1",)))
 
@@ -67,7 +67,7 @@ async def test_a_correction_after_a_refused_charge_is_of_an_entry_that_the_ledge
 
 async def test_a_refused_charge_does_not_count_as_an_entry(house, account):
     account.entries = []
-    account.allowance = allowance = Numbers()
+    account.allowance = allowance = Asked()
     house.ledger.error = LedgerUnavailable("full")
     with pytest.raises(LedgerUnavailable):
         await account.charge({METER: 100})
@@ -76,11 +76,23 @@ async def test_a_refused_charge_does_not_count_as_an_entry(house, account):
     assert allowance.numbers == [{METER: 1}, {METER: 1}]
 
 
-class Numbers:
-    """An allowance that keeps how many entries there would be with each charge."""
+async def test_what_was_noted_stays_reserved_while_more_of_something_else_is_noted(house, account):
+    account.allowance = allowance = Asked()
+    await account.note({METER: 100})
+    await account.note({OTHER: 5})
+    await account.charge({METER: 100, OTHER: 6})
+    await account.note({METER: 101})
+    await account.note({OTHER: 7})
+    assert [amounts.get(METER) for amounts in allowance.amounts] == [100, 100, 100, 101, 101]
+    assert [amounts.get(OTHER) for amounts in allowance.amounts] == [None, 5, 6, 6, 7]
+
+
+class Asked:
+    """An allowance that keeps what it was asked to cover, and how many entries there would be."""
 
     def __init__(self):
-        self.numbers = []
+        self.amounts, self.numbers = [], []
 
     def charge(self, amounts, numbers):
+        self.amounts.append(dict(amounts))
         self.numbers.append(numbers)
