@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from antiphon.calls import demands
 from antiphon.calls.metered import MeteredSession
-from antiphon.calls.pictures import Pictures, elsewhere
+from antiphon.calls.pictures import Pictures, remote_images
 from antiphon.calls.services import Services
 from antiphon.catalogue.language import Served
 from antiphon.core.call import Call
@@ -190,9 +190,9 @@ class Generation(MeteredSession[LanguageOutput]):
 
     async def _generated(self, spec: GenerateSpec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
         self._left = spec.choices
-        if far := elsewhere(spec):
+        if remote := remote_images(spec):
             self._pictures = Pictures(self._services, self.call.principal)
-            spec = await self._wait(partial(self._pictures.fetch, spec, far))
+            spec = await self._wait(partial(self._pictures.fetch, spec, remote))
         produced = self._served.generator().generate(spec, self._asked)
         try:
             while not self._final:

@@ -173,7 +173,7 @@ class Items:
         self.change(truncated)
         return truncated
 
-    def heard(self, id: str, part: int, transcript: str) -> None:
+    def set_transcript(self, id: str, part: int, transcript: str) -> None:
         """Set the transcript of an item's audio, if the item still exists."""
         item = self._items.get(id)
         if isinstance(item, MessageItem):

@@ -16,7 +16,7 @@ from antiphon.conversation.hearing import (
     Patience,
     SpeechBegan,
     length_ms,
-    transcribing,
+    recognition_spec,
     tuning,
 )
 from antiphon.conversation.stage import Owner, Stage
@@ -84,7 +84,7 @@ class Listening:
 
     def _open(self, spec: ConverseSpec, base_ms: int) -> None:
         self._ear = Ear()
-        self._part = self._stage.open(self._ear, transcribing(spec))
+        self._part = self._stage.open(self._ear, recognition_spec(spec))
         self._hearing = Hearing(spec, base_ms)
         self._stage.act(TunePart(self._part, tuning(spec.turns)))
 
@@ -106,7 +106,7 @@ class Listening:
 
     def configure(self, spec: ConverseSpec) -> bool:
         """Change how the caller is recognised. Returns `False` if `reopen` must be called once the ear has ended."""
-        if transcribing(spec) != transcribing(self._stage.spec):
+        if recognition_spec(spec) != recognition_spec(self._stage.spec):
             if self._part in self._stage.parts:
                 self._stage.act(EndPart(self._part))
                 return False
@@ -168,7 +168,7 @@ class Listening:
         recordings = tuple(PartAudio(self._stage.derive(), part.audio) for _, part in audio)
         numbers = tuple((number, recording.part) for (number, _), recording in zip(audio, recordings, strict=True))
         self._arrivals[recordings[0].part] = _Arrival(item, after, event_id, numbers)
-        self._stage.act(OpenRecordings(replace(transcribing(self._stage.spec), live=False), recordings))
+        self._stage.act(OpenRecordings(replace(recognition_spec(self._stage.spec), live=False), recordings))
 
     def admit(self, admission: Admission) -> None:
         """Add the item whose recordings are open, or refuse it."""
@@ -198,7 +198,7 @@ class Listening:
 
     # -- what is heard of an item's audio ------------------------------------------------------------------------------
 
-    def recognised(self, audio: ItemAudio, output: PartOutput) -> None:
+    def take(self, audio: ItemAudio, output: PartOutput) -> None:
         for event in output.events:
             match event:
                 case Final(transcript=transcript) if transcript.text:
@@ -280,7 +280,7 @@ class Listening:
             if told:
                 self._stage.tell(HeardFailed(item, error, part))
             return
-        self._stage.items.heard(item, part, transcript.text)
+        self._stage.items.set_transcript(item, part, transcript.text)
         if told:
             self._caption_grows(item, part, caption.finish(transcript.text))
             self._stage.tell(HeardDone(item, transcript, audio_ms, part))
