@@ -108,6 +108,7 @@ class Account:
             await self._write(entries)
 
     def _in_all(self, amounts: Mapping[Meter, int]) -> Mapping[Meter, int]:
+        """Return these totals, and those of the other meters as they are charged."""
         return {**self.charged, **amounts} if self.charged else amounts
 
     def _numbered(self, amounts: Mapping[Meter, int]) -> Entries:
