@@ -21,7 +21,7 @@ MESSAGE_TOKENS = 16  # ... around a message, or a text ...
 TOOLS_TOKENS = 512  # ... and around tools
 IMAGE_TOKENS = 4096
 CHARACTER_MS = 250  # of speech; if markup makes it longer, more is reserved while it is made
-BYTES_PER_TOKEN = 4  # on average, for limits of rate
+BYTES_PER_TOKEN = 4  # on average, for limits of rate and for an input that was not counted
 UTTERANCE_MS = 5000  # of a live stream; each is an entry, as is the end
 ENTRY_TOKENS = 64  # of a stream; each so many are an entry, as are the end and what was noted last
 

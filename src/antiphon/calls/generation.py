@@ -49,7 +49,6 @@ from antiphon.slo.measure import TokenTimer
 
 ENTRY_TOKENS = demands.ENTRY_TOKENS  # of a running stream; tokens beyond its entries are noted
 HELD_TOKENS = 64
-BYTES_PER_TOKEN = 4  # of an input not counted because the caller left early
 RELEASE_S = 10.0  # for an engine to stop its work
 
 Given = TypeVar("Given")
@@ -363,7 +362,7 @@ class Generation(MeteredSession[LanguageOutput]):
         assert isinstance(self._spec, GenerateSpec)
         prompt = self._spec.prompt
         texts = [prompt] if isinstance(prompt, str) else [message.text for message in prompt]
-        return sum(-(-len(text.encode()) // BYTES_PER_TOKEN) for text in texts)
+        return sum(-(-len(text.encode()) // demands.BYTES_PER_TOKEN) for text in texts)
 
     def _owed(self) -> dict[Meter, int]:
         theirs = self._streams and self._confirmed.is_set() and self._outcome is not EntryKind.COMPLETED

@@ -17,7 +17,6 @@ from antiphon.core.conversation.items import (
     AudioPart,
     CallItem,
     Item,
-    ItemStatus,
     Known,
     MessageItem,
     Part,
@@ -274,7 +273,3 @@ def shown(item: Item, transcripts: bool) -> Item:
         return item
     parts = (replace(part, transcript=None) if isinstance(part, AudioPart) else part for part in item.parts)
     return replace(item, parts=tuple(parts))
-
-
-def with_status(item: Item, status: ItemStatus) -> Item:
-    return replace(item, status=status)
