@@ -133,8 +133,8 @@ class Generation(MeteredSession[LanguageOutput]):
         `LedgerUnavailable`.
         """
         self._confirmed.set()
-        if self._sent:
-            await self._account.note(_amounts(self._sent))
+        if self._leaving:
+            await self._account.note(_amounts(self._leaving))
 
     @property
     def leaving(self) -> TokenUsage:
