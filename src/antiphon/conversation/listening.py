@@ -132,6 +132,7 @@ class Listening:
         self._stage.feed(self._part, Flush())
 
     def clear(self, event_id: str) -> None:
+        """Discard the audio since the last turn. Raises `CapacityError` if too much waits."""
         flushes = self._hearing.clear()
         self.forget()
         self._stage.tell(AudioCleared(event_id))
@@ -199,6 +200,7 @@ class Listening:
     # -- what is heard of an item's audio ------------------------------------------------------------------------------
 
     def take(self, audio: ItemAudio, output: PartOutput) -> None:
+        """Take events of a part that recognises an item's audio."""
         for event in output.events:
             match event:
                 case Final(transcript=transcript) if transcript.text:
@@ -209,6 +211,7 @@ class Listening:
                     audio.error = error
 
     def recording_ended(self, part: str, audio: ItemAudio) -> None:
+        """Close a part that recognised an item's audio, and set its words."""
         self._stage.close(part, audio.delivered)
         text = join(transcript.text for transcript in audio.transcripts)
         words = Transcript(text, min((transcript.confidence for transcript in audio.transcripts), default=0.0))
@@ -223,6 +226,7 @@ class Listening:
         return self._hearing.take(event)
 
     def notice(self, notice: Notice) -> None:
+        """Do what follows from a notice: announce, caption or complete a turn."""
         stage, turns = self._stage, self._stage.spec.turns
         match notice:
             case SpeechBegan(at_ms) if turns is not None:

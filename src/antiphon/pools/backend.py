@@ -150,6 +150,7 @@ class Hold:
         self._starting = 0
 
     def end(self) -> None:
+        """Give the places back."""
         self.note_start()
         self.place.outstanding -= self._ask.outputs
         self.place.trials -= self._trial
