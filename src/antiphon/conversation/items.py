@@ -17,6 +17,7 @@ from antiphon.core.conversation.items import (
     AudioPart,
     CallItem,
     Item,
+    ItemStatus,
     Known,
     MessageItem,
     Part,
@@ -96,6 +97,11 @@ class Items:
         """Return the id of the item before this one, or `FIRST`."""
         at = self._order.index(id)
         return self._order[at - 1] if at else FIRST
+
+    def is_running(self, id: str) -> bool:
+        """Return whether this is an item that a reply still adds to. What callers add is complete."""
+        item = self._items.get(id)
+        return item is not None and item.status is ItemStatus.IN_PROGRESS
 
     def is_spoken(self, id: str) -> bool:
         """Return whether this is a spoken reply: not one that the caller has removed, or replaced by an item of its

@@ -282,7 +282,7 @@ class Replies:
             match output:
                 case OutputStarted(item=item) if reply.keep:
                     stage.join(item, done=False)
-                case OutputEnded(item=item) if reply.keep and item.id in stage.items:
+                case OutputEnded(item=item) if reply.keep and stage.items.is_running(item.id):
                     stage.items.change(item, aloud)
                     stage.tell(ItemDone(item, stage.items.before(item.id)))
                 case OutputSpeech() if reply.keep and (self._heard is None or self._heard.reply is not reply):

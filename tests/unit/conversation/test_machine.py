@@ -583,6 +583,22 @@ def test_a_caller_who_rewrote_a_reply_can_break_in_while_it_plays():
     stage.leaves()
 
 
+def test_a_caller_who_replaced_a_running_reply_keeps_its_own_item():
+    stage = Stage(TYPED)
+    stage.step(AddItem(typed("Hello.")))
+    stage.step(Respond())
+    (generation,) = stage.parts(GenerateSpec)
+    stage.writes(generation)
+    reply = stage.items[-1]
+    stage.step(RemoveItem(reply))
+    stage.step(AddItem(MessageItem(Role.ASSISTANT, (TextPart("Three."),), reply)))
+    stage.completes(generation)
+    assert [each.ending for each in stage.all(ResponseEnded)] == [Ending.COMPLETED]
+    stage.step(Respond())
+    assert read(stage) == ["Hello.", "Three."]
+    stage.leaves()
+
+
 def test_an_item_that_is_refused_removes_nothing_from_a_full_conversation():
     stage = Stage(TYPED)
     for number in range(MAX_ITEMS):
