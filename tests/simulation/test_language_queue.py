@@ -57,7 +57,8 @@ class Ours:
         return self.queue.take(now_ns, lambda project, weight: True)
 
     def learn(self, request):
-        self.pace.learn(request.first_ms, request.held_ms)
+        self.pace.learn_first(request.first_ms)
+        self.pace.learn_held(request.held_ms)
 
 
 @dataclass

@@ -39,7 +39,8 @@ class Account:
         self._model = model
         self._feature = feature
         self._tags = services.labels(call.principal.project, (*call.tags, *call.spec.tags))
-        self._last: dict[Meter, int] = {}  # the sequence of its latest entry
+        self._last: dict[Meter, int] = {}  # the sequence of its latest entry ...
+        self._last_written: dict[Meter, int] = {}  # ... and of its latest one that is durable
         self._sequence = 0
         self._written = False  # whether the ledger has any entry of it
         self._unsettled: list[Entry] = []
@@ -80,7 +81,8 @@ class Account:
         """Note totals as `charge` does, but without an entry. A lower total has no effect until the next entry."""
         async with self._writing:
             if self.allowance is not None:
-                self.allowance.charge(self._in_all(amounts), self._numbered(amounts))
+                noted = {meter: self.charged.get(meter, 0) + beyond for meter, beyond in self._noted.items()}
+                self.allowance.charge(self._in_all({**noted, **amounts}), self._numbered(amounts))
             owed = []
             for meter, amount in amounts.items():
                 beyond = amount - self.charged.get(meter, 0)
@@ -106,6 +108,7 @@ class Account:
             await self._write(entries)
 
     def _in_all(self, amounts: Mapping[Meter, int]) -> Mapping[Meter, int]:
+        """Return these totals, and those of the other meters as they are charged."""
         return {**self.charged, **amounts} if self.charged else amounts
 
     def _numbered(self, amounts: Mapping[Meter, int]) -> Entries:
@@ -169,6 +172,9 @@ class Account:
                 meter = Meter(entry.quantity.dimension, entry.channel)
                 if meter in self.charged:
                     self.charged[meter] -= entry.quantity.amount
+                if entry.kind is EntryKind.USAGE:
+                    self._numbers[meter] -= 1
+            self._last = dict(self._last_written)
             self._unsettled = []
             if isinstance(error, Conflict):
                 self._claim = None  # another request's; what this one sent is charged without it
@@ -182,5 +188,6 @@ class Account:
         if not self.replays:
             self._services.observer.metered(self._call.surface, self._model, self._unsettled, took_ms)
         self._unsettled = []
+        self._last_written = dict(self._last)
         self._noted.clear()
         self._notes.clear()

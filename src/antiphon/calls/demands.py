@@ -8,7 +8,7 @@ Its output is bounded by the caller, or else, where a hard budget counts it, by 
 from collections.abc import Mapping
 from math import ceil
 
-from antiphon.core.specs import EmbedSpec, GenerateSpec, Image, InferSpec, Message, SpeakSpec, Spec, TranscribeSpec
+from antiphon.core.specs import EmbedSpec, GenerateSpec, Image, InferSpec, SpeakSpec, Spec, TranscribeSpec
 from antiphon.core.usage import Dimension, Meter
 from antiphon.metering.tally import Demand
 from antiphon.metering.tariff import ONE, Entries, Meters
@@ -21,7 +21,7 @@ MESSAGE_TOKENS = 16  # ... around a message, or a text ...
 TOOLS_TOKENS = 512  # ... and around tools
 IMAGE_TOKENS = 4096
 CHARACTER_MS = 250  # of speech; if markup makes it longer, more is reserved while it is made
-BYTES_PER_TOKEN = 4  # on average, for limits of rate
+BYTES_PER_TOKEN = 4  # on average, for limits of rate and for an input that was not counted
 UTTERANCE_MS = 5000  # of a live stream; each is an entry, as is the end
 ENTRY_TOKENS = 64  # of a stream; each so many are an entry, as are the end and what was noted last
 
@@ -41,7 +41,7 @@ def of_language(spec: Spec) -> Demand:
             entries = dict.fromkeys((_OUTPUT, _REASONING), output // ENTRY_TOKENS + 2) if spec.stream else ONE
             return Demand(meters, tokens, entries=entries)
         case EmbedSpec():
-            sizes = [len(text.encode(errors="replace")) if isinstance(text, str) else len(text) for text in spec.texts]
+            sizes = [_size(text) if isinstance(text, str) else len(text) for text in spec.texts]
             most = sum(sizes) + MESSAGE_TOKENS * len(sizes)
             return Demand({Meter(Dimension.EMBEDDING_TOKENS): most}, ceil(sum(sizes) / BYTES_PER_TOKEN))
         case InferSpec():
@@ -82,16 +82,21 @@ def utterances(meters: Meters) -> Entries:
 
 def input_bytes(spec: GenerateSpec) -> int:
     """Return the bytes of all texts that a language model reads."""
-    tools = sum(len(each.name) + len(each.description) + len(each.parameters) for each in spec.tools)
-    around = tools + len(spec.format.schema) + len(spec.template_arguments)
+    texts = [spec.format.schema, spec.template_arguments]
+    for tool in spec.tools:
+        texts += tool.name, tool.description, tool.parameters
     if isinstance(spec.prompt, str):
-        return around + len(spec.prompt.encode(errors="replace"))
-    return around + sum(_message_bytes(message) for message in spec.prompt)
+        texts.append(spec.prompt)
+        return sum(map(_size, texts))
+    for message in spec.prompt:
+        texts += message.text, message.name
+        for call in message.tool_calls:
+            texts += call.name, call.arguments
+    return sum(map(_size, texts))
 
 
-def _message_bytes(message: Message) -> int:
-    calls = sum(len(call.name) + len(call.arguments.encode(errors="replace")) for call in message.tool_calls)
-    return len(message.text.encode(errors="replace")) + len(message.name) + calls
+def _size(text: str) -> int:
+    return len(text.encode(errors="replace"))
 
 
 def _around(spec: GenerateSpec) -> int:

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from antiphon.calls import demands
 from antiphon.calls.metered import MeteredSession
-from antiphon.calls.pictures import Pictures, elsewhere
+from antiphon.calls.pictures import Pictures, remote_images
 from antiphon.calls.services import Services
 from antiphon.catalogue.language import Served
 from antiphon.core.call import Call
@@ -49,7 +49,6 @@ from antiphon.slo.measure import TokenTimer
 
 ENTRY_TOKENS = demands.ENTRY_TOKENS  # of a running stream; tokens beyond its entries are noted
 HELD_TOKENS = 64
-BYTES_PER_TOKEN = 4  # of an input not counted because the caller left early
 RELEASE_S = 10.0  # for an engine to stop its work
 
 Given = TypeVar("Given")
@@ -134,8 +133,8 @@ class Generation(MeteredSession[LanguageOutput]):
         `LedgerUnavailable`.
         """
         self._confirmed.set()
-        if self._sent:
-            await self._account.note(_amounts(self._sent))
+        if self._leaving:
+            await self._account.note(_amounts(self._leaving))
 
     @property
     def leaving(self) -> TokenUsage:
@@ -190,9 +189,9 @@ class Generation(MeteredSession[LanguageOutput]):
 
     async def _generated(self, spec: GenerateSpec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
         self._left = spec.choices
-        if far := elsewhere(spec):
+        if remote := remote_images(spec):
             self._pictures = Pictures(self._services, self.call.principal)
-            spec = await self._wait(partial(self._pictures.fetch, spec, far))
+            spec = await self._wait(partial(self._pictures.fetch, spec, remote))
         produced = self._served.generator().generate(spec, self._asked)
         try:
             while not self._final:
@@ -363,7 +362,7 @@ class Generation(MeteredSession[LanguageOutput]):
         assert isinstance(self._spec, GenerateSpec)
         prompt = self._spec.prompt
         texts = [prompt] if isinstance(prompt, str) else [message.text for message in prompt]
-        return sum(-(-len(text.encode()) // BYTES_PER_TOKEN) for text in texts)
+        return sum(-(-len(text.encode()) // demands.BYTES_PER_TOKEN) for text in texts)
 
     def _owed(self) -> dict[Meter, int]:
         theirs = self._streams and self._confirmed.is_set() and self._outcome is not EntryKind.COMPLETED

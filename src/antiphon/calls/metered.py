@@ -61,7 +61,7 @@ class MeteredSession(ABC, Generic[Event]):
         filters = services.filters(call)
         self._chain = Chain(filters) if filters else None
         self._prompts = next((each for each in filters if isinstance(each, PromptFilter)), None)
-        self._costs = False  # whether `_told` has yielded output that is not charged yet
+        self._costs = False  # whether `_produce` has yielded output that is not charged yet
         add_ons = sorted({getattr(each, "add_on", "") for each in filters} - {""})
         self._redacts = REDACT in add_ons
         self._use = Use(model, "+".join((feature, *add_ons)), call.surface)

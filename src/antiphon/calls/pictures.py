@@ -21,7 +21,7 @@ MOST_BYTES = (MOST_MB << 20) * 3 // 4
 _MB = 1 << 20
 
 
-def elsewhere(spec: GenerateSpec) -> Sequence[Image]:
+def remote_images(spec: GenerateSpec) -> Sequence[Image]:
     """Return the pictures that have to be fetched."""
     if isinstance(spec.prompt, str):
         return ()
@@ -36,14 +36,14 @@ class Pictures:
         self._principal = principal
         self._held: Place | None = None
 
-    async def fetch(self, spec: GenerateSpec, far: Sequence[Image]) -> GenerateSpec:
+    async def fetch(self, spec: GenerateSpec, remote: Sequence[Image]) -> GenerateSpec:
         """Return the spec with those pictures as data. Raises `CallerError`, `TooLarge`, `CapacityError`."""
         self._held = self._hold(self._services.pictures, MOST_MB)
         place = self._hold(self._services.fetching, 1)
         found: dict[str, str] = {}
         left_bytes = MOST_BYTES
         try:
-            for image in far:
+            for image in remote:
                 if image.url not in found:
                     found[image.url] = await self._fetch_one(image, left_bytes)
                 elif len(found[image.url]) * 3 // 4 > left_bytes:
@@ -52,7 +52,7 @@ class Pictures:
         finally:
             self._services.fetching.let_go(place)
         self.let_go()
-        size = sum(len(found[image.url]) for image in far)
+        size = sum(len(found[image.url]) for image in remote)
         self._held = self._services.pictures.hold(self._principal, -(-size // _MB), self._services.clock.now_ns())
         assert not isinstance(spec.prompt, str)
         return replace(spec, prompt=tuple([_with(message, found) for message in spec.prompt]))

@@ -269,8 +269,10 @@ class Recognition(MeteredSession[Output]):
         self._something.set()
 
     def drain(self) -> None:
-        """Finalise and close, because the server is stopping. A recording ends by itself."""
-        if self.live:
+        """Finalise and close, because the server is stopping or no more time is reserved. A recording ends by
+        itself.
+        """
+        if self.live and self._draining is None:
             self._draining = asyncio.create_task(self.feed(End()), name=f"drain {self.call.id}")
 
     # -- out -----------------------------------------------------------------------------------------------------------

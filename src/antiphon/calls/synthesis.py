@@ -48,6 +48,7 @@ from antiphon.metering.allowances import Allowance
 from antiphon.text.clauses import Phrase
 
 MAX_WAITING_CHARACTERS = 100_000  # of a live session, not spoken yet
+MAX_WAITING = 100_000  # of its clauses and marks that are not spoken, and of events that are not sent yet
 MAX_CONTEXTS = 16
 MAX_SENT = 4096  # pieces that `played` can look back on
 PIECE_CHARACTERS = 256  # cut into clauses at once, before other tasks run
@@ -120,6 +121,8 @@ class Synthesis(MeteredSession[SpeechOutput]):
             if self._ended or self._error:
                 return
             try:
+                if self._waiting >= MAX_WAITING and not isinstance(given, End):
+                    raise _too_fast()
                 if isinstance(given, Say):
                     await self._say(given)
                 else:
@@ -149,6 +152,11 @@ class Synthesis(MeteredSession[SpeechOutput]):
                     self._end_of(name, ContextEnded(name))
                 self._ended = True
 
+    @property
+    def _waiting(self) -> int:
+        """How many clauses, marks and events wait."""
+        return len(self._now) + sum(len(context.waiting) for context in self._contexts.values())
+
     def _open(self, name: str, speed: float, schedule: tuple[int, ...]) -> SpeechContext:
         if len(self._contexts) >= MAX_CONTEXTS:
             raise CallerError(f"A connection has at most {MAX_CONTEXTS} contexts at once.", param="context")
@@ -164,7 +172,7 @@ class Synthesis(MeteredSession[SpeechOutput]):
             return
         context = self._contexts.get(said.context) or self._open(said.context, 1.0, self._spec.schedule)
         if sum(len(c.text) for c in self._contexts.values()) + len(text) > MAX_WAITING_CHARACTERS:
-            raise CapacityError("Text arrives faster than it can be spoken.")
+            raise _too_fast()
         voice = context.writes_for
         if said.voice and self._beside:
             voice = self._beside(said.voice)
@@ -381,3 +389,7 @@ class Synthesis(MeteredSession[SpeechOutput]):
         for context in self._contexts.values():
             if context.work is not None:
                 await context.work.pieces.aclose()
+
+
+def _too_fast() -> CapacityError:
+    return CapacityError("Text arrives faster than it can be spoken.")

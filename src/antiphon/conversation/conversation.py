@@ -143,7 +143,7 @@ class Conversation:
             self._parts.check(spec)
             return Respond(spec, given.items, given.keep, given.metadata, given.event_id)
         except Exception as error:
-            return Reject(error if isinstance(error, AntiphonError) else self._defect(error), given.event_id)
+            return Reject(self._translate(error), given.event_id)
 
     def _checked(self, spec: ConverseSpec) -> ConverseSpec:
         """Return the spec with model and voice filled in. Raises `AntiphonError` if it cannot be served."""
@@ -238,6 +238,10 @@ class Conversation:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
+    def _translate(self, error: Exception) -> AntiphonError:
+        """Return the error for the caller: a defect is logged, and is the server's."""
+        return error if isinstance(error, AntiphonError) else self._defect(error)
+
     def _defect(self, error: Exception) -> InternalError:
         log.error("conversation failed", exc_info=error, extra={"session": self.call.id})
         return InternalError("The server failed; this has been logged.")
@@ -262,7 +266,7 @@ class Conversation:
                     if not act.held:
                         session.confirm()
         except Exception as error:
-            return error if isinstance(error, AntiphonError) else self._defect(error)
+            return self._translate(error)
         self._read_part(act.part, session)
         return None
 
@@ -274,7 +278,7 @@ class Conversation:
         except Exception as error:
             for session in sessions:
                 session.end(delivered=False)
-            return error if isinstance(error, AntiphonError) else self._defect(error)
+            return self._translate(error)
         for recording, session in zip(act.recordings, sessions, strict=True):
             self._read_part(recording.part, session, recording.audio)
         return None
@@ -310,8 +314,8 @@ class Conversation:
         try:
             if isinstance(generation, Generation):
                 await generation.confirm()
-        except AntiphonError as failure:
-            error = failure
+        except Exception as failure:
+            error = self._translate(failure)
         await self._spend(self._step(Confirmation(act.response_id, error)))
 
     def _close_part(self, part: SessionPart, act: ClosePart) -> None:

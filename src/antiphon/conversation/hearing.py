@@ -248,7 +248,7 @@ def length_ms(audio_format: AudioFormat, size: int) -> int:
     return size * 1000 // (SAMPLE_BYTES[audio_format.encoding] * audio_format.sample_rate)
 
 
-def transcribing(spec: ConverseSpec) -> TranscribeSpec:
+def recognition_spec(spec: ConverseSpec) -> TranscribeSpec:
     """Return how the caller's audio is recognised. Raises `UnsupportedParameter` if its format cannot be cut."""
     check_format(spec.input_format)
     wanted = spec.transcription
@@ -267,6 +267,7 @@ def transcribing(spec: ConverseSpec) -> TranscribeSpec:
 
 
 def check_format(audio_format: AudioFormat) -> None:
+    """Check that the audio can be cut at any sample. Raises `UnsupportedParameter`."""
     if audio_format.encoding not in SAMPLE_BYTES or audio_format.channels != 1:
         raise UnsupportedParameter("The audio of a conversation is raw samples of one channel.", param="input_format")
 

@@ -98,6 +98,17 @@ class Items:
         at = self._order.index(id)
         return self._order[at - 1] if at else FIRST
 
+    def is_running(self, id: str) -> bool:
+        """Return whether this is an item that a reply still adds to. What callers add is complete."""
+        item = self._items.get(id)
+        return item is not None and item.status is ItemStatus.IN_PROGRESS
+
+    def is_spoken(self, id: str) -> bool:
+        """Return whether this is a spoken reply: not one that the caller has removed, or replaced by an item of its
+        own.
+        """
+        return id in self._aloud
+
     @property
     def last(self) -> str:
         """The id of the last item, or `FIRST`."""
@@ -110,19 +121,25 @@ class Items:
 
     # -- changes -------------------------------------------------------------------------------------------------------
 
+    def check(self, item: Item, after: str | None) -> None:
+        """Check whether an item fits there. Raises `NotFound`, `Conflict`, `CallerError` as `add` does."""
+        if item.id in self._items:
+            raise Conflict("An item with this id already exists.", param="id")
+        if isinstance(item, ResultItem) and item.call_id not in self._calls():
+            raise CallerError("No tool call with this id in the conversation.", param="call_id")
+        if after:
+            self.get(after, "after")
+
     def add(self, item: Item, after: str | None = None) -> None:
         """Add an item that has an id, at the end or after another. Raises `NotFound`, `Conflict` if the id exists,
         `CallerError` for a result without its call, `TooLarge`.
         """
-        if item.id in self._items:
-            raise Conflict("An item with this id already exists.", param="id")
+        self.check(item, after)
         if sum(map(length, self)) + length(item) > MAX_CHARACTERS:
             raise TooLarge(f"A conversation has at most {MAX_CHARACTERS} characters.")
-        if isinstance(item, ResultItem) and item.call_id not in self._calls():
-            raise CallerError("No tool call with this id in the conversation.", param="call_id")
         at = len(self._order)
         if after is not None:
-            at = 0 if after == FIRST else self._order.index(self.get(after, "after").id) + 1
+            at = 0 if after == FIRST else self._order.index(after) + 1
         self._order.insert(at, item.id)
         self._items[item.id] = item
         self._audio_bytes += audio_bytes(item)
@@ -161,7 +178,7 @@ class Items:
         self.change(truncated)
         return truncated
 
-    def heard(self, id: str, part: int, transcript: str) -> None:
+    def set_transcript(self, id: str, part: int, transcript: str) -> None:
         """Set the transcript of an item's audio, if the item still exists."""
         item = self._items.get(id)
         if isinstance(item, MessageItem):
@@ -262,7 +279,3 @@ def shown(item: Item, transcripts: bool) -> Item:
         return item
     parts = (replace(part, transcript=None) if isinstance(part, AudioPart) else part for part in item.parts)
     return replace(item, parts=tuple(parts))
-
-
-def with_status(item: Item, status: ItemStatus) -> Item:
-    return replace(item, status=status)

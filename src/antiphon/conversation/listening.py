@@ -16,7 +16,7 @@ from antiphon.conversation.hearing import (
     Patience,
     SpeechBegan,
     length_ms,
-    transcribing,
+    recognition_spec,
     tuning,
 )
 from antiphon.conversation.stage import Owner, Stage
@@ -55,7 +55,6 @@ class ItemAudio(Owner):
     """The recognition of audio that arrived in an item."""
 
     key: SpokenPart
-    caption: Caption = field(default_factory=Caption)
     transcripts: list[Transcript] = field(default_factory=list)
     audio_ms: int = 0
     delivered: bool = False
@@ -85,7 +84,7 @@ class Listening:
 
     def _open(self, spec: ConverseSpec, base_ms: int) -> None:
         self._ear = Ear()
-        self._part = self._stage.open(self._ear, transcribing(spec))
+        self._part = self._stage.open(self._ear, recognition_spec(spec))
         self._hearing = Hearing(spec, base_ms)
         self._stage.act(TunePart(self._part, tuning(spec.turns)))
 
@@ -107,7 +106,7 @@ class Listening:
 
     def configure(self, spec: ConverseSpec) -> bool:
         """Change how the caller is recognised. Returns `False` if `reopen` must be called once the ear has ended."""
-        if transcribing(spec) != transcribing(self._stage.spec):
+        if recognition_spec(spec) != recognition_spec(self._stage.spec):
             if self._part in self._stage.parts:
                 self._stage.act(EndPart(self._part))
                 return False
@@ -133,6 +132,7 @@ class Listening:
         self._stage.feed(self._part, Flush())
 
     def clear(self, event_id: str) -> None:
+        """Discard the audio since the last turn. Raises `CapacityError` if too much waits."""
         flushes = self._hearing.clear()
         self.forget()
         self._stage.tell(AudioCleared(event_id))
@@ -154,8 +154,9 @@ class Listening:
 
     def add(self, item: Item, after: str | None, event_id: str) -> None:
         """Add an item of the caller's and recognise its audio. Raises `AntiphonError`."""
-        if self._turn and item.id == self._turn:
-            raise Conflict("An item with this id already exists.", param="id")  # announced, though not added yet
+        if item.id and (item.id == self._turn or any(id == item.id for id, _ in self._unknown)):
+            # It was announced and is not added yet; or it was removed, and its words are still to come.
+            raise Conflict("An item with this id already exists.", param="id")
         audio = _audio_parts(item)
         if not audio:
             self._stage.join(item, after)
@@ -168,7 +169,7 @@ class Listening:
         recordings = tuple(PartAudio(self._stage.derive(), part.audio) for _, part in audio)
         numbers = tuple((number, recording.part) for (number, _), recording in zip(audio, recordings, strict=True))
         self._arrivals[recordings[0].part] = _Arrival(item, after, event_id, numbers)
-        self._stage.act(OpenRecordings(replace(transcribing(self._stage.spec), live=False), recordings))
+        self._stage.act(OpenRecordings(replace(recognition_spec(self._stage.spec), live=False), recordings))
 
     def admit(self, admission: Admission) -> None:
         """Add the item whose recordings are open, or refuse it."""
@@ -185,7 +186,7 @@ class Listening:
             except AntiphonError as refusal:
                 error = refusal
         if error is None:
-            self._unknown.update((audio.key, audio.caption) for audio in audios.values())
+            self._unknown.update((audio.key, Caption()) for audio in audios.values())
             return
         for part in audios:
             stage.close(part, delivered=False)
@@ -198,7 +199,8 @@ class Listening:
 
     # -- what is heard of an item's audio ------------------------------------------------------------------------------
 
-    def recognised(self, audio: ItemAudio, output: PartOutput) -> None:
+    def take(self, audio: ItemAudio, output: PartOutput) -> None:
+        """Take events of a part that recognises an item's audio."""
         for event in output.events:
             match event:
                 case Final(transcript=transcript) if transcript.text:
@@ -209,9 +211,8 @@ class Listening:
                     audio.error = error
 
     def recording_ended(self, part: str, audio: ItemAudio) -> None:
+        """Close a part that recognised an item's audio, and set its words."""
         self._stage.close(part, audio.delivered)
-        if self._unknown.get(audio.key) is not audio.caption:
-            return  # another item has taken the id of one that was removed
         text = join(transcript.text for transcript in audio.transcripts)
         words = Transcript(text, min((transcript.confidence for transcript in audio.transcripts), default=0.0))
         self._know(audio.key, words, audio.audio_ms, audio.error)
@@ -225,6 +226,7 @@ class Listening:
         return self._hearing.take(event)
 
     def notice(self, notice: Notice) -> None:
+        """Do what follows from a notice: announce, caption or complete a turn."""
         stage, turns = self._stage, self._stage.spec.turns
         match notice:
             case SpeechBegan(at_ms) if turns is not None:
@@ -282,7 +284,7 @@ class Listening:
             if told:
                 self._stage.tell(HeardFailed(item, error, part))
             return
-        self._stage.items.heard(item, part, transcript.text)
+        self._stage.items.set_transcript(item, part, transcript.text)
         if told:
             self._caption_grows(item, part, caption.finish(transcript.text))
             self._stage.tell(HeardDone(item, transcript, audio_ms, part))

@@ -229,7 +229,7 @@ class Machine:
         if isinstance(owner, Reply):
             self._replies.take(owner, output)
         elif isinstance(owner, ItemAudio):
-            self._listening.recognised(owner, output)
+            self._listening.take(owner, output)
         elif isinstance(owner, Ear):
             for event in output.events:
                 for notice in self._listening.notices(event):

@@ -25,11 +25,11 @@ from antiphon.core.conversation.outputs import (
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import AntiphonError, CapacityError, Conflict, NotFound
 from antiphon.core.specs import Role
-from antiphon.core.units import NS_PER_MS
+from antiphon.core.units import NS_PER_MS, NS_PER_S
 
 MAX_BESIDE = 8  # responses that do not join the conversation
 LEEWAY_MS = 500  # how much less the caller may report than the time that passed allows
-GRACE_NS = 2_000_000_000  # for the caller to report how much of a cut reply it heard
+GRACE_NS = 2 * NS_PER_S  # for the caller to report how much of a cut reply it heard
 
 NOT_SENT_NS = 1 << 62  # as a time: unknown
 
@@ -207,8 +207,8 @@ class Replies:
         id = heard.reply.message.id
         self._stage.act(Retract(id))
         heard.cut_ms = heard.reply.playback.heard_ms(self._stage.now_ns)
-        heard.reply.heard(heard.cut_ms)
-        if id in self._stage.items and heard.cut_ms < heard.reply.made_ms:
+        heard.reply.note_heard(heard.cut_ms)
+        if self._stage.items.is_spoken(id) and heard.cut_ms < heard.reply.made_ms:
             self._stage.items.truncate(id, 0, heard.cut_ms)
             self._stage.tell(ItemTruncated(id, heard.cut_ms))
 
@@ -282,7 +282,7 @@ class Replies:
             match output:
                 case OutputStarted(item=item) if reply.keep:
                     stage.join(item, done=False)
-                case OutputEnded(item=item) if reply.keep and item.id in stage.items:
+                case OutputEnded(item=item) if reply.keep and stage.items.is_running(item.id):
                     stage.items.change(item, aloud)
                     stage.tell(ItemDone(item, stage.items.before(item.id)))
                 case OutputSpeech() if reply.keep and (self._heard is None or self._heard.reply is not reply):

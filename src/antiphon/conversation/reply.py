@@ -194,7 +194,7 @@ class Reply(Owner):
             stage.disclosure = ""
         return f"{self._disclosure} "
 
-    def heard(self, heard_ms: int) -> None:
+    def note_heard(self, heard_ms: int) -> None:
         """Note how far it was heard: the next reply begins with a disclosure that was not heard to its end."""
         said, self._disclosure = self._disclosure, ""
         if said and self.keep and not self._covers(len(said), heard_ms):
@@ -247,7 +247,7 @@ class Reply(Owner):
 
     def settle(self, heard_ms: int | None = None) -> None:
         """Close the speech. `heard_ms` is how far it was heard, `None` for all of it. Takes effect once."""
-        self.heard(self.playback.sent_ms if heard_ms is None else heard_ms)
+        self.note_heard(self.playback.sent_ms if heard_ms is None else heard_ms)
         self._stage.close(self._synthesis, delivered=heard_ms is None, played_ms=heard_ms)
 
     # -- what it says --------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from antiphon.conversation.items import Items, shown
 from antiphon.conversation.steps import AbortPart, Act, ClosePart, Fail, FeedPart, OpenPart, Tell, TellLimits
-from antiphon.core.conversation.items import Item
+from antiphon.core.conversation.items import FIRST, Item
 from antiphon.core.conversation.outputs import ConversationOutput, ItemAdded, ItemDone, ItemRemoved
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import AntiphonError
@@ -102,10 +102,12 @@ class Stage:
         """
         if not item.id:
             item = replace(item, id=self.mint())
+        self.items.check(item, after)  # before another is removed for it
         while self.items.full:
             first = next(iter(self.items)).id
             self.items.remove(first)
             self.tell(ItemRemoved(first))
+            after = FIRST if after == first else after
         self.items.add(item, after)
         seen, before = shown(item, transcripts=self.spec.transcription is not None), self.items.before(item.id)
         self.tell(ItemAdded(seen, before))

@@ -74,6 +74,7 @@ class TurnTaking:
     # -- what happens --------------------------------------------------------------------------------------------------
 
     def speech_started(self, now_ns: int) -> tuple[Move, ...]:
+        """Note that the caller has begun to speak. Returns the moves."""
         self._hearing = True
         self._idle_from_ns = None
         if self.turns is not None and self.turns.interrupt and self._audible(now_ns):
@@ -82,6 +83,7 @@ class TurnTaking:
         return ()
 
     def speech_stopped(self, words: bool) -> tuple[Move, ...]:
+        """Note that the caller's turn is over; `words` says whether there were any in it. Returns the moves."""
         self._hearing = False
         if self.turns is None or not self.turns.respond:
             return ()
@@ -95,6 +97,7 @@ class TurnTaking:
             self._owed = False
 
     def reply_started(self) -> None:
+        """Note that a reply is being made."""
         self._replying = True
         self._owed = False
         self._until_ns = None
@@ -124,6 +127,7 @@ class TurnTaking:
         return max(self._idle_from_ns, self._until_ns or 0) + self.turns.idle_ms * NS_PER_MS
 
     def expire(self, now_ns: int) -> tuple[Move, ...]:
+        """Return the moves that are due by now."""
         deadline_ns = self.deadline_ns()
         if deadline_ns is None or now_ns < deadline_ns:
             return ()

@@ -16,8 +16,8 @@ def common_words(hypotheses: Sequence[Sequence[str]], unsure: int) -> int:
 
 
 class LocalAgreement:
-    """The agreement of the hypotheses of one utterance, each of more audio than the one before. `needed` in a row must
-    agree.
+    """The agreement of the hypotheses of one utterance, each of more audio than the one before. `needed` (two or
+    more) in a row must agree.
     """
 
     def __init__(self, needed: int, unsure: int) -> None:

@@ -5,13 +5,13 @@ from collections import deque
 from antiphon.core.audio import SAMPLE_RATE
 from antiphon.core.units import NS_PER_S
 
-FRAME = 512  # samples; pieces far below it share one time
+FRAME = 512  # samples; smaller pieces that follow each other have one time, that of the last
 HEAD_START_NS = 5 * NS_PER_S
 MOST_MARKS = 256  # whose times are kept
 
 
 class Arrivals:
-    """Positions are samples from the start of the stream, times are of one host's monotonic clock.
+    """The arrival times of one stream. Positions are samples from its start, times are of one host's monotonic clock.
 
     Audio counts as arrived at the earliest `HEAD_START_NS` before it could have been spoken: a caller who sends faster
     gets the capacity that live speakers leave, and its results do not count as late.

@@ -84,4 +84,5 @@ def samples_to_ms(samples: int) -> int:
 
 
 def ms_to_samples(ms: int) -> int:
+    """Convert milliseconds to 16 kHz samples."""
     return ms * SAMPLE_RATE // 1000

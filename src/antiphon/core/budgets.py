@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import IntEnum, StrEnum
 from functools import lru_cache
 from typing import Any
@@ -200,7 +200,7 @@ def parse_amount(measure: Measure, text: str) -> int:
     """Return the amount of a text. Raises `ValueError`."""
     try:
         exact = Decimal(text) * (NANO if measure is Measure.MONEY else 1)
-    except InvalidOperation:
+    except ArithmeticError:  # no number, or one whose exponent is too large even for a `Decimal`
         raise ValueError(f"{text!r} is no amount") from None
     if not exact.is_finite() or exact != exact.to_integral_value() or not 0 <= exact <= MAX_AMOUNT:
         raise ValueError(f"{text!r} is no amount")
@@ -246,8 +246,9 @@ def _budget(words: list[str]) -> Budget:
 
 def _limits(words: list[str]) -> Limits:
     said = _pairs(words, ("key", *COUNTS))
-    counts: dict[str, Any] = {name: int(said[name]) for name in COUNTS if name in said and said[name].isascii()}
-    if any(not 0 <= count <= MAX_AMOUNT for count in counts.values()) or len(said) == ("key" in said):
+    counts: dict[str, Any] = {name: int(said[name]) for name in COUNTS if name in said}
+    valid = all(map(str.isascii, words)) and all(0 <= count <= MAX_AMOUNT for count in counts.values())
+    if not valid or not counts:
         raise ValueError("limits are whole numbers from 0 on")
     return Limits(_key(said), **counts)
 

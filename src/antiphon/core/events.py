@@ -169,6 +169,8 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class SpeechStarted:
+    """Somebody begins to speak."""
+
     channel: int
     at_ms: int
 

@@ -117,15 +117,15 @@ class Refusal:
     reason: str
 
 
-def grown(gap: Batch, more: Batch) -> Batch:
-    """Return a gap of one never-sent event that includes `more`, which cannot be sent for the same reason."""
+def add_to_gap(gap: Batch, more: Batch) -> Batch:
+    """Return a gap of one never-sent event, with `more` added to it, which cannot be sent for the same reason."""
     [before], [new] = gap.events, more.events
     at_unix_ms = max(before.at_unix_ms, new.at_unix_ms)
     event = replace(before, at_unix_ms=at_unix_ms, quantity=before.quantity + new.quantity, last=new.last)
     return replace(gap, events=(event,))
 
 
-def again(batch: Batch) -> Batch:
+def renew(batch: Batch) -> Batch:
     """Return a gap in the form to be sent again. A refused one gets new identifiers, because the receiver may remember
     the old ones, and a new body. One that may have been taken stays unchanged: if the receiver remembers it, nothing is
     counted twice.

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-# Codes of other times and other registers for the same language, and for a regional one the language it is written in.
+# Codes that callers use, former ones and those of variants too, and the code under which engines know the language.
 _SAME = {
     "cmn": "zh",
     "iw": "he",

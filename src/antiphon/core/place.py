@@ -1,4 +1,6 @@
-"""Where an engine or a receiver runs and who operates it, as the configuration says. Nothing said satisfies nothing."""
+"""Where an engine or a receiver runs and who operates it, as the configuration says. What it does not say satisfies no
+requirement.
+"""
 
 import re
 from collections.abc import Mapping

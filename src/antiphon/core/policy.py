@@ -100,7 +100,7 @@ def _lines(said: str, check: Callable[[str], object]) -> dict[str, _Rule]:
         if not isinstance(lines, list) or len(lines) > MAX_LINES or value == []:
             raise ValueError
         for line in lines:
-            if not isinstance(line, str) or len(line) > MAX_LINE_CHARS or "\n" in line:
+            if not isinstance(line, str) or len(line) > MAX_LINE_CHARS or len(line.splitlines()) > 1:
                 raise ValueError
             check(line)
         return "\n".join(line.strip() for line in lines if line.strip())
@@ -138,7 +138,7 @@ def _compile(pattern: str) -> None:
     """
     try:
         re.compile(pattern)
-    except re.error:
+    except (re.error, OverflowError):  # the latter for a number of repetitions that is too large
         raise ValueError from None
     if _NESTED.search(pattern):
         raise ValueError

@@ -8,8 +8,8 @@ from antiphon.core.audio import AudioFormat, SpeechFormat
 from antiphon.core.redaction import RedactedAudio, Redaction
 from antiphon.core.tensors import Parameters, Tensor
 
-# Latency does not matter in a recording, and context improves recognition: on read speech, half
-# as many are wrong as with 300 ms.
+# Latency does not matter in a recording, and context improves recognition: on read speech, half as many words are wrong
+# as with 300 ms.
 RECORDING_ENDPOINTING_MS = 800
 
 

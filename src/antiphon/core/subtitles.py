@@ -1,11 +1,14 @@
 """Subtitles from timed text. A cue is (start_ms, end_ms, text). Its text is put on one line, because an empty line
-would end the cue, and contains nothing that the format reads as markup or a time line.
+would end the cue, and is never read as a time line; in WebVTT not as markup either, which SubRip cannot escape.
 """
 
+import re
 import textwrap
 from collections.abc import Iterable
 
 Cue = tuple[int, int, str]
+
+_ARROW = re.compile("-{2,}>")  # in SubRip a line with `-->` is a time line
 
 
 def srt(cues: Iterable[Cue], width: int | None = None) -> str:
@@ -37,7 +40,7 @@ def clock_time(ms: int, point: str = ".") -> str:
 
 
 def _subrip(text: str, width: int | None) -> str:
-    line = _line(text).replace("-->", "->")
+    line = _ARROW.sub("->", _line(text))
     return line if width is None else "\n".join(textwrap.wrap(line, width, break_long_words=False))
 
 

@@ -230,9 +230,9 @@ def region_header(region: str) -> tuple[tuple[str, str], ...]:
 
 def lifecycle(opened: Opened) -> tuple[tuple[str, str], ...]:
     """Return headers that say when a model is deprecated (RFC 9745) and when it will be removed (RFC 8594)."""
-    told: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
     if opened.deprecated_unix_s is not None:
-        told += (("deprecation", f"@{opened.deprecated_unix_s}"),)
+        headers += (("deprecation", f"@{opened.deprecated_unix_s}"),)
     if opened.sunset_unix_s is not None:
-        told += (("sunset", formatdate(opened.sunset_unix_s, usegmt=True)),)
-    return told
+        headers += (("sunset", formatdate(opened.sunset_unix_s, usegmt=True)),)
+    return headers

@@ -45,7 +45,7 @@ class Backends(Protocol):
     def note(self, place: Member, error: BaseException | None) -> None:
         """Note when a backend will be ready, if its error says so."""
 
-    def started(self, place: Member, first_ms: float) -> None:
+    def note_start(self, place: Member, first_ms: float) -> None:
         """Note the first output of a request."""
 
     def note_departure(self, place: Member, sign: Sign | None, held_ms: float | None) -> None:
@@ -53,7 +53,7 @@ class Backends(Protocol):
         output.
         """
 
-    def elsewhere(self, tried: Sequence[Member], ask: Ask, call: EngineCall) -> Hold | None:
+    def hold_elsewhere(self, tried: Sequence[Member], ask: Ask, call: EngineCall) -> Hold | None:
         """Take a place at a backend that was not tried, if a retry is permitted."""
 
 
@@ -83,7 +83,7 @@ class Attempt:
         """Whether some output has come."""
         return self._output
 
-    def answered(self, output: bool = True) -> None:
+    def note_answer(self, output: bool = True) -> None:
         """Note an answer of the engine; without `output`, only a token count. A backend on trial then counts as
         healthy.
         """
@@ -99,10 +99,10 @@ class Attempt:
                 beside = max(hold.beside, hold.place.starting)
                 hold.place.learn(first_ms, beside, backends.ttft_ms)
                 backends.pace.learn_start(first_ms / beside)
-            hold.started()
-            backends.started(hold.place, first_ms)
+            hold.note_start()
+            backends.note_start(hold.place, first_ms)
 
-    def paced(self, tokens: int, waited_ns: int, took_ns: int) -> None:
+    def learn_pace(self, tokens: int, waited_ns: int, took_ns: int) -> None:
         """Learn the pace of an answer of so many tokens: those after the first output took `took_ns`, of which the
         engine was waited for `waited_ns`. If the caller was slow, the engine was at least that fast.
         """
@@ -133,7 +133,7 @@ class Attempt:
         backends.note(hold.place, error)
         elsewhere = None
         if not self._said and isinstance(error, ELSEWHERE):
-            elsewhere = backends.elsewhere(self._tried, self._ask, self._call)
+            elsewhere = backends.hold_elsewhere(self._tried, self._ask, self._call)
         held_ms = (now_ns - self._begun_ns) / NS_PER_MS if self._output else None
         backends.note_departure(hold.place, self._sign(error, now_ns), held_ms)
         if elsewhere is None:
@@ -148,7 +148,7 @@ class Attempt:
 
     def another(self) -> "Attempt | None":
         """Return the same request at a second backend, if one may be asked."""
-        hold = self._backends.elsewhere(self._tried, self._ask, self._call)
+        hold = self._backends.hold_elsewhere(self._tried, self._ask, self._call)
         return None if hold is None else Attempt(self._backends, self._ask, self._call, hold, self._tried)
 
     def _sign(self, error: BaseException | None, now_ns: int) -> Sign | None:

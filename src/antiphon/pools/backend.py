@@ -101,14 +101,15 @@ class Member:
         """Learn from the time of a generation's first output, and how many (`beside`) were before theirs."""
         hasty = self._pressure.on
         self.starts.learn(first_ms, beside, (HASTY if hasty else PATIENT) * ttft_ms)
-        down = self.outstanding <= self.depth.now  # else it is still falling
+        down = self.outstanding <= self.depth.now  # else requests from before the limit fell still run
         if first_ms <= HASTY * ttft_ms or (hasty and down):
             self.depth.learn(first_ms, self.outstanding, HASTY * ttft_ms)
 
     def learn_pace(self, tpot_ms: float, tpot_objective_ms: float, now_ns: int) -> None:
         """Learn from the mean gap between a generation's tokens."""
         self.paced_ns = now_ns
-        if self._pressure.shared and self.outstanding <= 2 * self.shared.now:  # else it is still falling
+        # While far more run than the limit allows, those from before it fell set the pace, and it would fall too far.
+        if self._pressure.shared and self.outstanding <= 2 * self.shared.now:
             self.shared.learn(tpot_ms, self.outstanding, tpot_objective_ms)
 
     def learn_no_pace(self, now_ns: int) -> None:
@@ -143,12 +144,14 @@ class Hold:
         place.trials += self._trial
         quota.take(ask.project, ask.weight, ask.outputs)
 
-    def started(self) -> None:
+    def note_start(self) -> None:
+        """Note the first output: other generations may start."""
         self.place.starting -= self._starting
         self._starting = 0
 
     def end(self) -> None:
-        self.started()
+        """Give the places back."""
+        self.note_start()
         self.place.outstanding -= self._ask.outputs
         self.place.trials -= self._trial
         self._quota.give(self._ask.project, self._ask.outputs)

@@ -46,6 +46,9 @@ class PlaceSource(Protocol[Place]):
     def may(self, project: str, weight: int) -> bool:
         """Return whether the project may take one more free place; always true if none that it may use is trusted."""
 
+    def ready(self, project: str, weight: int) -> bool:
+        """Return whether `claim` gives the project a place that it may take, or raises an error."""
+
     def claim(self, ask: Ask) -> Place | None:
         """Take a place; `None` if all are taken. Raises `EngineError` if no backend is trusted, and `PolicyError` if
         none may serve the project.
@@ -116,8 +119,8 @@ class Gate(Generic[Place]):
                 self._pressure.refused_within(self._clock.now_ns(), KEPT_NS)
                 and self._places.room().places >= FEWEST_KEPT
             )
-            waiter = self._queues.take(self._clock.now_ns(), self._places.may, keeps)
-            if waiter is None:  # those who wait have their share, or it is not their turn
+            waiter = self._queues.take(self._clock.now_ns(), self._places.ready, keeps)
+            if waiter is None:  # none is for those who wait, they have their share, or it is not their turn
                 if keeps and self._later is None:
                     self._later = asyncio.get_running_loop().call_later(KEPT_NS / NS_PER_S, self._look_again)
                 return

@@ -52,6 +52,6 @@ async def _first(openings: set[asyncio.Task[list[Batch]]]) -> asyncio.Task[list[
     """Return the first that has not failed, or the last to fail."""
     while True:
         done, openings = await asyncio.wait(openings, return_when=asyncio.FIRST_COMPLETED)
-        for opening in done:
-            if not openings or opening.exception() is None:
-                return opening
+        good = next((opening for opening in done if opening.exception() is None), None)
+        if good is not None or not openings:
+            return good or done.pop()

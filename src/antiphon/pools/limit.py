@@ -97,6 +97,7 @@ class Pressure:
         self._refused_ns: int | None = None
 
     def note_arrival(self, project: str, now_ns: int, gradual: bool = False) -> None:
+        """Note a request of a project; `gradual` says that its tokens are streamed."""
         if project != self._project:
             if self._project is not None:
                 self._other_ns = self._project_ns

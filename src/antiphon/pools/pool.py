@@ -27,10 +27,7 @@ from math import ceil
 from typing import cast
 
 from antiphon.core.capabilities import Ability
-from antiphon.core.errors import (
-    EngineError,
-    NoEngineAllowed,
-)
+from antiphon.core.errors import EngineError, NoEngineAllowed
 from antiphon.core.events import Embedded, Inferred, TokenUsage
 from antiphon.core.ports import Announcing, Clock, Embedder, EngineCall, Generator, Inferrer
 from antiphon.core.specs import GenerateSpec, InferSpec
@@ -153,7 +150,7 @@ class Pool:
             with attempt as engine:
                 async with aclosing(cast(Generator, engine).generate(spec, call)) as produced:
                     async for batch in produced:
-                        attempt.answered(output=len(batch) > 1 or not isinstance(batch[0], TokenUsage))
+                        attempt.note_answer(output=len(batch) > 1 or not isinstance(batch[0], TokenUsage))
                         yield batch
                         if attempt.started:
                             break
@@ -167,7 +164,7 @@ class Pool:
                     raise EngineError("The engine stopped before it started to answer.")
                 if not isinstance(batch[-1], TokenUsage):
                     raise EngineError("The engine stopped without finishing its answer.")
-                attempt.paced(batch[-1].output, waited_ns, asked_ns - began_ns)
+                attempt.learn_pace(batch[-1].output, waited_ns, asked_ns - began_ns)
                 return
 
     async def embed(self, texts: Sequence[str | tuple[int, ...]], call: EngineCall) -> Embedded:
@@ -176,7 +173,7 @@ class Pool:
         while True:
             with attempt as engine:
                 embedded = await cast(Embedder, engine).embed(texts, call)
-                attempt.answered()
+                attempt.note_answer()
                 return embedded
 
     async def infer(self, spec: InferSpec, call: EngineCall) -> Inferred:
@@ -185,7 +182,7 @@ class Pool:
         while True:
             with attempt as engine:
                 inferred = await cast(Inferrer, engine).infer(spec, call)
-                attempt.answered()
+                attempt.note_answer()
                 return inferred
 
     async def describe(self, version: str) -> ModelForm:
@@ -279,6 +276,10 @@ class Pool:
         trusted = self._trusted(backends)
         return (any(place.empty for place in trusted) and self.quota.lacks(project, weight, places)) or not trusted
 
+    def ready(self, project: str, weight: int) -> bool:
+        backends = self._of(project)
+        return (any(map(has_room, backends)) or not self._trusted(backends)) and self.may(project, weight)
+
     def _of(self, project: str) -> list[Member]:
         """Return the backends that may serve the project."""
         names = self._permitted(project)
@@ -319,7 +320,7 @@ class Pool:
         self._budget = min(RETRY_BURST, self._budget + RETRY_SHARE)
         return Attempt(self, ask, call, await self._gate.enter(ask, call.deadline_ns), [])
 
-    def started(self, place: Member, first_ms: float) -> None:
+    def note_start(self, place: Member, first_ms: float) -> None:
         """Note the first output of a request."""
         place.latency_ms += SMOOTH * (first_ms - place.latency_ms)
         self.pace.learn_first(first_ms)
@@ -336,7 +337,7 @@ class Pool:
             self.pace.learn_held(held_ms)
         self._gate.let_in()
 
-    def elsewhere(self, tried: Sequence[Member], ask: Ask, call: EngineCall) -> Hold | None:
+    def hold_elsewhere(self, tried: Sequence[Member], ask: Ask, call: EngineCall) -> Hold | None:
         """Take a place at a backend that was not tried, if a retry is permitted."""
         now_ns = self.clock.now_ns()
         others = [place for place in self._of(ask.project) if place not in tried]

@@ -87,13 +87,8 @@ class Pace:
         self._gap_ms: float | None = None  # between first outputs
         self._deviation_ms = 0.0
 
-    def learn(self, first_ms: float, held_ms: float) -> None:
-        """Learn from a request that has left. `first_ms` is from its start to its first output."""
-        self.learn_first(first_ms)
-        self.learn_held(held_ms)
-
     def learn_first(self, first_ms: float) -> None:
-        """Learn the time to a first output."""
+        """Learn the time from a request's start to its first output."""
         if self._first_ms is None:
             self._first_ms, self._deviation_ms = first_ms, first_ms / 2
         error_ms = first_ms - self._first_ms

@@ -8,7 +8,7 @@ from antiphon.calls.recognition import Recognition
 from antiphon.calls.synthesis import Synthesis
 from antiphon.catalogue.catalogue import ANSWERS, RECOGNISES, Catalogue
 from antiphon.catalogue.voices import Voices
-from antiphon.conversation.hearing import transcribing
+from antiphon.conversation.hearing import recognition_spec
 from antiphon.core.budgets import RateLimit
 from antiphon.core.call import Call
 from antiphon.core.conversation.spec import ConverseSpec
@@ -70,7 +70,7 @@ class OpenParts:
 
     def check_listening(self, spec: ConverseSpec) -> None:
         """Check the recogniser. Raises `UnknownModel`, `UnsupportedLanguage`."""
-        listening = transcribing(spec)
+        listening = recognition_spec(spec)
         self._catalogue.resolve(self._recogniser(listening.model), RECOGNISES).settle_speech(listening)
 
     def complete(self, spec: ConverseSpec) -> ConverseSpec:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from antiphon.core import stores
 from antiphon.core.errors import Conflict
-from antiphon.core.exports import GAPS, Batch, BatchState, Cut, ExportStatus, Mark, Refusal, again, grown
+from antiphon.core.exports import GAPS, Batch, BatchState, Cut, ExportStatus, Mark, Refusal, add_to_gap, renew
 from antiphon.core.stores import MAX_GAPS
 
 
@@ -56,7 +56,7 @@ class FakeExports:
             if gap is None:
                 self._add(own, batch, now_unix_ms)
             else:
-                own.batches[gap.number] = grown(gap, batch)
+                own.batches[gap.number] = add_to_gap(gap, batch)
         own.cuts.append((after, now_unix_ms))
         self._at("after cut")
 
@@ -152,7 +152,7 @@ class FakeExports:
         gaps = [batch for number in numbers if (batch := own.batches.get(number)) and batch.state in GAPS]
         found = [batch for batch in gaps if batch.events]
         for batch in found:
-            own.batches[batch.number] = again(batch)
+            own.batches[batch.number] = renew(batch)
             own.sent.pop(batch.number, None)
         return len(found)
 
@@ -162,7 +162,7 @@ class FakeExports:
         asked = [b for b in taken if max((event.last for event in b.events), default=0) >= position]
         found = [batch for batch in asked if own.sent.get(batch.number, 0) >= since_unix_ms]
         for batch in found:
-            waiting = again(replace(batch, state=BatchState.UNKNOWN))  # as it is
+            waiting = renew(replace(batch, state=BatchState.UNKNOWN))  # as it is
             own.batches[batch.number] = replace(waiting, reason="replay", doubtful_unix_ms=own.sent[batch.number])
         return len(found), len(asked) - len(found)
 

@@ -1001,6 +1001,18 @@ async def test_what_is_held_says_little_and_is_not_charged_until_it_is_confirmed
     assert house.tokens() == {IN: INPUT, OUT: tokens}
 
 
+async def test_what_was_held_is_durable_once_confirmed_though_no_more_was_asked_for(house):
+    generation = held(house)
+    events = generation.events()
+    async with aclosing(events):
+        batches = [await anext(events), await anext(events)]
+        await generation.confirm()
+        told = sum(event.tokens for batch in batches for event in batch if isinstance(event, TextDelta))
+        (noted,) = house.ledger.notes.values()
+        assert noted[Dimension.LLM_OUTPUT_TOKENS, 0] == told > 0
+    await generation.close(delivered=False)
+
+
 async def test_what_was_held_and_not_wanted_is_free(house):
     generation, events = held(house), []
     reading = asyncio.create_task(listen(generation, events))

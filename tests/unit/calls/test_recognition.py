@@ -189,6 +189,20 @@ async def test_closing_ends_a_drain(house, monkeypatch):
     assert not decoder.finished
 
 
+async def test_closing_ends_a_drain_that_was_asked_for_twice(house, monkeypatch):
+    decoder = LateDecoder()
+    session = house.open()
+    monkeypatch.setattr(session, "_live_decoder", lambda: decoder)
+    decoder.gate.set()
+    await session.feed(Audio(b"x"))
+    decoder.gate.clear()
+    session.drain()
+    await until(lambda: decoder.busy)
+    session.drain()
+    await session.close(delivered=False)
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("drain")]
+
+
 # -- what is bounded ---------------------------------------------------------------------------------------------------
 
 

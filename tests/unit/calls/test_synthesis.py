@@ -428,6 +428,19 @@ async def test_contexts_and_waiting_text_are_bounded(house):
     assert isinstance(events[-1].error, CapacityError)
 
 
+@pytest.mark.parametrize("given", [Flush(), Flush("other"), Clear(), Finish("other")], ids=str)
+async def test_what_waits_for_an_answer_is_bounded(house, monkeypatch, given):
+    monkeypatch.setattr("antiphon.calls.synthesis.MAX_WAITING", 100)
+    session = house.speak(live=True, format=RAW)
+    await session.feed(Say("one two"))
+    for _ in range(110):  # of a caller who reads nothing
+        await session.feed(given)
+    session.drain()
+    events = await said(session)
+    await session.close(delivered=False)
+    assert isinstance(events[-1].error, CapacityError)
+
+
 async def test_the_server_stops_with_what_was_written_said(house):
     session = house.speak(live=True, format=RAW)
     await session.feed(Say("one two"))

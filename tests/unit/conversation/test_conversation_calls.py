@@ -655,14 +655,15 @@ async def test_what_was_said_ahead_is_told_once_it_is_durable(house):
     assert house.tokens()[Dimension.LLM_OUTPUT_TOKENS] == 5
 
 
-async def test_what_was_said_ahead_is_not_told_where_it_cannot_be_recorded(house):
+@pytest.mark.parametrize("error", [LedgerUnavailable("full"), RuntimeError("a defect")], ids=repr)
+async def test_what_was_said_ahead_is_not_told_where_it_cannot_be_recorded(house, error):
     house.ledger.note_gate.clear()
     async with calling(house) as caller:
         await caller.says(audio(900, 200))
         await until(lambda: house.generator.calls and house.synthesiser.clauses)
         await caller.says(audio(0, 500))
         await caller.sees(ResponseStarted)
-        house.ledger.error = LedgerUnavailable("full")
+        house.ledger.error = error
         house.ledger.note_gate.set()
         assert (await caller.sees(ResponseEnded)).ending is Ending.FAILED
         assert not caller.all(OutputText)

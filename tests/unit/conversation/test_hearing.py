@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.conversation.hearing import Caption, transcribing, tuning
+from antiphon.conversation.hearing import Caption, recognition_spec, tuning
 from antiphon.core.conversation.spec import ConverseSpec, Eagerness, Transcription, Turns
 
 
@@ -44,5 +44,5 @@ def test_how_a_stream_listens():
 
 
 def test_what_it_is_told():
-    spec = transcribing(ConverseSpec(transcription=Transcription("ear", tokens=True)))
+    spec = recognition_spec(ConverseSpec(transcription=Transcription("ear", tokens=True)))
     assert (spec.model, spec.tokens, spec.live, spec.interims, spec.speech_events) == ("ear", True, True, True, True)

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_conversation_properties import inputs, specs
 
+from antiphon.conversation.items import MAX_ITEMS
 from antiphon.conversation.machine import Machine
 from antiphon.conversation.steps import (
     AbortPart,
@@ -43,6 +44,7 @@ from antiphon.core.conversation.inputs import (
     ClearAudio,
     CommitAudio,
     Configure,
+    RemoveItem,
     Respond,
     TruncateItem,
 )
@@ -528,6 +530,86 @@ def test_the_id_of_a_turn_that_was_announced_is_taken():
     assert [refused.event_id for refused in stage.all(Refused)] == ["mine"]
     stage.says(stage.ear, Final(0, 100, 900, said("Hello."), Cause.ENDPOINT))
     assert began.item_id in stage.items
+
+
+def test_an_id_whose_audio_is_being_recognised_is_taken_though_its_item_was_removed():
+    for again in (typed("b", "a"), MessageItem(Role.USER, (AudioPart(pcm(300)),), "a")):
+        stage = Stage(TYPED)
+        stage.step(AddItem(MessageItem(Role.USER, (AudioPart(pcm(200)),), "a")))
+        (recording,) = stage.parts(TranscribeSpec, live=False)
+        stage.step(RemoveItem("a"))
+        stage.step(AddItem(again, event_id="e"))
+        assert [refused.event_id for refused in stage.all(Refused)] == ["e"]
+        stage.says(recording, Final(0, 0, 200, said("Hello."), Cause.END), Closed(200, 1, ""))
+        stage.ends(recording)
+        stage.step(AddItem(typed("b", "a")))
+        assert stage.items == ["a"]
+        stage.leaves()
+
+
+def test_a_turn_that_was_removed_while_its_words_are_unknown_harms_nothing():
+    stage = Stage(TYPED)
+    stage.step(AppendAudio(pcm(200)))
+    stage.step(CommitAudio())
+    (turn,) = stage.items
+    stage.step(RemoveItem(turn))
+    stage.step(AddItem(typed("b", turn), event_id="e"))
+    assert [refused.event_id for refused in stage.all(Refused)] == ["e"]
+    stage.says(stage.ear, Final(0, 0, 200, said("Hello."), Cause.FLUSH))
+    stage.step(AddItem(typed("b", turn)))
+    assert stage.items == [turn]
+    stage.leaves()
+
+
+def test_a_caller_who_rewrote_a_reply_can_break_in_while_it_plays():
+    stage = Stage()
+    stage.hears_a_turn()
+    (generation,) = stage.parts(GenerateSpec)
+    stage.writes(generation)
+    stage.completes(generation)
+    (synthesis,) = stage.parts(SpeakSpec)
+    stage.sounds(synthesis, 0, 1000, 8)
+    stage.says(synthesis, AllSpoken(8, 1000))
+    stage.ends(synthesis)
+    stage.sends()
+    reply = stage.items[-1]
+    stage.step(RemoveItem(reply))
+    stage.step(AddItem(MessageItem(Role.ASSISTANT, (TextPart("Three."),), reply)))
+    stage.now_ns += 400 * NS_PER_MS
+    stage.says(stage.ear, SpeechStarted(0, 950))
+    assert stage.all(ItemTruncated) == []
+    stage.passes(2601)
+    assert closes(stage)[synthesis].played_ms == 400
+    stage.leaves()
+
+
+def test_a_caller_who_replaced_a_running_reply_keeps_its_own_item():
+    stage = Stage(TYPED)
+    stage.step(AddItem(typed("Hello.")))
+    stage.step(Respond())
+    (generation,) = stage.parts(GenerateSpec)
+    stage.writes(generation)
+    reply = stage.items[-1]
+    stage.step(RemoveItem(reply))
+    stage.step(AddItem(MessageItem(Role.ASSISTANT, (TextPart("Three."),), reply)))
+    stage.completes(generation)
+    assert [each.ending for each in stage.all(ResponseEnded)] == [Ending.COMPLETED]
+    stage.step(Respond())
+    assert read(stage) == ["Hello.", "Three."]
+    stage.leaves()
+
+
+def test_an_item_that_is_refused_removes_nothing_from_a_full_conversation():
+    stage = Stage(TYPED)
+    for number in range(MAX_ITEMS):
+        stage.step(AddItem(typed("b", f"i{number}")))
+    for after, id in ((None, "i9"), ("nothing", "new")):
+        stage.step(AddItem(typed("b", id), after))
+    assert len(stage.all(Refused)) == 2
+    assert len(stage.items) == MAX_ITEMS
+    stage.step(AddItem(typed("b", "new"), "i0"))  # whose place is the first, once it is gone
+    assert stage.items[:2] == ["new", "i1"]
+    stage.leaves()
 
 
 def test_an_id_that_the_caller_took_is_not_minted():

@@ -42,7 +42,9 @@ def test_texts_are_bounded_and_never_fail():
     assert parse(canonical(RECORD._replace(object="\ud800"))).object == "?"
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"v":2}', b'{"v":1}', b'{"v":1,"mood":"blue"}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b'{"v":2}', b'{"v":1}', b'{"v":1,"mood":"blue"}', b'{"v":1,"counts":[1]}']
+)
 def test_what_is_no_record_is_refused(body):
     with pytest.raises(ValueError):  # noqa: PT011
         parse(body)

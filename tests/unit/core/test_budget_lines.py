@@ -38,6 +38,8 @@ def test_a_line_is_a_budget_and_back(line, budget):
         "m tokens 1.5 day",
         "m tokens -1 day",
         "m tokens NaN day",
+        "m tokens 1e9999999 day",
+        "m money 1e999999 day",
         "m tokens 1 year",
         "m tokens 1 day hard",
         "m tokens 1 day key=",
@@ -62,7 +64,13 @@ def test_limits_are_of_a_project_or_a_key():
     assert f"{own}\n{key}" == text
 
 
-@pytest.mark.parametrize("line", ["", "calls=-1", "calls=x", "key=K1", "rpm=1", "calls=1 calls=2", "calls=1\ncalls=2"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("", "calls=-1", "calls=x", "calls=٣", "calls=٣ live_streams=2", "key=K1", "rpm=1"),
+        *("calls=1 calls=2", "calls=1\ncalls=2"),
+    ],
+)
 def test_what_is_no_limit_is_refused(line):
     if line:
         with pytest.raises(ValueError):  # noqa: PT011

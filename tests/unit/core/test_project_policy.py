@@ -67,10 +67,17 @@ def test_what_is_hidden_can_be_said_in_any_order_and_all_at_once():
     assert parse_policy({"redact_words": ["blue moon", " acme "]}) == {"redact_words": "blue moon\nacme"}
 
 
-@pytest.mark.parametrize("pattern", ["(", "(a+)+b", "x" * 201])
+@pytest.mark.parametrize("pattern", ["(", "(a+)+b", "x" * 201, "a{4294967296}"])
 def test_a_pattern_that_is_none_or_could_take_for_ever_cannot_be_set(pattern):
     with pytest.raises(CallerError):
         parse_policy({"redact_patterns": pattern})
+    assert "redact_patterns" in read_policy({"redact_patterns": pattern})[1]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\x0b", "\x85", "\u2028"])
+def test_a_line_of_a_list_is_one_line_however_it_is_read_again(end):
+    with pytest.raises(CallerError):
+        parse_policy({"redact_words": [f"blue{end}moon"]})
 
 
 def test_a_field_that_is_not_known_grants_nothing_breaks_nothing_and_cannot_be_set():

@@ -28,6 +28,11 @@ def test_vtt() -> None:
     )
 
 
+def test_no_arrow_of_any_length_is_left_in_srt() -> None:
+    assert "a -> b" in srt([(0, 1, "a ---> b")])
+    assert srt([(0, 1, "a ----->> b --> c")]).count("-->") == 1
+
+
 def test_nothing_said() -> None:
     assert srt([]) == ""
     assert vtt([]) == "WEBVTT\n\n"

@@ -31,6 +31,9 @@ class Places:
     def any_free(self):
         return self.taken < self.most
 
+    def ready(self, project, weight):
+        return True
+
     def claim(self, ask):
         if self.gone:
             raise EngineError("none")
@@ -110,7 +113,8 @@ async def test_who_can_still_be_in_time_goes_first():
 async def test_whoever_is_too_many_is_told_when_to_come_back():
     door = Door(1, waiting=2)
     for _ in range(50):
-        door.gate.pace.learn(first_ms=10, held_ms=1500)
+        door.gate.pace.learn_first(10)
+        door.gate.pace.learn_held(1500)
     await door.come(b"a")
     for name in (b"b", b"c"):
         await door.come(name)

@@ -10,8 +10,9 @@ from antiphon.core.errors import CapacityError, EngineError, NoEngineAllowed
 from antiphon.core.events import ChoiceEnded, FinishReason, TextDelta, TokenUsage
 from antiphon.core.ports import EngineCall
 from antiphon.core.specs import GenerateSpec
+from antiphon.core.units import NS_PER_MS
 from antiphon.pools.backend import Backend
-from antiphon.pools.breaker import TOLERATED
+from antiphon.pools.breaker import FIRST_WAIT_NS, TOLERATED
 from antiphon.pools.pool import Pool
 from antiphon.pools.queue import QueueLimits
 from antiphon.testing import FakeClock
@@ -109,6 +110,26 @@ async def test_a_project_waits_for_its_own_engines_while_others_are_free():
     house.engines["near"].gate.set()
     assert {await first, await second} == {"near"}
     assert house.engines["far"].asked.count("eu") == 0
+
+
+async def test_a_project_whose_engine_is_on_trial_waits_though_a_place_comes_free_elsewhere():
+    house = House()
+    house.allowed["eu"] = {"near"}
+    near = house.engines["near"]
+    near.before = EngineError("died")
+    for _ in range(TOLERATED):
+        with pytest.raises(EngineError):
+            await house.say()
+    house.pool.clock.advance_ms(FIRST_WAIT_NS // NS_PER_MS)
+    await house.pool.probe("near")
+    near.before = None
+    near.gate.clear()
+    trial, second = (asyncio.create_task(house.say()) for _ in range(2))
+    await settle()
+    assert near.asked.count("eu") == TOLERATED + 1
+    assert await house.say("other") in ("far", "also-near")
+    near.gate.set()
+    assert {await trial, await second} == {"near"}
 
 
 async def test_a_policy_that_changes_holds_for_those_that_wait():

@@ -26,7 +26,8 @@ def queue(first_ms=0.0, held_ms=0.0, **limits):
     """With a pace that is known well."""
     pace = Pace()
     for _ in range(200):
-        pace.learn(first_ms, held_ms)
+        pace.learn_first(first_ms)
+        pace.learn_held(held_ms)
     return Queues(QueueLimits(**limits), pace)
 
 
@@ -228,11 +229,13 @@ def test_before_anything_was_learnt_only_the_number_is_bounded():
 def test_the_pace_follows_what_is_measured():
     pace = Pace()
     assert (pace.first_ns, pace.wait_ns(10, Room(1))) == (0, 0)
-    pace.learn(100.0, 1000.0)
+    pace.learn_first(100.0)
+    pace.learn_held(1000.0)
     assert pace.first_ns == pytest.approx(190 * NS_PER_MS)  # little is known, so twice half of it on top
     assert pace.wait_ns(4, Room(2)) == 2000 * NS_PER_MS
     for _ in range(100):
-        pace.learn(50.0, 200.0)
+        pace.learn_first(50.0)
+        pace.learn_held(200.0)
     assert pace.first_ns == pytest.approx(50 * NS_PER_MS, rel=0.05)
     assert pace.wait_ns(4, Room(2)) == pytest.approx(400 * NS_PER_MS, rel=0.05)
 
@@ -240,7 +243,8 @@ def test_the_pace_follows_what_is_measured():
 def test_where_first_tokens_differ_the_prediction_is_on_the_safe_side():
     pace = Pace()
     for n in range(200):
-        pace.learn(50.0 + 50 * (n % 2), 200.0)
+        pace.learn_first(50.0 + 50 * (n % 2))
+        pace.learn_held(200.0)
     assert 100 * NS_PER_MS < pace.first_ns < 140 * NS_PER_MS
 
 
@@ -278,7 +282,8 @@ def test_everybody_is_taken_refused_or_waits_once_and_all_is_bounded(steps, most
         elif what == "leave" and inside:
             waiting.remove(inside.pop(min(inside)))
         elif what == "learn":
-            pace.learn(amount / 4, float(amount))
+            pace.learn_first(amount / 4)
+            pace.learn_held(float(amount))
         assert len(waiting) == len(inside) <= most
     assert sorted(order(waiting, now_ms)) == sorted(inside)
 

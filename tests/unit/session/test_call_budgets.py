@@ -10,7 +10,7 @@ from antiphon.core.budgets import Measure, RateExceeded, parse_amount
 from antiphon.core.errors import BudgetExceeded, CapacityError, StillRunning, Unpriced
 from antiphon.core.events import Completed, End, Failed, Final, Inferred, Opened, Say, Spoken, TextDelta
 from antiphon.core.identity import Organisation
-from antiphon.core.specs import GenerateSpec, Sampling
+from antiphon.core.specs import Format, GenerateSpec, Message, Role, Sampling, Shape, Tool, ToolCall
 from antiphon.core.tensors import Tensor
 from antiphon.core.usage import Dimension
 from antiphon.metering.pricing.book import Series
@@ -465,12 +465,21 @@ async def test_nothing_is_read_twice_for_a_policy_that_cannot_be(house, caplog):
 
 
 def test_specs_are_counted_by_bytes():
-    from antiphon.calls.demands import of_language
+    from antiphon.calls.demands import input_bytes, of_language
 
     demand = of_language(GenerateSpec("m", "héllo", sampling=Sampling(max_tokens=7), choices=2))
     assert demand.meters[Dimension.LLM_INPUT_TOKENS, 0] == 6 + 64
     assert demand.meters[Dimension.LLM_OUTPUT_TOKENS, 0] == 14
     assert demand.tokens == 2 + 14
+    call = ToolCall("1", "日", "日")
+    spec = GenerateSpec(
+        "m",
+        (Message(Role.ASSISTANT, "日", name="日", tool_calls=(call,)),),
+        format=Format(Shape.SCHEMA, "日"),
+        tools=(Tool("日", "日", "日"),),
+        template_arguments="日",
+    )
+    assert input_bytes(spec) == 3 * 9
 
 
 # -- what nobody knows before ------------------------------------------------------------------------------------------

@@ -26,8 +26,8 @@ class Exports(Protocol):
         self, target: str, before: Cut | None, after: Cut, batches: Sequence[Batch], now_unix_ms: int
     ) -> None:
         """Add batches, and advance the target to `after`, in one transaction. If there is a never-sent gap with the
-        same lane and reason, a refused batch is added to it (`core.exports.grown`). Raises `Conflict` if the target is
-        no longer at `before`, or an identifier is taken.
+        same lane and reason, a refused batch is added to it (`core.exports.add_to_gap`). Raises `Conflict` if the
+        target is no longer at `before`, or an identifier is taken.
         """
 
     async def waiting(self, target: str, now_unix_ms: int, limit: int) -> list[Batch]:
@@ -68,7 +68,7 @@ class Exports(Protocol):
         """Mark gaps as dealt with by a person, with a note; return how many there were."""
 
     async def send_again(self, target: str, numbers: Collection[int]) -> int:
-        """Have gaps sent again (`core.exports.again`); return how many there were. Those without events stay."""
+        """Have gaps sent again (`core.exports.renew`); return how many there were. Those without events stay."""
 
     async def replay(self, target: str, position: int, since_unix_ms: int) -> tuple[int, int]:
         """Have taken batches with entries from `position` on sent again unchanged, if first sent since then. Return how

@@ -14,7 +14,7 @@ from sqlite3 import Connection
 from typing import TypeVar
 
 from antiphon.core.errors import Conflict, InternalError
-from antiphon.core.exports import GAPS, Batch, BatchState, Cut, ExportStatus, Mark, Refusal, again, grown
+from antiphon.core.exports import GAPS, Batch, BatchState, Cut, ExportStatus, Mark, Refusal, add_to_gap, renew
 from antiphon.core.stores import MAX_GAPS
 from antiphon.storage.files import WatchedFile, private_file
 from antiphon.stores.sqlite.connection import connect
@@ -178,7 +178,7 @@ UPDATE batches SET state = ?, reason = '', identifier = ?, events = ?, body = ?,
 
         def send(t: Connection) -> int:
             found = [row for number in numbers for row in t.execute(query, (target, number))]
-            for batch in (again(from_row(row)) for row in found):
+            for batch in (renew(from_row(row)) for row in found):
                 values = (batch.state.value, batch.identifier, events_text(batch.events), batch.body, batch.number)
                 t.execute(change, values)
             return len(found)
@@ -219,6 +219,6 @@ def _grow(t: Connection, target: str, batch: Batch) -> bool:
     row = t.execute(_FIND_GAP, (target, batch.lane, batch.reason)).fetchone()
     if row is None:
         return False
-    gap = grown(from_row(row), batch)
+    gap = add_to_gap(from_row(row), batch)
     t.execute(_GROW, (events_text(gap.events), gap.events[0].last, gap.oldest_unix_ms, gap.number))
     return True
