@@ -26,6 +26,8 @@ DISCLOSURE = "You are speaking with an AI system, and this voice is synthetic." 
 _NESTED = re.compile(r"[*+}]\)[*+{]")
 ORGANISATION = r"[a-z0-9][a-z0-9_-]{0,62}"  # an id of one
 UNREADABLE = "-"  # stands for the organisation of a project whose own is not readable: its calls are refused
+EVERY_WORD = r"\S+"  # the pattern that hides whatever is said, where what must be hidden is not readable
+UNREADABLE_WORDS = " unreadable"  # stands for such words: in a list they are without spaces around
 NO_CUSTOMER = "none"  # of a project whose usage does not go to Stripe
 
 
@@ -92,10 +94,12 @@ def _kinds() -> dict[str, _Rule]:
     return {"rule": _Rule(f"'all', or any of {', '.join(sorted(ALL))}", parse, ",".join(sorted(ALL)))}
 
 
-def _lines(said: str, check: Callable[[str], object]) -> dict[str, _Rule]:
+def _lines(said: str, check: Callable[[str], object], strictest: str) -> dict[str, _Rule]:
     """Return the rule for a list of texts, one per line."""
 
     def parse(value: object) -> str:
+        if value == strictest:
+            return strictest
         lines = value.splitlines() if isinstance(value, str) else value
         if not isinstance(lines, list) or len(lines) > MAX_LINES or value == []:
             raise ValueError
@@ -105,7 +109,7 @@ def _lines(said: str, check: Callable[[str], object]) -> dict[str, _Rule]:
             check(line)
         return "\n".join(line.strip() for line in lines if line.strip())
 
-    return {"rule": _Rule(f"at most {MAX_LINES} {said}, of at most {MAX_LINE_CHARS} characters each", parse, "")}
+    return {"rule": _Rule(f"at most {MAX_LINES} {said}, of at most {MAX_LINE_CHARS} characters each", parse, strictest)}
 
 
 def _listed(said: str, pattern: str, strictest: str, longest: int = MAX_CHARS) -> dict[str, _Rule]:
@@ -196,8 +200,8 @@ class Policy:
     tags: TagPolicy = field(default=TagPolicy.HASHED, metadata=_word(TagPolicy, TagPolicy.NONE))
     redact: str = field(default="", metadata=_kinds())
     redact_as: Substitution = field(default=Substitution.ENTITY_NAME, metadata=_word(Substitution, Substitution.HASH))
-    redact_words: str = field(default="", metadata=_lines("words or phrases", str))
-    redact_patterns: str = field(default="", metadata=_lines("regular expressions", _compile))
+    redact_words: str = field(default="", metadata=_lines("words or phrases", str, UNREADABLE_WORDS))
+    redact_patterns: str = field(default="", metadata=_lines("regular expressions", _compile, EVERY_WORD))
     prompts: PromptPolicy = field(default=PromptPolicy.PLAIN, metadata=_word(PromptPolicy, PromptPolicy.REDACTED))
     consent: ConsentPolicy = field(default=ConsentPolicy.NONE, metadata=_word(ConsentPolicy, ConsentPolicy.VOICE))
     disclosure: str = field(default="", metadata=_DISCLOSURE)

@@ -6,7 +6,7 @@ from typing import Any
 
 from antiphon.core.call import Call
 from antiphon.core.errors import PolicyError, UnsupportedParameter
-from antiphon.core.policy import Policy, PromptPolicy
+from antiphon.core.policy import EVERY_WORD, UNREADABLE_WORDS, Policy, PromptPolicy
 from antiphon.core.ports import EventFilter
 from antiphon.core.redaction import Redaction, Tagger, parse_entities
 from antiphon.core.specs import GenerateSpec, Shape, Spec, TranscribeSpec
@@ -19,11 +19,14 @@ from antiphon.trust.redaction.restoring import Masking, Placeholders, Restoring
 @lru_cache(1024)
 def required(policy: Policy) -> Redaction | None:
     """Return the redaction that a policy requires; `None` if it requires none."""
+    words, patterns = policy.redact_words, policy.redact_patterns
+    if words == UNREADABLE_WORDS:
+        words, patterns = "", EVERY_WORD
     least = Redaction(
         entities=parse_entities(policy.redact.split(",")) if policy.redact else frozenset(),
         substitution=policy.redact_as,
-        words=tuple(policy.redact_words.splitlines()),
-        patterns=tuple(policy.redact_patterns.splitlines()),
+        words=tuple(words.splitlines()),
+        patterns=tuple(patterns.splitlines()),
     )
     return least if least.hides else None
 

@@ -7,7 +7,8 @@ import pytest
 from antiphon.core.call import Call
 from antiphon.core.errors import PolicyError, UnsupportedParameter
 from antiphon.core.identity import Principal
-from antiphon.core.policy import Policy
+from antiphon.core.events import ChoiceEnded, FinishReason, TextDelta
+from antiphon.core.policy import STRICTEST, Policy, parse_policy, read_policy
 from antiphon.core.redaction import ALL, Entity, Redaction, Substitution
 from antiphon.core.specs import GenerateSpec, Sampling, TranscribeSpec
 from antiphon.trust.redaction.requirements import Redactions, required
@@ -60,6 +61,20 @@ def test_what_is_only_identified_is_hidden_where_the_policy_hides_it():
 def test_words_and_patterns_alone_are_a_policy():
     assert required(Policy()) is None
     assert required(Policy(redact_words="a\nb c", redact_patterns=r"\d+x")).words == ("a", "b c")
+
+
+@pytest.mark.parametrize("stored", [{"redact_words": 7}, {"redact_words": ["a"] * 99}, {"redact_patterns": ["("]}])
+async def test_where_what_is_hidden_is_not_readable_every_word_is(stored):
+    read, odd = read_policy(stored)
+    assert odd == tuple(stored)
+    policy, _ = read_policy(parse_policy(read.values()))  # as it is stored with the next change
+    assert policy == read
+    (redactor,) = Redactions(lambda project: policy, None).filters(call(GenerateSpec("m", "hi")))
+    told = [await redactor.push((TextDelta(0, piece, 1),)) for piece in "To Zbigniew: 17, Elm St. (soon)"]
+    told.append(await redactor.push((ChoiceEnded(0, FinishReason.STOP),)))
+    shown = "".join(event.text for events in told for event in events if isinstance(event, TextDelta))
+    assert shown.split() == ["[CUSTOM]"] * 6
+    assert required(STRICTEST).patterns == (r"\S+",)
 
 
 def test_names_need_a_model():
