@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from antiphon.core.errors import AntiphonError, CallerError, CapacityError, Conflict, NotFound
+from antiphon.core.errors import CallerError, CapacityError, Conflict, NotFound
 from antiphon.core.identity import Principal
 from antiphon.core.jobs import (
     Blob,
@@ -131,10 +131,7 @@ class Service:
             keep_s = min(keep_s, new.passing_s)
         ends = given_ends = now + 1000 * keep_s
         subject = await self._subject(project, new.tags)
-        if new.data:
-            own = Blob(id=new.input, name="", purpose="", created_unix_ms=now, ends_unix_ms=ends, subject=subject)
-            await tier.jobs.put_blob(project, own, new.data)
-        elif new.input:
+        if new.input and not new.data:
             given = await self._input(new, project, tier)
             given_ends, subject = given.ends_unix_ms, subject or given.subject
         job = Job(
@@ -154,15 +151,12 @@ class Service:
             subject=subject,
             tags=new.tags,
         )
-        try:
-            await tier.jobs.create(job, new.most_open)
-            if self._erased(project, (subject,), begun_ns):
-                await tier.jobs.delete_job(project, job.id)
-                raise _erased_meanwhile()
-        except AntiphonError:
+        await tier.jobs.create(job, new.most_open, new.data)
+        if self._erased(project, (subject,), begun_ns):
+            await tier.jobs.delete_job(project, job.id)
             if new.data:
                 await tier.jobs.delete_blob(project, new.input)
-            raise
+            raise _erased_meanwhile()
         self.wake()
         return job
 
