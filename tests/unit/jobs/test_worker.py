@@ -4,10 +4,12 @@ import asyncio
 import json
 import uuid
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from event_loop import settle
 
+from antiphon.calls.generation import Generation
 from antiphon.core.errors import CallerError, CapacityError, EngineError, NotFound
 from antiphon.core.identity import USUAL_SCOPES, Principal
 from antiphon.core.jobs import (
@@ -293,6 +295,36 @@ async def test_an_engine_that_fails_is_asked_again_and_not_for_ever(office):
         job = await office.over(await office.start(ASK))
     assert (job.state, job.failed) == (JobState.DONE, 1)
     assert (await office.lines(job.errors))["r0"]["response"]["status_code"] == 502
+
+
+async def test_the_work_of_an_item_ends_before_its_session_is_closed_if_its_surface_fails(office, monkeypatch):
+    order, produce, free = [], Generation._produce, Generation._free
+    negotiate = ChatCompletions.negotiate
+
+    class Broken:
+        def emit(self, event, now_ns):
+            raise ValueError("a defect")
+
+    async def produced(self):
+        try:
+            async for events in produce(self):
+                yield events
+        finally:
+            order.append("ended")
+
+    async def freed(self):
+        order.append("freed")
+        await free(self)
+
+    monkeypatch.setattr(Generation, "_produce", produced)
+    monkeypatch.setattr(Generation, "_free", freed)
+    monkeypatch.setattr(
+        ChatCompletions, "negotiate", lambda self, *given: replace(negotiate(self, *given), surface=Broken())
+    )
+    await office.start(ASK)
+    async with working(office):
+        await until(lambda: len(order) > 1)
+    assert order[:2] == ["ended", "freed"]
 
 
 async def looks(office):
