@@ -68,13 +68,18 @@ class Recents:
 
     def of_subject(self, project: str, subject: str) -> list[Keep]:
         """Return the answers about a subject; with an empty one, all of the project."""
-        found = (recent.own(id) for recent, id in self._oldest.get(project, ()))
-        return [keep for keep in found if keep is not None and (not subject or subject in keep.subjects)]
+        return [keep for _, keep in self._about(project, subject)]
 
     def erase(self, project: str, subject: str) -> int:
         """Forget the answers about a subject; with an empty one, all of the project. Return how many."""
-        ids = [keep.id for keep in self.of_subject(project, subject)]
-        return sum(self.drop(project, id) is not None for id in ids)
+        found = self._about(project, subject)
+        for owner, keep in found:
+            owner.forget(keep.id)
+        return len(found)
+
+    def _about(self, project: str, subject: str) -> "list[tuple[Recent, Keep]]":
+        held = ((recent, recent.own(id)) for recent, id in self._oldest.get(project, ()))
+        return [(recent, keep) for recent, keep in held if keep and (not subject or subject in keep.subjects)]
 
     def add(self, recent: "Recent", id: str, size: int) -> None:
         self._held[recent.project] += size
