@@ -215,11 +215,6 @@ class Funds:
             counter.running += used[counter.place] - before[counter.place]
             self.alerts += counter.crossed()
 
-    def settle(self, reservation: Reservation, amounts: Amounts, now_unix_ms: int) -> None:
-        """End the call: what it came to is used, and what it held beyond is free."""
-        self.drop(reservation)
-        self.spend(reservation.key, amounts, now_unix_ms, reservation.project)
-
     def spend(self, key: str, amounts: Amounts, at_unix_ms: int, project: str = EVERY) -> None:
         """Count what was used without a reservation."""
         for counter in self.of(key, project).counters:
