@@ -168,6 +168,14 @@ async def test_what_cannot_be_written_is_an_error_for_each_without_its_text(stor
         await store.get("acme", "r1", HOUR_S)
 
 
+async def test_a_closed_store_says_that_it_stores_nothing(store):
+    await store.close()
+    with pytest.raises(InternalError):
+        await store.put("acme", Keep("r1", b"b"), HOUR_S)
+    with pytest.raises(InternalError):
+        await store.get("acme", "r1", HOUR_S)
+
+
 async def test_a_database_of_another_version_is_refused(store, path, clock):
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version=99")

@@ -179,7 +179,7 @@ class SqliteAnswers:
         """
         try:
             return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, work))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, RuntimeError) as error:  # the thread accepts no work after its shutdown
             raise InternalError("Stored answers cannot be read or written.") from error
 
     def _write(self) -> None:
