@@ -29,6 +29,7 @@ from antiphon.core.routing import CallRow
 from antiphon.core.usage import Dimension
 from antiphon.jobs import items, run, worker
 from antiphon.jobs.filler import Filler
+from antiphon.jobs.service import MOST_WAITING_OF_A_PROJECT
 from antiphon.jobs.tiers import PASSING_S
 from antiphon.jobs.worker import Worker
 from antiphon.routes import JOB_KINDS
@@ -230,11 +231,20 @@ async def test_what_a_job_that_cannot_be_made_brought_is_gone(office):
     assert not office.passing._data
 
 
-async def test_who_waits_for_the_end_of_a_job_is_one_of_few(office, monkeypatch):
-    monkeypatch.setattr("antiphon.jobs.service.MOST_WAITING", 0)
-    job = await office.start(ASK)
+async def test_who_waits_for_the_end_of_a_job_is_one_of_few_also_of_its_project(office):
+    async def outcome(job, wait_ms, principal):
+        return (await office.told(lambda tell: JobOutcome(KIND, job.id, wait_ms, tell), principal))[0].state
+
+    jobs = {who: await office.start(ASK, principal=who) for who in (ACME, OTHER)}
+    waiting = [asyncio.create_task(outcome(jobs[ACME], 60_000, ACME)) for _ in range(MOST_WAITING_OF_A_PROJECT)]
+    await settle()
     with pytest.raises(CapacityError):
-        await office.told(lambda tell: JobOutcome(KIND, job.id, 1_000, tell))
+        await outcome(jobs[ACME], 1, ACME)
+    assert await outcome(jobs[OTHER], 1, OTHER) is JobState.QUEUED
+    for each in waiting:
+        each.cancel()
+    await asyncio.wait(waiting)
+    assert await outcome(jobs[ACME], 1, ACME) is JobState.QUEUED
 
 
 async def test_a_long_list_of_outcomes_is_told_in_parts(office, monkeypatch):
