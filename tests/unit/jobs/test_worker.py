@@ -30,10 +30,10 @@ from antiphon.core.usage import Dimension
 from antiphon.jobs import items, run, worker
 from antiphon.jobs.filler import Filler
 from antiphon.jobs.service import MOST_WAITING_OF_A_PROJECT
-from antiphon.jobs.tiers import PASSING_S
 from antiphon.jobs.worker import Worker
 from antiphon.routes import JOB_KINDS
 from antiphon.session.subject_lines import Lines
+from antiphon.session.subjects import PASSING_S
 from antiphon.slo.filling import Traffic
 from antiphon.surfaces.openai.batch_lines import KIND
 from antiphon.surfaces.openai.chat import ChatCompletions
