@@ -293,7 +293,7 @@ class Allowances:
     def _keep_up(self, group: Group) -> None:
         """Read what a group has used, if something else applies to it than before."""
         if group.changed:
-            group.make_out()
+            group.follow_policies()
         if group.applied is group.wanted or group.reading is not None:
             return
         if not group.wanted.budgets:

@@ -82,6 +82,7 @@ class Recents:
         return [(recent, keep) for recent, keep in held if keep and (not subject or subject in keep.subjects)]
 
     def add(self, recent: "Recent", id: str, size: int) -> None:
+        """Count an answer of this many bytes that a connection holds now, and forget others if it is too much."""
         self._held[recent.project] += size
         self._oldest.setdefault(recent.project, OrderedDict())[recent, id] = None
         while self._held.total() > self._all_bytes:
@@ -90,6 +91,7 @@ class Recents:
             owner.forget(oldest)
 
     def remove(self, recent: "Recent", id: str, size: int) -> None:
+        """Count an answer no more, which its connection has forgotten."""
         project = recent.project
         self._held[project] -= size
         del self._oldest[project][recent, id]
@@ -128,9 +130,11 @@ class Recent:
             self.forget(next(iter(self._answers)))
 
     def get(self, id: str) -> Keep | None:
+        """Return an answer of this connection, or of an earlier one with the same key."""
         return self.own(id) or self._all.find(self.key_id, id)
 
     def own(self, id: str) -> Keep | None:
+        """Return an answer of this connection."""
         found = self._answers.get(id)
         return found and found[0]
 

@@ -1,7 +1,8 @@
 """Projects and keys, in `control.db`, and the keys of projects' tags and content, and webhooks, in `keys.db`.
 
 Several processes write them: the server's management API and the command line, at the same time. Writes are rare, and
-each is one immediate transaction with a full sync. No secret of a caller's is in them, only digests.
+each is one immediate transaction with a full sync. Of API keys there are only digests; all other secrets are encrypted
+(`directory_secrets.py`).
 """
 
 import json
