@@ -6,7 +6,8 @@ Each is one step of the event loop. The calls of a project without budgets and l
 The projects of an organisation that has budgets or limits are one group, with one tally; any other project is a group
 of its own. A group's state is in memory only. It is read from the ledger, by project and time, when the server starts
 and when its budgets or its projects change. Until a group's first ones are known, its calls are refused; after a
-change, the earlier ones apply until the new ones are known.
+change, the earlier ones apply until the new ones are known. The prices of a project that joins are not known until
+then: its calls are refused where a hard budget counts money.
 """
 
 import asyncio

@@ -614,3 +614,36 @@ async def test_an_organisation_of_two_currencies_has_no_budget_of_money(priced):
     await house.allowances.start()
     with pytest.raises(Unpriced, match="several currencies"):
         generate(house)
+
+
+@pytest.mark.parametrize("soft", ["", " soft"])
+async def test_a_project_that_joins_an_organisation_has_prices_once_they_are_read(priced, soft):
+    house = priced
+    house.books["beta"] = house.books["acme"]
+    house.keys.organised = {"acme": "group"}
+    house.keys.organisations["group"] = Organisation("group", f"all money 3 month{soft}")
+    await house.allowances.start()
+    house.keys.organised["beta"] = "group"
+    house.keys.project = "beta"
+    if not soft:
+        with pytest.raises(CapacityError, match="prices"):
+            generate(house)
+        await house.allowances.start()
+    assert isinstance((await whole(generate(house)))[-1], Completed)
+    await house.allowances.start()
+    [(_, state)] = house.allowances.states_of("group")
+    assert (state.used, state.reserved) == (USED * 1000, 0)
+
+
+async def test_a_call_that_runs_keeps_its_prices_when_its_project_leaves_the_organisation(priced):
+    house = priced
+    house.books["beta"] = house.books["acme"]
+    house.keys.organised = {"acme": "group", "beta": "group"}
+    house.keys.organisations["group"] = Organisation("group", "all money 3 month")
+    await house.allowances.start()
+    running = house.generate(stream=True, sampling=Sampling(max_tokens=5))
+    house.keys.organised = {"beta": "group"}
+    await house.allowances.start()
+    assert isinstance((await whole(running))[-1], Completed)
+    [(_, state)] = house.allowances.states_of("group")
+    assert (state.used, state.reserved) == (USED * 1000, 0)
