@@ -5,9 +5,8 @@ Each is one step of the event loop. The calls of a project without budgets and l
 
 The projects of an organisation that has budgets or limits are one group, with one tally; any other project is a group
 of its own. A group's state is in memory only. It is read from the ledger, by project and time, when the server starts
-and when its budgets or its projects change. Until a group's first ones are known, its calls are refused; after a
-change, the earlier ones apply until the new ones are known. The prices of a project that joins are not known until
-then: its calls are refused where a hard budget counts money.
+and when its budgets or its projects change. Until the first ones are known, of a group or of a project that joins it,
+calls that a hard budget counts are refused; after another change, the earlier ones apply until the new ones are known.
 """
 
 import asyncio
@@ -161,9 +160,8 @@ class Allowances:
         group = self._follow(principal.project)
         if group is None:
             return None
-        if group.applied is None and any(
-            each.hard and each.project in (EVERY, principal.project) for each in group.wanted.budgets
-        ):
+        known = group.applied is not None and principal.project in group.applied.projects
+        if not known and any(each.hard and each.project in (EVERY, principal.project) for each in group.wanted.budgets):
             raise CapacityError("The budgets of this project are being read.", retry_after_s=RETRY_AFTER_S)
         clock, asked = self.clock, demand()
         try:

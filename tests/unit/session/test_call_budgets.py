@@ -616,6 +616,22 @@ async def test_an_organisation_of_two_currencies_has_no_budget_of_money(priced):
         generate(house)
 
 
+async def test_a_project_that_joins_an_organisation_does_not_leave_its_own_hard_budget_meanwhile(house):
+    house.keys.organised = {"acme": "group", "beta": ""}
+    house.keys.organisations["group"] = Organisation("group", "all requests 9 month")
+    house.keys.project = "beta"
+    await house.budget("own requests 1 month")
+    await whole(generate(house))
+    with pytest.raises(BudgetExceeded):
+        generate(house)
+    house.keys.organised["beta"] = "group"
+    with pytest.raises(CapacityError, match="being read"):
+        generate(house)
+    await house.allowances.start()
+    with pytest.raises(BudgetExceeded, match="of this project"):
+        generate(house)
+
+
 @pytest.mark.parametrize("soft", ["", " soft"])
 async def test_a_project_that_joins_an_organisation_has_prices_once_they_are_read(priced, soft):
     house = priced
@@ -626,7 +642,7 @@ async def test_a_project_that_joins_an_organisation_has_prices_once_they_are_rea
     house.keys.organised["beta"] = "group"
     house.keys.project = "beta"
     if not soft:
-        with pytest.raises(CapacityError, match="prices"):
+        with pytest.raises(CapacityError, match="being read"):
             generate(house)
         await house.allowances.start()
     assert isinstance((await whole(generate(house)))[-1], Completed)
