@@ -114,12 +114,15 @@ class Tally:
     def take_limits(self, limits: Iterable[Limits]) -> None:
         """Apply these limits from now on. Running calls count where they were counted before."""
         before, self._limits, self._scopes = self._limits, {}, {}
+        following: dict[Scope, Scope] = {}
         for each in limits:
             place = each.project, each.key
-            self._limits[place] = Scope(each, before.get(place))
+            scope = self._limits[place] = Scope(each, before.get(place))
+            if place in before:
+                following[before[place]] = scope
         for permit in self.open:
             if not permit.served:
-                permit.limits = tuple(self._limits.get((s.limits.project, s.limits.key), s) for s in permit.limits)
+                permit.limits = tuple(following.get(scope, scope) for scope in permit.limits)
 
     def take_funds(self, funds: Funds | None, tariffs: Mapping[str, Tariff]) -> None:
         """Apply these budgets from now on, also to running calls. Those of projects that have left keep their

@@ -540,6 +540,18 @@ async def test_finals_that_cost_something_each_end_a_stream_before_they_cost_too
     assert house.used() == {"money": (15_000_000 * finals, 0, 140_000_000 - 15_000_000 * finals)}
 
 
+async def test_a_limit_that_was_away_for_a_while_counts_no_call_that_began_before(house):
+    await house.budget(limits="calls=1")
+    running = generate(house)
+    await house.budget()
+    await house.budget(limits="calls=1")
+    await whole(running)
+    running = generate(house)
+    with pytest.raises(RateExceeded):
+        generate(house)
+    await whole(running)
+
+
 # -- organisations -----------------------------------------------------------------------------------------------------
 
 
