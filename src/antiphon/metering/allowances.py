@@ -307,11 +307,12 @@ class Allowances:
         running = (id for project in group.places for id in self.running(project))
         group.own = {*running, *(permit.id for permit in group.tally.open)}
         group.ended = []
-        group.reading = asyncio.create_task(self._read(group), name=f"budgets of {group.name}")
+        reading = self._read(group, group.wanted)  # of these projects alone, whose running sessions are our own
+        group.reading = asyncio.create_task(reading, name=f"budgets of {group.name}")
 
-    async def _read(self, group: Group) -> None:
+    async def _read(self, group: Group, wanted: Applied) -> None:
         """Read what the projects have used, then apply their budgets."""
-        wanted, now_unix_ms = group.wanted, self.clock.unix_ms()
+        now_unix_ms = self.clock.unix_ms()
         try:
             funds, tariffs = await asyncio.to_thread(self._rebuilt, wanted, now_unix_ms, group.own)
             group.tally.take_funds(funds, tariffs)

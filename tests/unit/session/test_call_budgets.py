@@ -1,6 +1,7 @@
 """Budgets and limits of calls, through sessions as callers open them."""
 
 import asyncio
+import threading
 import uuid
 
 import pytest
@@ -626,6 +627,31 @@ async def test_an_organisation_of_two_currencies_has_no_budget_of_money(priced):
     await house.allowances.start()
     with pytest.raises(Unpriced, match="several currencies"):
         generate(house)
+
+
+async def test_a_project_that_joins_just_as_a_reading_begins_loses_no_call(house):
+    reads, closed = threading.Event(), threading.Event()
+    head = house.ledger.head
+
+    def held():
+        found = head()
+        reads.set()
+        closed.wait()
+        return found
+
+    house.ledger.head = held
+    house.keys.organised = {"acme": "", "beta": "group"}
+    house.keys.organisations["group"] = Organisation("group", "all requests 9 month")
+    running = generate(house)
+    house.allowances.refresh()
+    house.keys.organised["acme"] = "group"
+    house.allowances.refresh()
+    await asyncio.to_thread(reads.wait)
+    await whole(running)
+    closed.set()
+    for _ in range(2):
+        await house.allowances.start()
+    assert [each.used for _, each in house.allowances.states_of("group")] == [1]
 
 
 async def test_a_project_that_joins_an_organisation_does_not_leave_its_own_hard_budget_meanwhile(house):
