@@ -112,6 +112,15 @@ def test_credits_are_spent_by_their_end_and_expire():
     assert left(pool, at("2026-12-02")) == {"late": 5}  # the debt is paid
 
 
+def test_credits_do_not_pay_for_what_was_used_before_the_first_of_them_began():
+    """Another server, which begins to read at the first one, would not know of it."""
+    pool = funds("first tokens 50 once from=2026-12-01 soft", "more tokens 50 once from=2026-12-02 soft")
+    pool.spend("k", tokens(20), NOON)
+    assert left(pool, at("2026-12-01")) == {"first": 50}
+    pool.spend("k", tokens(60), at("2026-12-01"))
+    assert left(pool, at("2026-12-02")) == {"first": 40}
+
+
 def test_each_threshold_is_told_once_in_a_window():
     pool = funds("day tokens 100 day soft")
     told = []
