@@ -101,6 +101,18 @@ class Job:
     def over(self) -> bool:
         return self.state in OVER
 
+    @property
+    def own_input(self) -> Blob:
+        """The input that belongs to the job itself, still empty."""
+        return Blob(
+            id=self.input,
+            name="",
+            purpose="",
+            created_unix_ms=self.created_unix_ms,
+            ends_unix_ms=self.ends_unix_ms,
+            subject=self.subject,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ItemOutcome:

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -87,13 +87,14 @@ class _Heard:
         self.usage = NO_TOKENS
 
     async def events(self) -> AsyncGenerator[tuple[Any, ...], None]:
-        async for events in self._session.events():
-            last = events[-1]
-            if isinstance(last, Failed):
-                self.error = last.error
-            elif isinstance(last, Completed):
-                self.usage = last.usage
-            yield events
+        async with aclosing(self._session.events()) as said:  # so that it ends before the session is closed
+            async for events in said:
+                last = events[-1]
+                if isinstance(last, Failed):
+                    self.error = last.error
+                elif isinstance(last, Completed):
+                    self.usage = last.usage
+                yield events
 
     async def keep(self, keep: Keep) -> None:
         await self._session.keep(keep)

@@ -6,6 +6,7 @@ until then stay, and each other item gets a line that says why it has none.
 """
 
 import asyncio
+from codecs import BOM_UTF8
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 
@@ -20,7 +21,6 @@ BEAT_S = LEASE_MS / 3000
 CHUNK_BYTES = 1 << 20  # of the input in memory
 MAX_ATTEMPTS = 20  # planned restarts count, too
 MOST_AT_ONCE = 500  # lines per write
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 Lines = list[tuple[int, bytes]]
 
@@ -263,7 +263,7 @@ class Run:
             except NotFound:
                 raise NotFound("The input file is gone.") from None
             if not start:
-                rest = chunk.removeprefix(BYTE_ORDER_MARK)
+                rest = chunk.removeprefix(BOM_UTF8)
             else:
                 rest += chunk
             start += len(chunk)

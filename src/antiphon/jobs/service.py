@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from antiphon.core.errors import AntiphonError, CallerError, CapacityError, Conflict, NotFound
+from antiphon.core.errors import CallerError, CapacityError, Conflict, NotFound
 from antiphon.core.identity import Principal
 from antiphon.core.jobs import (
     Blob,
@@ -32,11 +32,12 @@ from antiphon.core.tags import SUBJECT, value_of
 from antiphon.core.wire import ShortToken, Step
 from antiphon.jobs.tiers import Tier, Tiers
 from antiphon.session.requests import BESIDE_BYTES
+from antiphon.slo.shares import Bound, Shares
 
 KEPT_S = 30 * 86_400  # the default: OpenAI's own for files of batches
 LAST_WORDS_MS = 60_000  # for an expired job to record its end, before its input is deleted
 MOST_READ = 4  # whole files at once
-MOST_WAITING = 64  # callers that wait for a job's end
+MOST_WAITING, MOST_WAITING_OF_A_PROJECT = 64, 16  # callers that wait for a job's end
 LISTED_BYTES = 8 << 20  # of outputs in one page of a list; the page ends when they exceed it
 LOOK_S = 0.2  # between checks of it
 RETRY_AFTER_S = 1
@@ -60,7 +61,7 @@ class Service:
         self._clock = clock
         self._sealer = sealer
         self._reading = 0
-        self._waiting = 0
+        self._waiting = Shares(Bound(MOST_WAITING, per_project=MOST_WAITING_OF_A_PROJECT))
         self._shown = asyncio.Semaphore(MOST_READ)  # outputs
         self.wake: Callable[[], None] = _nothing
 
@@ -88,7 +89,7 @@ class Service:
             case JobOutput():
                 return await self._output(question, project, tier)
             case JobOutcome():
-                return question.tell(*await self._outcome(question, project, tier))
+                return question.tell(*await self._outcome(question, principal, tier))
             case JobOutcomes():
                 return question.tell(*await self._outcomes(question, project, tier))
             case ManyJobs():
@@ -131,10 +132,7 @@ class Service:
             keep_s = min(keep_s, new.passing_s)
         ends = given_ends = now + 1000 * keep_s
         subject = await self._subject(project, new.tags)
-        if new.data:
-            own = Blob(id=new.input, name="", purpose="", created_unix_ms=now, ends_unix_ms=ends, subject=subject)
-            await tier.jobs.put_blob(project, own, new.data)
-        elif new.input:
+        if new.input and not new.data:
             given = await self._input(new, project, tier)
             given_ends, subject = given.ends_unix_ms, subject or given.subject
         job = Job(
@@ -154,15 +152,12 @@ class Service:
             subject=subject,
             tags=new.tags,
         )
-        try:
-            await tier.jobs.create(job, new.most_open)
-            if self._erased(project, (subject,), begun_ns):
-                await tier.jobs.delete_job(project, job.id)
-                raise _erased_meanwhile()
-        except AntiphonError:
+        await tier.jobs.create(job, new.most_open, new.data)
+        if self._erased(project, (subject,), begun_ns):
+            await tier.jobs.delete_job(project, job.id)
             if new.data:
                 await tier.jobs.delete_blob(project, new.input)
-            raise
+            raise _erased_meanwhile()
         self.wake()
         return job
 
@@ -182,10 +177,10 @@ class Service:
             raise NotFound("Job not found.")
         return job
 
-    async def _outcome(self, asked: JobOutcome, project: str, tier: Tier) -> tuple[Job, bytes, bytes]:
-        job = await self._job(asked.kind, asked.id, project, tier)
+    async def _outcome(self, asked: JobOutcome, principal: Principal, tier: Tier) -> tuple[Job, bytes, bytes]:
+        job = await self._job(asked.kind, asked.id, principal.project, tier)
         if asked.wait_ms and not job.over:
-            job = await self._over(job, asked.wait_ms, tier)
+            job = await self._over(job, asked.wait_ms, principal, tier)
         async with self._shown:
             return await self._written(job, tier)
 
@@ -213,11 +208,11 @@ class Service:
                 written[place] = await tier.jobs.read_blob(job.project, id, keep_s, 0, size)
         return job, written[0], written[1]
 
-    async def _over(self, job: Job, wait_ms: int, tier: Tier) -> Job:
-        """Wait at most `wait_ms` for the job's end; return its present state."""
-        if self._waiting >= MOST_WAITING:
+    async def _over(self, job: Job, wait_ms: int, principal: Principal, tier: Tier) -> Job:
+        """Wait at most `wait_ms` for the job's end; return its present state. Raises `CapacityError`."""
+        if not self._waiting.fits(principal):
             raise CapacityError("Too many callers wait for the end of a job.", retry_after_s=RETRY_AFTER_S)
-        self._waiting += 1
+        place = self._waiting.hold(principal, 1, self._clock.now_ns())
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_ms / 1000):
@@ -225,7 +220,7 @@ class Service:
                         await asyncio.sleep(LOOK_S)
                         job = await self._job(job.kind, job.id, job.project, tier)
         finally:
-            self._waiting -= 1
+            self._waiting.let_go(place)
         return job
 
     async def _one_job(self, asked: OneJob, project: str, tier: Tier) -> Job:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from antiphon.core.errors import InternalError
 from antiphon.core.stores import Jobs, ServerStores
+from antiphon.session.subjects import PASSING_S
 
-PASSING_S = 86_400  # OpenAI's own window for a batch, the longest one
 PURGE_S = 30.0
 
 log = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ Each is one step of the event loop. The calls of a project without budgets and l
 
 The projects of an organisation that has budgets or limits are one group, with one tally; any other project is a group
 of its own. A group's state is in memory only. It is read from the ledger, by project and time, when the server starts
-and when its budgets or its projects change. Until a group's first ones are known, its calls are refused; after a
-change, the earlier ones apply until the new ones are known.
+and when its budgets or its projects change. Until the first ones are known, of a group or of a project that joins it,
+calls that a hard budget counts are refused; after another change, the earlier ones apply until the new ones are known.
 """
 
 import asyncio
@@ -160,9 +160,8 @@ class Allowances:
         group = self._follow(principal.project)
         if group is None:
             return None
-        if group.applied is None and any(
-            each.hard and each.project in (EVERY, principal.project) for each in group.wanted.budgets
-        ):
+        known = group.applied is not None and principal.project in group.applied.projects
+        if not known and any(each.hard and each.project in (EVERY, principal.project) for each in group.wanted.budgets):
             raise CapacityError("The budgets of this project are being read.", retry_after_s=RETRY_AFTER_S)
         clock, asked = self.clock, demand()
         try:
@@ -293,7 +292,7 @@ class Allowances:
     def _keep_up(self, group: Group) -> None:
         """Read what a group has used, if something else applies to it than before."""
         if group.changed:
-            group.make_out()
+            group.follow_policies()
         if group.applied is group.wanted or group.reading is not None:
             return
         if not group.wanted.budgets:
@@ -308,11 +307,12 @@ class Allowances:
         running = (id for project in group.places for id in self.running(project))
         group.own = {*running, *(permit.id for permit in group.tally.open)}
         group.ended = []
-        group.reading = asyncio.create_task(self._read(group), name=f"budgets of {group.name}")
+        reading = self._read(group, group.wanted)  # of these projects alone, whose running sessions are our own
+        group.reading = asyncio.create_task(reading, name=f"budgets of {group.name}")
 
-    async def _read(self, group: Group) -> None:
+    async def _read(self, group: Group, wanted: Applied) -> None:
         """Read what the projects have used, then apply their budgets."""
-        wanted, now_unix_ms = group.wanted, self.clock.unix_ms()
+        now_unix_ms = self.clock.unix_ms()
         try:
             funds, tariffs = await asyncio.to_thread(self._rebuilt, wanted, now_unix_ms, group.own)
             group.tally.take_funds(funds, tariffs)

@@ -90,15 +90,16 @@ class Counter:
 
 
 class Credits(Counter):
-    """Grants of one measure and scope, spent together: the one that ends first before the others. What was used without
-    a grant is paid by the next one.
+    """Grants of one measure and scope, spent together: the one that ends first before the others. What is used after
+    the first grant began, without a valid one, is paid by the next one.
     """
 
-    __slots__ = ("_debt", "_grants", "_left")
+    __slots__ = ("_begins", "_debt", "_grants", "_left")
 
     def __init__(self, grants: Sequence[Budget]) -> None:
         super().__init__(grants[0])
         self._grants = sorted(grants, key=lambda each: (each.until_unix_ms is None, each.until_unix_ms or 0))
+        self._begins = begins(grants, 0)
         self._left = {grant.name: grant.amount for grant in grants}
         self._debt = 0
 
@@ -112,7 +113,8 @@ class Credits(Counter):
             self._told.clear()
 
     def spend(self, amount: int) -> None:
-        self._debt += amount
+        if self.since >= self._begins:
+            self._debt += amount
         valid = [each for each in self._grants if _holds(each, self.since)]
         for grant in valid:
             paid = min(self._debt, self._left[grant.name]) if self._debt > 0 else 0
@@ -214,11 +216,6 @@ class Funds:
             counter.roll(now_unix_ms)
             counter.running += used[counter.place] - before[counter.place]
             self.alerts += counter.crossed()
-
-    def settle(self, reservation: Reservation, amounts: Amounts, now_unix_ms: int) -> None:
-        """End the call: what it came to is used, and what it held beyond is free."""
-        self.drop(reservation)
-        self.spend(reservation.key, amounts, now_unix_ms, reservation.project)
 
     def spend(self, key: str, amounts: Amounts, at_unix_ms: int, project: str = EVERY) -> None:
         """Count what was used without a reservation."""

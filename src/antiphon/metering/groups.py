@@ -21,19 +21,21 @@ class Ended(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """What the state of a group is of."""
+    """The budgets of a group, and its projects, whose usage counts in them."""
 
     budgets: tuple[Budget, ...]
     projects: frozenset[str]
 
 
 class Group:
-    """The projects to which one tally applies. `applied` is nothing until it is known for the first time."""
+    """The projects to which one tally applies. `wanted` is what their policies say now, `applied` is what the tally
+    counts: `None` until it is known for the first time what they have used.
+    """
 
     def __init__(self, id: tuple[str, str]) -> None:
         self.id = id  # of the organisation, and of a project that is alone; one is empty
         self.places: dict[str, Place] = {}
-        self.changed = True  # whether what it wants is to be made out anew
+        self.changed = True  # whether `wanted` is out of date
         self.wanted = Applied((), frozenset())
         self.applied: Applied | None = None
         self.tally = Tally()
@@ -53,8 +55,8 @@ class Group:
             amounts = self.tally.amounts(id, project, key, use, charged)
             self.tally.funds.spend(key, amounts, charged.closed_unix_ms, project)
 
-    def make_out(self) -> None:
-        """Make out what applies to its projects by their present policies, and apply the limits."""
+    def follow_policies(self) -> None:
+        """Set `wanted` by the present policies of its projects, and apply their limits."""
         self.changed = False
         places = self.places.values()
         organisation = next((each.organisation for each in places), NO_ORGANISATION) if self.id[0] else NO_ORGANISATION

@@ -22,7 +22,6 @@ from antiphon.metering.pricing.rates import ROUND, Rate, Rates, Used
 
 DAY_MS = 86_400_000
 
-_LONG = (Span.DAY, Span.INVOICE)  # spans of more than one session
 _USAGE = EntryKind.USAGE.value
 
 
@@ -121,7 +120,7 @@ class Rater:
         lines: list[Line] = []
         if waived is not None:
             lines.append(_line(LineKind.WAIVED, session, *waived, reason="the last result may not have arrived"))
-        sums: dict[tuple[Rate, int], list[int]] = self._sums if book.rounding.per in _LONG else {}
+        sums: dict[tuple[Rate, int], list[int]] = self._sums if book.rounding.per.long else {}
         several = len(cells) > 1
         for place in sorted(cells) if several else cells:
             cell, used = cells[place], place[0]
@@ -168,7 +167,7 @@ class Rater:
     def _cost(self, each: Rate, cell: _Cell, day: int, sums: dict[tuple[Rate, int], list[int]]) -> tuple[int, int]:
         """Return how many parts are billed, and their cost in nano-units."""
         rounding = each.book.rounding
-        quantum = 1 if rounding.per in _LONG else rounding.quantum_nano
+        quantum = 1 if rounding.per.long else rounding.quantum_nano
         to_whole, scale = ROUND[rounding.mode], each.scale * quantum
         if rounding.per is not Span.ENTRY:
             parts = self._billable(each, cell, day)

@@ -18,7 +18,7 @@ from antiphon.core.budgets import (
     RateLimit,
 )
 from antiphon.core.entry import CLOSING, Entry, EntryKind
-from antiphon.core.errors import PolicyError
+from antiphon.core.errors import CapacityError, PolicyError
 from antiphon.core.units import NS_PER_S
 from antiphon.core.usage import Charge, ClosedSession, Dimension, Meter
 from antiphon.metering.buckets import Bucket
@@ -114,26 +114,35 @@ class Tally:
     def take_limits(self, limits: Iterable[Limits]) -> None:
         """Apply these limits from now on. Running calls count where they were counted before."""
         before, self._limits, self._scopes = self._limits, {}, {}
+        following: dict[Scope, Scope] = {}
         for each in limits:
             place = each.project, each.key
-            self._limits[place] = Scope(each, before.get(place))
+            scope = self._limits[place] = Scope(each, before.get(place))
+            if place in before:
+                following[before[place]] = scope
         for permit in self.open:
             if not permit.served:
-                permit.limits = tuple(self._limits.get((s.limits.project, s.limits.key), s) for s in permit.limits)
+                permit.limits = tuple(following.get(scope, scope) for scope in permit.limits)
 
     def take_funds(self, funds: Funds | None, tariffs: Mapping[str, Tariff]) -> None:
-        """Apply these budgets from now on, also to running calls."""
+        """Apply these budgets from now on, also to running calls. Those of projects that have left keep their
+        prices.
+        """
         for permit in self.open:
             if permit.reservation is not None and funds is not None:
                 funds.adopt(permit.reservation)
             else:
                 permit.reservation = None
-        self.funds, self.tariffs = funds, tariffs
+        running = {permit.project for permit in self.open}
+        kept = {project: tariff for project, tariff in self.tariffs.items() if project in running}
+        self.funds, self.tariffs = funds, {**kept, **tariffs}
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
     def admit(self, id: str, project: str, key: str, use: Use, demand: Demand, now_ns: int, now_unix_ms: int) -> Permit:
-        """Admit a call. Raises `RateExceeded`, `BudgetExceeded`, `Unpriced`."""
+        """Admit a call. Raises `RateExceeded`, `BudgetExceeded`, `Unpriced`, or `CapacityError` if its project has just
+        joined, and its prices are not known yet.
+        """
         permit = Permit(id, project, key, use)
         scopes = self._scopes_of(project, key)
         for scope in scopes:
@@ -255,10 +264,13 @@ class Tally:
                 raise _too_many(limits, bucket.limit, name, -(-wait_ns // NS_PER_S), rates)
 
     def _most(self, purse: Purse, permit: Permit, meters: Meters, now_unix_ms: int, entries: Entries) -> int:
+        tariff, bounds = self.tariffs.get(permit.project), Measure.MONEY in purse.bounds
+        if tariff is None and bounds:
+            raise CapacityError("The prices of this project are being read.", retry_after_s=RETRY_AFTER_S)
         try:
-            return self.tariffs[permit.project].most(permit.use, meters, now_unix_ms, entries)
+            return tariff.most(permit.use, meters, now_unix_ms, entries) if tariff is not None else 0
         except PolicyError:
-            if Measure.MONEY in purse.bounds:
+            if bounds:
                 raise
             return 0  # only alerts depend on it
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from antiphon.core.errors import Unpriced
 from antiphon.core.usage import ClosedSession, Meter
-from antiphon.metering.pricing.book import REQUESTS, Binding, Book, Channels, NoBook, Series, Span
+from antiphon.metering.pricing.book import REQUESTS, Binding, Book, Channels, NoBook, Series
 from antiphon.metering.pricing.rates import ROUND, Rate, Rates
 from antiphon.metering.rating import Rater
 from antiphon.metering.statements import month_of
@@ -18,7 +18,6 @@ Meters = Mapping[Meter, int]
 Entries = Mapping[Meter, int]  # how many entries a call may write of each
 ONE: Entries = {}  # of each
 SOON_MS = 60_000  # a version of the book that begins within it may be that of a call of now
-_LONG = (Span.DAY, Span.INVOICE)
 
 
 class Use(NamedTuple):
@@ -129,7 +128,7 @@ class Tariff:
 def _by_month(book: Book) -> bool:
     """Return whether what a session costs depends on the others of its month, or on its other channels."""
     prices = (*book.prices, *(price for each in book.overrides.values() for price in each.prices.values()))
-    return book.rounding.per in _LONG or any(
+    return book.rounding.per.long or any(
         len(price.tiers) > 1 or price.binding is Binding.PERIOD or price.channels is Channels.ONCE for price in prices
     )
 

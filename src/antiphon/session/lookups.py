@@ -178,12 +178,13 @@ class Lookups:
             raise CapacityError("Too many requests for information about models.", retry_after_s=RETRY_AFTER_S)
         place = self._asking.hold(principal, 1, 0)
         try:
-            return await _told(model, asked.version, asked.described)
+            return await _ask(model, asked.version, asked.described)
         finally:
             self._asking.let_go(place)
 
 
-async def _told(model: Inferrer, version: str, described: bool) -> tuple[bool, ModelForm | None]:
+async def _ask(model: Inferrer, version: str, described: bool) -> tuple[bool, ModelForm | None]:
+    """Ask the engine what `_inquire` returns. Raises `EngineError`, also if it does not answer in time."""
     try:
         async with asyncio.timeout(PATIENCE_S):
             if described:

@@ -68,15 +68,21 @@ class Recents:
 
     def of_subject(self, project: str, subject: str) -> list[Keep]:
         """Return the answers about a subject; with an empty one, all of the project."""
-        found = (recent.own(id) for recent, id in self._oldest.get(project, ()))
-        return [keep for keep in found if keep is not None and (not subject or subject in keep.subjects)]
+        return [keep for _, keep in self._about(project, subject)]
 
     def erase(self, project: str, subject: str) -> int:
         """Forget the answers about a subject; with an empty one, all of the project. Return how many."""
-        ids = [keep.id for keep in self.of_subject(project, subject)]
-        return sum(self.drop(project, id) is not None for id in ids)
+        found = self._about(project, subject)
+        for owner, keep in found:
+            owner.forget(keep.id)
+        return len(found)
+
+    def _about(self, project: str, subject: str) -> "list[tuple[Recent, Keep]]":
+        held = ((recent, recent.own(id)) for recent, id in self._oldest.get(project, ()))
+        return [(recent, keep) for recent, keep in held if keep and (not subject or subject in keep.subjects)]
 
     def add(self, recent: "Recent", id: str, size: int) -> None:
+        """Count an answer of this many bytes that a connection holds now, and forget others if it is too much."""
         self._held[recent.project] += size
         self._oldest.setdefault(recent.project, OrderedDict())[recent, id] = None
         while self._held.total() > self._all_bytes:
@@ -85,6 +91,7 @@ class Recents:
             owner.forget(oldest)
 
     def remove(self, recent: "Recent", id: str, size: int) -> None:
+        """Count an answer no more, which its connection has forgotten."""
         project = recent.project
         self._held[project] -= size
         del self._oldest[project][recent, id]
@@ -123,9 +130,11 @@ class Recent:
             self.forget(next(iter(self._answers)))
 
     def get(self, id: str) -> Keep | None:
+        """Return an answer of this connection, or of an earlier one with the same key."""
         return self.own(id) or self._all.find(self.key_id, id)
 
     def own(self, id: str) -> Keep | None:
+        """Return an answer of this connection."""
         found = self._answers.get(id)
         return found and found[0]
 

@@ -38,10 +38,9 @@ from antiphon.core.wire import Body, Close, Opening, Step, Url, Wire
 from antiphon.session.dialogue import DialogueConnection
 from antiphon.session.lookups import Lookups
 from antiphon.session.retries import TRY
-from antiphon.session.sessions import Answering, Sessions
+from antiphon.session.sessions import IDEMPOTENCY_KEY, Answering, Sessions
 
 BESIDE_BYTES = 128 * 1024  # a larger body is hashed and parsed in a thread
-IDEMPOTENCY_KEY = "idempotency-key"
 
 T = TypeVar("T")
 C = TypeVar("C", bound=TaggedSpec)

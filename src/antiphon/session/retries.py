@@ -26,8 +26,8 @@ RETRY_AFTER_S = 1
 
 @dataclass(slots=True)
 class _Call:
-    """The last try of a call. `owed` is the session that was charged for an answer which may not have arrived, until it
-    is given again; `replays` is that session while it is given again.
+    """The last try of a call. `owed` is the session that was charged for an answer which may not have arrived, until a
+    try begins to give it again; `replays` is that session from then on.
     """
 
     number: int
@@ -65,14 +65,14 @@ class Retries:
             self._remembered -= 1
             self._sessions.pop(before.session, None)
             if call.number == before.number + 1 and now_ns - before.at_ns <= _REMEMBERED_NS:
-                call.replays = before.owed
+                call.owed = before.owed  # this try may be refused: then the next one may give it again
         calls[asked] = self._sessions[session] = call
         self._remembered += 1
         if self._remembered > MAX_REMEMBERED:
             self._forget()
-        if call.replays is None:
+        if call.owed is None:
             return None
-        return Claim(principal.project, "", fingerprint, session, self._clock.unix_ms(), replay_of=call.replays)
+        return Claim(principal.project, "", fingerprint, session, self._clock.unix_ms(), replay_of=call.owed)
 
     def _forget(self) -> None:
         """Forget the oldest call of the project with the most calls."""
@@ -100,6 +100,8 @@ class Retries:
         if claim.key:
             self.check(claim.project, claim.key, claim.fingerprint)
             self._running[claim.project, claim.key] = self._claims[claim.session] = claim
+        elif call := self._sessions.get(claim.session):
+            call.owed, call.replays = None, call.owed
 
     def ended(self, session: str, given: bool, in_doubt: bool) -> None:
         """Record the end of a session. `given` says whether it was charged for an answer, or gave one charged before;

@@ -6,6 +6,7 @@ whose they are, and an erasure that fails can be repeated.
 """
 
 import asyncio
+from codecs import BOM_UTF8
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
@@ -17,7 +18,6 @@ CHUNK_BYTES = 1 << 20  # of a file, read or overwritten at once
 MOST_LINES = 10_000  # about the person, in memory
 MOST_FILES, MOST_JOBS = 10_000, 1000  # of a project, listed at once
 MOST_LINE_BYTES = 128 << 20  # in memory; no longer line is looked at
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 Stop = Callable[[Job, frozenset[int]], None]
 
 
@@ -69,7 +69,7 @@ class Lines:
         self._pseudonym = pseudonym
 
     async def found(self) -> AsyncGenerator[Found, None]:
-        """Yield them, file by file, at most `MOST_LINES` at once."""
+        """Yield the lines about the person, file by file, at most `MOST_LINES` at once."""
         files = await self._files()
         named: set[str] = set()  # files whose lines all name somebody, and the outputs of their jobs
         for kind_name, kind in self._kinds.items():
@@ -204,7 +204,7 @@ def _places(kind: SubjectKind, lines: list[bytes], number: int, start: int) -> l
     """Return the places of successive lines, of which the first has that number and start."""
     places: list[Place | None] = []
     for each, line in enumerate(lines, number):
-        mark = len(BYTE_ORDER_MARK) if not start and line.startswith(BYTE_ORDER_MARK) else 0
+        mark = len(BOM_UTF8) if not start and line.startswith(BOM_UTF8) else 0
         said = line[mark:]
         if said.strip():
             about = kind.about(said)

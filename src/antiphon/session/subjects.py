@@ -1,9 +1,9 @@
 """Everything that is kept about a person, or of a project: its export and its erasure, on the disk and in memory.
 
-A caller names the person in a tag `subject=...`; only a pseudonym of that name is stored. Lines of batches' files may
-name one of their own (`subject_lines.py`). The usage ledger knows no
-subjects and keeps its quantities. Both are in the audit log before a caller gets the result; of an erasure the record's
-place in the log is its certificate.
+A caller names the person in a tag `subject=...`; only a pseudonym of that name is stored. Each line of a batch's file
+may name a person of its own (`subject_lines.py`). The usage ledger knows no people, and keeps its quantities. Exports
+and erasures are in the audit log before their caller gets the result; the certificate of an erasure is the place of its
+record there.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from antiphon.trust.audit import Auditor
 
 PIECE_BYTES = 1 << 20  # of a file, in one line of an export
 PAGE = 100  # jobs, or files, that are read at once
-PASSING_S = 86_400  # the longest time for which anything is in memory
+PASSING_S = 86_400  # for which files and jobs are in memory: OpenAI's window for a batch, the longest one
 
 Line = dict[str, Any]
 R = TypeVar("R", Job, Blob)

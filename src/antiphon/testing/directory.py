@@ -91,6 +91,8 @@ class FakeDirectory:
 
     def rotate_key(self, key_id: str, ends_unix_ms: int, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
         old, its_digest = self._key(key_id)
+        if old.revoked_unix_ms is not None:
+            raise Conflict(f"key {key_id} is revoked", param="id")
         if key.id in self._view.keys:
             raise Conflict(f"there is a key {key.id} already", param="id")
         ends = min(ends_unix_ms, ends_unix_ms if old.expires_unix_ms is None else old.expires_unix_ms)

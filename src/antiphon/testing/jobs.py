@@ -70,14 +70,17 @@ class FakeJobs:
 
     # -- jobs, for callers ---------------------------------------------------------------------------------------------
 
-    async def create(self, job: Job, most_open: int) -> None:
+    async def create(self, job: Job, most_open: int, data: bytes = b"") -> None:
         if (job.project, job.id) in self._jobs:
             return
         its = (job.project, job.kind)
         if sum(not each.over and (each.project, each.kind) == its for each in self._jobs.values()) >= most_open:
             raise CapacityError(f"A project can have at most {most_open} jobs that are not over.", retry_after_s=1)
-        self._check_room(job.project, RECORD_BYTES + len(job.request))
+        own_bytes = RECORD_BYTES + len(data) if data else 0
+        self._check_room(job.project, RECORD_BYTES + len(job.request) + own_bytes)
         self._jobs[job.project, job.id] = job
+        if data:
+            await self.put_blob(job.project, job.own_input, data)
 
     async def job(self, project: str, id: str, keep_s: int) -> Job:
         job = self._jobs.get((project, id))

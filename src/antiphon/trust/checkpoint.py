@@ -90,7 +90,8 @@ class Verifier:
         if self.kind == COSIGNATURE:
             if len(data) < 8:
                 return False
-            signed, data = _cosigned(checkpoint, struct.unpack(">Q", data[:8])[0]), data[8:]
+            (at_unix_s,) = struct.unpack(">Q", data[:8])
+            signed, data = f"cosignature/v1\ntime {at_unix_s}\n{checkpoint.text}".encode(), data[8:]
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -102,33 +103,22 @@ class Verifier:
 
 
 class Signer:
-    """A key that signs checkpoints under a name: as a log, or as a witness of other logs."""
+    """The key by which a log signs its checkpoints, under a name."""
 
-    def __init__(self, name: str, private: "Ed25519PrivateKey", kind: int = ED25519) -> None:
+    def __init__(self, name: str, private: "Ed25519PrivateKey") -> None:
         """Create a signer. Raises `ValueError` if the name must not stand in a note."""
         from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
         if not _is_name(name):
             raise ValueError("a name of a key has no blanks and no plus sign")
         public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        self.verifier = Verifier(name, kind, public)
+        self.verifier = Verifier(name, ED25519, public)
         self._private = private
 
     def sign(self, checkpoint: Checkpoint) -> Checkpoint:
         """Return the checkpoint with the log's own signature added."""
         signature = self._private.sign(checkpoint.text.encode())
         return checkpoint.with_signatures([Signature(self.verifier.name, self.verifier.key_id, signature)])
-
-    def cosign(self, checkpoint: Checkpoint, at_unix_s: int) -> Signature:
-        """Return a witness's signature: it saw the checkpoint at that time (Unix seconds), as a continuation of earlier
-        ones.
-        """
-        signature = self._private.sign(_cosigned(checkpoint, at_unix_s))
-        return Signature(self.verifier.name, self.verifier.key_id, struct.pack(">Q", at_unix_s) + signature)
-
-
-def _cosigned(checkpoint: Checkpoint, at_unix_s: int) -> bytes:
-    return f"cosignature/v1\ntime {at_unix_s}\n{checkpoint.text}".encode()
 
 
 def parse(note: str) -> Checkpoint:

@@ -22,7 +22,8 @@ TOKEN_PREFIX = "tk_"
 PATH_PREFIX = "pt_"
 MAX_SECRETS = 10_000
 MAX_OF_PROJECT = 1_000
-MAX_HELD_BYTES = 64 << 20
+MAX_HELD_BYTES = 64 << 20  # of settings
+MAX_BYTES_OF_PROJECT = 8 << 20
 RETRY_AFTER_S = 10
 
 _ID_BYTES, _SECRET_BYTES = 8, 24
@@ -61,7 +62,7 @@ class EphemeralSecrets:
         self._clock = clock
         self._held: dict[str, _Held] = {}  # oldest first
         self._of_project: Counter[str] = Counter()
-        self._bytes = 0
+        self._bytes: Counter[str] = Counter()  # of settings, by project
 
     def mint(
         self,
@@ -76,10 +77,12 @@ class EphemeralSecrets:
         there are too many.
         """
         self._sweep()
+        project, more = principal.project, len(settled)
         if (
             len(self._held) >= MAX_SECRETS
-            or self._of_project[principal.project] >= MAX_OF_PROJECT
-            or self._bytes + len(settled) > MAX_HELD_BYTES
+            or self._of_project[project] >= MAX_OF_PROJECT
+            or self._bytes.total() + more > MAX_HELD_BYTES
+            or self._bytes[project] + more > MAX_BYTES_OF_PROJECT
         ):
             raise CapacityError("Too many client secrets are unused.", retry_after_s=RETRY_AFTER_S)
         identity = secrets.token_hex(_ID_BYTES)
@@ -87,8 +90,8 @@ class EphemeralSecrets:
         secret = f"{prefix}{identity}{secrets.token_hex(_SECRET_BYTES)}"
         expires_ns = self._clock.now_ns() + lifetime_s * NS_PER_S
         self._held[identity] = _Held(form.digest(secret), principal, surface, settled, expires_ns, once, path)
-        self._of_project[principal.project] += 1
-        self._bytes += len(settled)
+        self._of_project[project] += 1
+        self._bytes[project] += more
         return Minted(secret, self._clock.unix_ms() // 1000 + lifetime_s)
 
     def redeem(self, surface: str, secret: str) -> tuple[Principal, bytes]:
@@ -134,10 +137,11 @@ class EphemeralSecrets:
 
     def _drop(self, identity: str) -> None:
         held = self._held.pop(identity)
-        self._bytes -= len(held.settled)
-        self._of_project[held.principal.project] -= 1
-        if not self._of_project[held.principal.project]:
-            del self._of_project[held.principal.project]
+        project = held.principal.project
+        self._bytes[project] -= len(held.settled)
+        self._of_project[project] -= 1
+        if not self._of_project[project]:
+            del self._of_project[project], self._bytes[project]
 
 
 def _invalid() -> Unauthenticated:

@@ -58,7 +58,7 @@ _KINDS: dict[Action, tuple[int, int]] = {
     Action.SERVER_STOP: (APPLICATION, 4),
 }
 _LOGON = 1
-_UNKNOWN_CALLERS = frozenset(("unauthenticated", "invalid_signature"))  # the errors for an unknown caller
+UNKNOWN_CALLERS = frozenset(("unauthenticated", "invalid_signature"))  # the errors for an unknown caller
 _SEVERE = {Action.AUDIT_LOSE: _HIGH, Action.REDACTION_FAIL: _HIGH, Action.CLOCK_SET_BACK: _MEDIUM}
 
 
@@ -95,7 +95,7 @@ def event(logged: LoggedRecord, origin: str) -> dict[str, Any] | None:
 
 
 def _kind(record: AuditRecord) -> tuple[int, int]:
-    if record.outcome is Outcome.REFUSED and record.reason in _UNKNOWN_CALLERS:
+    if record.outcome is Outcome.REFUSED and record.reason in UNKNOWN_CALLERS:
         return AUTHENTICATION, _LOGON
     return _KINDS[record.action]
 

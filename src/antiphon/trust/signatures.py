@@ -5,6 +5,7 @@ signed text is its scope.
 """
 
 import hmac
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from itertools import islice
 
@@ -34,13 +35,16 @@ class Replays:
     """
 
     def __init__(self) -> None:
-        self._keys: dict[str, dict[bytes, int]] = {}  # by the key's id: when each came, in the order in which they did
+        # By the key's id, the last one to sign at the end: when each signature came, in the order in which they did.
+        self._keys: OrderedDict[str, dict[bytes, int]] = OrderedDict()
 
     def admit(self, key_id: str, signature: bytes, now_ns: int) -> None:
         """Remember a signature. Raises `InvalidSignature` for a replay, `CapacityError` if a key signs more than can be
         remembered.
         """
+        self._forget_idle_key(now_ns)
         came = self._keys.setdefault(key_id, {})
+        self._keys.move_to_end(key_id)
         for old in [each for each, at_ns in islice(came.items(), FORGOTTEN_AT_ONCE) if now_ns - at_ns > REMEMBERED_NS]:
             del came[old]
         first_ns = came.get(signature)
@@ -50,6 +54,13 @@ class Replays:
             came[signature] = now_ns
         elif now_ns - first_ns > SAME_SECOND_NS:
             raise InvalidSignature("The request was sent before: each signature opens one call.")
+
+    def _forget_idle_key(self, now_ns: int) -> None:
+        """Forget the key that has not signed for the longest time, if its signatures need not be known any more."""
+        if self._keys:
+            key_id, came = next(iter(self._keys.items()))
+            if now_ns - next(reversed(came.values())) > REMEMBERED_NS:
+                del self._keys[key_id]
 
 
 def _version_4(secret: str, signed: bytes) -> bytes | None:

@@ -135,6 +135,17 @@ async def test_a_server_that_dies_hears_it_once_more_and_charges_nothing_twice(o
     assert office.charged() == {0: 1800}
 
 
+async def test_a_recording_is_not_left_without_its_job_if_the_server_stops(office, monkeypatch):  # noqa: F811
+    async def stopped(*_):
+        raise asyncio.CancelledError
+
+    office.keys.hooks = [HOOK]
+    monkeypatch.setattr(office.passing, "create", stopped)
+    with pytest.raises(asyncio.CancelledError):
+        await ask(office)
+    assert not office.passing._blobs
+
+
 async def test_nobody_is_promised_what_cannot_be_told(office):  # noqa: F811
     with pytest.raises(CallerError, match="no webhooks"):
         await ask(office)

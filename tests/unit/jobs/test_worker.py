@@ -4,10 +4,12 @@ import asyncio
 import json
 import uuid
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from event_loop import settle
 
+from antiphon.calls.generation import Generation
 from antiphon.core.errors import CallerError, CapacityError, EngineError, NotFound
 from antiphon.core.identity import USUAL_SCOPES, Principal
 from antiphon.core.jobs import (
@@ -27,10 +29,11 @@ from antiphon.core.routing import CallRow
 from antiphon.core.usage import Dimension
 from antiphon.jobs import items, run, worker
 from antiphon.jobs.filler import Filler
-from antiphon.jobs.tiers import PASSING_S
+from antiphon.jobs.service import MOST_WAITING_OF_A_PROJECT
 from antiphon.jobs.worker import Worker
 from antiphon.routes import JOB_KINDS
 from antiphon.session.subject_lines import Lines
+from antiphon.session.subjects import PASSING_S
 from antiphon.slo.filling import Traffic
 from antiphon.surfaces.openai.batch_lines import KIND
 from antiphon.surfaces.openai.chat import ChatCompletions
@@ -228,11 +231,20 @@ async def test_what_a_job_that_cannot_be_made_brought_is_gone(office):
     assert not office.passing._data
 
 
-async def test_who_waits_for_the_end_of_a_job_is_one_of_few(office, monkeypatch):
-    monkeypatch.setattr("antiphon.jobs.service.MOST_WAITING", 0)
-    job = await office.start(ASK)
+async def test_who_waits_for_the_end_of_a_job_is_one_of_few_also_of_its_project(office):
+    async def outcome(job, wait_ms, principal):
+        return (await office.told(lambda tell: JobOutcome(KIND, job.id, wait_ms, tell), principal))[0].state
+
+    jobs = {who: await office.start(ASK, principal=who) for who in (ACME, OTHER)}
+    waiting = [asyncio.create_task(outcome(jobs[ACME], 60_000, ACME)) for _ in range(MOST_WAITING_OF_A_PROJECT)]
+    await settle()
     with pytest.raises(CapacityError):
-        await office.told(lambda tell: JobOutcome(KIND, job.id, 1_000, tell))
+        await outcome(jobs[ACME], 1, ACME)
+    assert await outcome(jobs[OTHER], 1, OTHER) is JobState.QUEUED
+    for each in waiting:
+        each.cancel()
+    await asyncio.wait(waiting)
+    assert await outcome(jobs[ACME], 1, ACME) is JobState.QUEUED
 
 
 async def test_a_long_list_of_outcomes_is_told_in_parts(office, monkeypatch):
@@ -293,6 +305,36 @@ async def test_an_engine_that_fails_is_asked_again_and_not_for_ever(office):
         job = await office.over(await office.start(ASK))
     assert (job.state, job.failed) == (JobState.DONE, 1)
     assert (await office.lines(job.errors))["r0"]["response"]["status_code"] == 502
+
+
+async def test_the_work_of_an_item_ends_before_its_session_is_closed_if_its_surface_fails(office, monkeypatch):
+    order, produce, free = [], Generation._produce, Generation._free
+    negotiate = ChatCompletions.negotiate
+
+    class Broken:
+        def emit(self, event, now_ns):
+            raise ValueError("a defect")
+
+    async def produced(self):
+        try:
+            async for events in produce(self):
+                yield events
+        finally:
+            order.append("ended")
+
+    async def freed(self):
+        order.append("freed")
+        await free(self)
+
+    monkeypatch.setattr(Generation, "_produce", produced)
+    monkeypatch.setattr(Generation, "_free", freed)
+    monkeypatch.setattr(
+        ChatCompletions, "negotiate", lambda self, *given: replace(negotiate(self, *given), surface=Broken())
+    )
+    await office.start(ASK)
+    async with working(office):
+        await until(lambda: len(order) > 1)
+    assert order[:2] == ["ended", "freed"]
 
 
 async def looks(office):

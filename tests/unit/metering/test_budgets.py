@@ -27,6 +27,12 @@ def funds(*lines):
     return Funds(parse_budgets("\n".join(lines)), {"acme": "USD"})
 
 
+def settle(funds, reservation, amounts, now):
+    """The end of a call, as the tally does it."""
+    funds.drop(reservation)
+    funds.spend("k", amounts, now)
+
+
 def left(funds, now=NOON):
     return {state.budget.name: state.left for state in funds.states(now)}
 
@@ -56,7 +62,7 @@ def test_what_is_reserved_cannot_be_spent_twice_and_comes_back():
         "The budget 'day' of this organisation is used up: 100 tokens a day. It begins anew at 2026-12-01 00:00 UTC."
     )
     pool.reserve("k", tokens(40), NOON)
-    pool.settle(first, tokens(10), NOON)
+    settle(pool, first, tokens(10), NOON)
     assert left(pool) == {"day": 50}
     pool.extend(pool.reserve("k", tokens(1), NOON), tokens(50), NOON)
     assert left(pool) == {"day": 0}
@@ -85,7 +91,7 @@ def test_a_new_window_begins_at_nothing_but_with_what_runs():
     pool.spend("k", tokens(70), NOON)
     tomorrow = NOON + 86_400_000
     assert left(pool, tomorrow) == {"day": 70}
-    pool.settle(running, tokens(20), tomorrow)
+    settle(pool, running, tokens(20), tomorrow)
     assert left(pool, tomorrow) == {"day": 80}
 
 
@@ -106,6 +112,15 @@ def test_credits_are_spent_by_their_end_and_expire():
     assert left(pool, at("2026-12-02")) == {"late": 5}  # the debt is paid
 
 
+def test_credits_do_not_pay_for_what_was_used_before_the_first_of_them_began():
+    """Another server, which begins to read at the first one, would not know of it."""
+    pool = funds("first tokens 50 once from=2026-12-01 soft", "more tokens 50 once from=2026-12-02 soft")
+    pool.spend("k", tokens(20), NOON)
+    assert left(pool, at("2026-12-01")) == {"first": 50}
+    pool.spend("k", tokens(60), at("2026-12-01"))
+    assert left(pool, at("2026-12-02")) == {"first": 40}
+
+
 def test_each_threshold_is_told_once_in_a_window():
     pool = funds("day tokens 100 day soft")
     told = []
@@ -124,13 +139,13 @@ def test_what_a_running_call_has_used_is_told_too_and_a_refusal_is_the_end():
     with pytest.raises(BudgetExceeded):
         pool.extend(reservation, tokens(101), NOON)
     assert [alert.percent for alert in pool.alerts] == [50, 80, 100]
-    pool.settle(reservation, tokens(90), NOON)
+    settle(pool, reservation, tokens(90), NOON)
     assert len(pool.alerts) == 3
 
 
 def test_a_soft_budget_refuses_nothing():
     pool = funds("day tokens 100 day soft")
-    pool.settle(pool.reserve("k", tokens(1000), NOON), tokens(1000), NOON)
+    settle(pool, pool.reserve("k", tokens(1000), NOON), tokens(1000), NOON)
     assert left(pool) == {"day": 0}
 
 
@@ -141,7 +156,7 @@ def test_a_change_takes_over_running_calls():
     after.adopt(reservation)
     with pytest.raises(BudgetExceeded):
         after.reserve("k", tokens(1), NOON)
-    after.settle(reservation, tokens(20), NOON)
+    settle(after, reservation, tokens(20), NOON)
     assert left(after) == {"day": 30}
 
 
@@ -171,7 +186,7 @@ def test_whatever_the_order_streams_never_exceed_a_budget(steps, amount):
             if reservation is None:
                 open_streams[stream] = pool.reserve("k", audio(STRETCH), NOON), 0
             elif step == "end":
-                pool.settle(reservation, audio(heard), NOON)
+                settle(pool, reservation, audio(heard), NOON)
                 spent += heard
                 del open_streams[stream]
             else:
@@ -184,7 +199,7 @@ def test_whatever_the_order_streams_never_exceed_a_budget(steps, amount):
         assert spent + held <= amount
         assert left(pool)["day"] == amount - spent - held
     for reservation, heard in open_streams.values():
-        pool.settle(reservation, audio(heard), NOON)
+        settle(pool, reservation, audio(heard), NOON)
         spent += heard
     assert spent <= amount
     assert left(pool) == {"day": amount - spent}

@@ -16,6 +16,7 @@ from antiphon.core.errors import InternalError
 from antiphon.core.exports import BatchState
 from antiphon.core.policy import NO_CUSTOMER
 from antiphon.core.usage import Dimension, Quantity
+from antiphon.metering.export import meters
 from antiphon.metering.export import outbox as outboxes
 from antiphon.metering.export.cloudevents import OpenMeter
 from antiphon.metering.export.meters import Meter, Metering
@@ -193,6 +194,17 @@ async def test_a_cut_waits_for_its_interval_and_a_large_ledger_is_cut_in_pieces(
     await house.go()
     assert house.peer.sums == {("cus_acme", "input"): 38}
     assert len(house.network.requests) == 2 + 4
+
+
+async def test_more_meters_than_a_range_has_sums_are_exported_entry_by_entry(monkeypatch):
+    monkeypatch.setattr(meters, "MAX_SUMS", 1)
+    house = House()
+    assert not meters.Sums(house.metering, house.receiver.skips).full  # or no range would ever have an entry
+    for amount in (64, 7):
+        await house.use(amount)
+    await house.go()
+    assert house.peer.sums == {("cus_acme", "input"): 71}
+    assert len(house.network.requests) == 2
 
 
 async def test_while_too_many_wait_the_ledger_keeps_the_rest(monkeypatch):

@@ -1,13 +1,16 @@
 """Budgets and limits of calls, through sessions as callers open them."""
 
 import asyncio
+import random
+import threading
 import uuid
+from contextlib import suppress
 
 import pytest
 from event_loop import settle
 
 from antiphon.core.budgets import Measure, RateExceeded, parse_amount
-from antiphon.core.errors import BudgetExceeded, CapacityError, StillRunning, Unpriced
+from antiphon.core.errors import AntiphonError, BudgetExceeded, CapacityError, StillRunning, Unpriced
 from antiphon.core.events import Completed, End, Failed, Final, Inferred, Opened, Say, Spoken, TextDelta
 from antiphon.core.identity import Organisation
 from antiphon.core.specs import Format, GenerateSpec, Message, Role, Sampling, Shape, Tool, ToolCall
@@ -549,6 +552,18 @@ async def test_finals_that_cost_something_each_end_a_stream_before_they_cost_too
     assert house.used() == {"money": (15_000_000 * finals, 0, 140_000_000 - 15_000_000 * finals)}
 
 
+async def test_a_limit_that_was_away_for_a_while_counts_no_call_that_began_before(house):
+    await house.budget(limits="calls=1")
+    running = generate(house)
+    await house.budget()
+    await house.budget(limits="calls=1")
+    await whole(running)
+    running = generate(house)
+    with pytest.raises(RateExceeded):
+        generate(house)
+    await whole(running)
+
+
 # -- organisations -----------------------------------------------------------------------------------------------------
 
 
@@ -623,3 +638,131 @@ async def test_an_organisation_of_two_currencies_has_no_budget_of_money(priced):
     await house.allowances.start()
     with pytest.raises(Unpriced, match="several currencies"):
         generate(house)
+
+
+async def test_a_project_that_joins_just_as_a_reading_begins_loses_no_call(house):
+    reads, closed = threading.Event(), threading.Event()
+    head = house.ledger.head
+
+    def held():
+        found = head()
+        reads.set()
+        closed.wait()
+        return found
+
+    house.ledger.head = held
+    house.keys.organised = {"acme": "", "beta": "group"}
+    house.keys.organisations["group"] = Organisation("group", "all requests 9 month")
+    running = generate(house)
+    house.allowances.refresh()
+    house.keys.organised["acme"] = "group"
+    house.allowances.refresh()
+    await asyncio.to_thread(reads.wait)
+    await whole(running)
+    closed.set()
+    for _ in range(2):
+        await house.allowances.start()
+    assert [each.used for _, each in house.allowances.states_of("group")] == [1]
+
+
+async def test_a_project_that_joins_an_organisation_does_not_leave_its_own_hard_budget_meanwhile(house):
+    house.keys.organised = {"acme": "group", "beta": ""}
+    house.keys.organisations["group"] = Organisation("group", "all requests 9 month")
+    house.keys.project = "beta"
+    await house.budget("own requests 1 month")
+    await whole(generate(house))
+    with pytest.raises(BudgetExceeded):
+        generate(house)
+    house.keys.organised["beta"] = "group"
+    with pytest.raises(CapacityError, match="being read"):
+        generate(house)
+    await house.allowances.start()
+    with pytest.raises(BudgetExceeded, match="of this project"):
+        generate(house)
+
+
+@pytest.mark.parametrize("soft", ["", " soft"])
+async def test_a_project_that_joins_an_organisation_has_prices_once_they_are_read(priced, soft):
+    house = priced
+    house.books["beta"] = house.books["acme"]
+    house.keys.organised = {"acme": "group"}
+    house.keys.organisations["group"] = Organisation("group", f"all money 3 month{soft}")
+    await house.allowances.start()
+    house.keys.organised["beta"] = "group"
+    house.keys.project = "beta"
+    if not soft:
+        with pytest.raises(CapacityError, match="being read"):
+            generate(house)
+        await house.allowances.start()
+    assert isinstance((await whole(generate(house)))[-1], Completed)
+    await house.allowances.start()
+    [(_, state)] = house.allowances.states_of("group")
+    assert (state.used, state.reserved) == (USED * 1000, 0)
+
+
+async def test_a_call_that_runs_keeps_its_prices_when_its_project_leaves_the_organisation(priced):
+    house = priced
+    house.books["beta"] = house.books["acme"]
+    house.keys.organised = {"acme": "group", "beta": "group"}
+    house.keys.organisations["group"] = Organisation("group", "all money 3 month")
+    await house.allowances.start()
+    running = house.generate(stream=True, sampling=Sampling(max_tokens=5))
+    house.keys.organised = {"beta": "group"}
+    await house.allowances.start()
+    assert isinstance((await whole(running))[-1], Completed)
+    [(_, state)] = house.allowances.states_of("group")
+    assert (state.used, state.reserved) == (USED * 1000, 0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_whatever_changes_meanwhile_what_is_used_is_what_another_server_would_read(priced, seed):
+    """Except of a project that leaves while it has calls, which count where they began, too."""
+    house, chance, running = priced, random.Random(seed), []
+    house.books["beta"] = house.books["acme"]
+    house.keys.organised = {"acme": "", "beta": ""}
+    own = ("", "t tokens 1000 month", "m money 3 month", "t tokens 1000 month soft\nm money 1 day soft")
+    together = ("", "all requests 9 month", "all money 3 month", "all money 3 month soft")
+    limits = ("", "calls=2", "calls=3\nkey=k1 calls=1", "tokens_per_minute=9000 calls=2")
+
+    def begin():
+        house.keys.project = chance.choice(["acme", "beta"])
+        with suppress(AntiphonError):
+            running.append(generate(house))
+
+    async def end():
+        if running:
+            await whole(running.pop(chance.randrange(len(running))))
+
+    def change():
+        house.keys.budgets, house.keys.limits = chance.choice(own), chance.choice(limits)
+        house.keys.organisations["group"] = Organisation(
+            "group", chance.choice(together), chance.choice(("", "calls=3"))
+        )
+        if chance.random() < 0.3:
+            house.keys.organised[chance.choice(["acme", "beta"])] = "group"
+
+    async def look():
+        house.allowances.refresh()
+        await asyncio.sleep(0)
+        house.clock.advance_ms(chance.choice((1, 1500)))
+
+    for _ in range(40):
+        done = chance.choice([begin, begin, end, change, look])()
+        if done is not None:
+            await done
+    for session in running:
+        await whole(session)
+    house.clock.advance_ms(1500)
+    for _ in range(2):
+        await house.allowances.start()
+    again = House()
+    again.ledger, again.books, again.keys, again.clock = house.ledger, house.books, house.keys, house.clock
+    for name in ("_ledger", "_policy", "_projects", "_organisation", "clock"):
+        setattr(again.allowances, name, getattr(house.allowances, name))
+    await again.allowances.start()
+    for project in ("acme", "beta"):
+        assert house.allowances.states(project) == again.allowances.states(project)
+    if house.keys.organisations:
+        assert house.allowances.states_of("group") == again.allowances.states_of("group")
+    for group in house.allowances._groups.values():
+        assert {(each.calls, each.live) for each in group.tally._limits.values()} <= {(0, 0)}

@@ -104,6 +104,13 @@ async def test_a_retry_that_failed_leaves_the_next_one_free(sdk, house):
     assert await sdk.ask(3) == 5
 
 
+async def test_a_retry_that_was_refused_leaves_the_next_one_free(sdk):
+    assert await sdk.ask(0) == 5
+    await sdk.claim(1)  # and refused: too much runs
+    assert await sdk.ask(2) == 0
+    assert await sdk.ask(3) == 5
+
+
 async def test_streams_are_charged_for_what_was_sent(sdk):
     assert await sdk.ask(0, stream=True) == 5
     assert await sdk.ask(1, stream=True) == 5

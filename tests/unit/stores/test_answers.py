@@ -1,6 +1,7 @@
 import asyncio
 import os
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,39 @@ async def test_answers_at_once_share_a_transaction_and_are_all_kept(store):
     assert [await store.get("acme", keep.id, HOUR_S) for keep in keeps] == keeps
 
 
+@pytest.mark.parametrize("others_fail", [False, True])
+async def test_an_answer_that_fails_is_not_said_to_be_stored_by_another_ones_write(store, monkeypatch, others_fail):
+    bad = Keep("bad", b"b", (Message(Role.USER, "\ud800"),))  # half a character cannot be encoded
+    if others_fail:
+        monkeypatch.setattr(store, "_transact", None)  # a defect, which is no error of the database
+    free = threading.Event()
+    store._thread.submit(free.wait)
+    putting = [asyncio.create_task(store.put("acme", keep, HOUR_S)) for keep in (Keep("good", b"a"), bad)]
+    await asyncio.sleep(0)
+    free.set()
+    results = await asyncio.gather(*putting, return_exceptions=True)
+    assert [type(each) for each in results] == [InternalError if others_fail else type(None), InternalError]
+    monkeypatch.undo()
+    if not others_fail:
+        assert (await store.get("acme", "good", HOUR_S)).body == b"a"
+
+
+async def test_what_a_cancelled_caller_put_does_not_appear_after_an_erasure(store):
+    free = threading.Event()
+    store._thread.submit(free.wait)
+    putting = asyncio.create_task(store.put("acme", Keep("r1", b"b"), HOUR_S))
+    await asyncio.sleep(0)
+    putting.cancel()
+    await asyncio.wait((putting,))
+    erasing = asyncio.create_task(store.erase("acme"))
+    await asyncio.sleep(0)
+    free.set()
+    await erasing
+    await store.put("other", Keep("r2", b"c"), HOUR_S)
+    with pytest.raises(NotFound):
+        await store.get("acme", "r1", HOUR_S)
+
+
 async def test_what_cannot_be_written_is_an_error_for_each_without_its_text(store, path, caplog):
     with sqlite3.connect(path) as other:
         other.execute("DROP TABLE answers")
@@ -130,6 +164,14 @@ async def test_what_cannot_be_written_is_an_error_for_each_without_its_text(stor
     for error in await asyncio.gather(*puts, return_exceptions=True):
         assert isinstance(error, InternalError)
         assert "my-words" not in f"{error} {error.__cause__}"
+    with pytest.raises(InternalError):
+        await store.get("acme", "r1", HOUR_S)
+
+
+async def test_a_closed_store_says_that_it_stores_nothing(store):
+    await store.close()
+    with pytest.raises(InternalError):
+        await store.put("acme", Keep("r1", b"b"), HOUR_S)
     with pytest.raises(InternalError):
         await store.get("acme", "r1", HOUR_S)
 

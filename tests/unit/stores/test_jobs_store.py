@@ -295,12 +295,25 @@ async def test_outcomes_that_find_no_room_are_not_known(store):
     assert (over.output, over.errors, over.done, over.failed) == ("", running.errors, 0, 1)
 
 
+async def test_a_job_is_there_with_its_own_input_or_not_at_all(store):
+    refusals = ((CapacityError, 0, b"given"), (StorageFull, 10, bytes(PROJECT_BYTES)))
+    for refusal, most_open, data in refusals:
+        with pytest.raises(refusal):
+            await store.create(job(), most_open, data)
+        with pytest.raises(NotFound):
+            await store.job("acme", job().id, DAY_S)
+        with pytest.raises(NotFound):
+            await store.blob("acme", job().input, DAY_S)
+    for _ in range(2):  # as an operation may be repeated
+        await store.create(job(), 10, b"given")
+    assert (await store.blob("acme", job().input, DAY_S)).size_bytes == len(b"given")
+
+
 async def test_what_is_a_jobs_own_is_listed_to_nobody_and_ends_with_it(store):
-    own = {name: blob(f"own-{name}", purpose="") for name in ("input", "output", "errors")}
+    own = {name: blob(f"own-{name}", purpose="") for name in ("output", "errors")}
     for id in ("j1", "j2"):
         names = {"input": f"{id}-in", "output": f"{id}-out", "errors": f"{id}-err"}
-        await store.put_blob("acme", replace(own["input"], id=names["input"]), b"given")
-        await store.create(job(id, **names), 10)
+        await store.create(job(id, **names), 10, b"given")
     running = await store.claim("a", (), KINDS)
     outputs = tuple(replace(own[name], id=getattr(running, name)) for name in ("output", "errors"))
     await store.begin(running, "a", 1, b"", outputs)

@@ -10,7 +10,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from antiphon.core.errors import CallerError
 from antiphon.trust import checkpoint as notes
-from antiphon.trust.checkpoint import COSIGNATURE, Checkpoint, Signer, Verifier, open_signer, parse, parse_verifier
+from antiphon.trust.checkpoint import (
+    COSIGNATURE,
+    Checkpoint,
+    Signature,
+    Signer,
+    Verifier,
+    open_signer,
+    parse,
+    parse_verifier,
+)
 
 # As the specification of checkpoints shows one.
 SHOWN = """example.com/behind-the-sofa
@@ -24,6 +33,18 @@ SUM_GOLANG_ORG = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD
 HEAD = Checkpoint("antiphon/a", 5, hashlib.sha256(b"5").digest())
 
 
+class Witness:
+    """Signs as tlog-cosignature says."""
+
+    def __init__(self, name, private):
+        self.verifier = Verifier(name, COSIGNATURE, private.public_key().public_bytes_raw())
+        self._private = private
+
+    def sign(self, checkpoint, at_unix_s):
+        signature = self._private.sign(f"cosignature/v1\ntime {at_unix_s}\n{checkpoint.text}".encode())
+        return Signature(self.verifier.name, self.verifier.key_id, at_unix_s.to_bytes(8, "big") + signature)
+
+
 @pytest.fixture
 def log():
     return Signer("antiphon/a", Ed25519PrivateKey.from_private_bytes(bytes(32)))
@@ -31,7 +52,7 @@ def log():
 
 @pytest.fixture
 def witness():
-    return Signer("witness.example/w", Ed25519PrivateKey.from_private_bytes(bytes(31) + b"1"), COSIGNATURE)
+    return Witness("witness.example/w", Ed25519PrivateKey.from_private_bytes(bytes(31) + b"1"))
 
 
 def test_a_checkpoint_is_read_and_written_as_it_is():
@@ -62,7 +83,7 @@ def test_what_a_log_signs_holds_and_nothing_else(log):
 
 
 def test_a_witness_signs_the_time_too(log, witness):
-    cosigned = parse(log.sign(HEAD).with_signatures([witness.cosign(HEAD, 1_679_315_147)]).note())
+    cosigned = parse(log.sign(HEAD).with_signatures([witness.sign(HEAD, 1_679_315_147)]).note())
     assert log.verifier.holds(cosigned)
     assert witness.verifier.holds(cosigned)
     mine = cosigned.signatures[1]

@@ -133,6 +133,18 @@ def test_a_project_has_a_share_and_what_is_over_makes_room(monkeypatch: pytest.M
     held.mint(PARENT, "openai", b"", 10)
 
 
+def test_one_project_does_not_fill_the_memory_of_all(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ephemeral, "MAX_HELD_BYTES", 100)
+    monkeypatch.setattr(ephemeral, "MAX_BYTES_OF_PROJECT", 60)
+    held = made()
+    secret = held.mint(PARENT, "openai", bytes(60), 600).secret
+    with pytest.raises(CapacityError):
+        held.mint(PARENT, "openai", b"1", 600)
+    held.mint(Principal("other", "k2", frozenset()), "openai", bytes(40), 600)
+    held.redeem("openai", secret)
+    held.mint(PARENT, "openai", bytes(60), 600)
+
+
 def test_what_they_hold_is_bounded(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ephemeral, "MAX_HELD_BYTES", 100)
     held = made()

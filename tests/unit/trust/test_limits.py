@@ -5,7 +5,7 @@ import json
 import pytest
 
 from antiphon.core.audit import Action
-from antiphon.core.errors import AddressNotAllowed, CallerError, NotFound, PolicyError
+from antiphon.core.errors import AddressNotAllowed, CallerError, Conflict, NotFound, PolicyError
 from antiphon.core.identity import ENVIRONMENT_KEY_ID, SURFACES, KeyLimits, Scope
 from antiphon.routes import GRPC_ROUTES, ROUTES
 from antiphon.stores.sqlite.directory import SqliteDirectory
@@ -132,6 +132,16 @@ def test_what_cannot_be_rotated(control):
     control.revoke_key(key.id, 2)
     with pytest.raises(CallerError, match="revoked or has expired"):
         control.rotate_key(key.id, 0, 3)
+
+
+def test_a_key_that_is_revoked_at_the_same_moment_gets_no_successor(control, monkeypatch):
+    key, _ = control.create_key("acme", "", [Scope.SPEAK], 1)
+    read_before = control.find_key(key.id)
+    control.revoke_key(key.id, 2)
+    monkeypatch.setattr(control, "find_key", lambda key_id: read_before)
+    with pytest.raises(Conflict, match="revoked"):
+        control.rotate_key(key.id, 0, 3)
+    assert [each.id for each in control.list_keys("acme")] == [key.id]
 
 
 async def test_the_last_use_is_saved_once_a_minute_and_read_again(tmp_path):

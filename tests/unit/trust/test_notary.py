@@ -212,7 +212,7 @@ def witness(tmp_path, monkeypatch):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     private = Ed25519PrivateKey.from_private_bytes(bytes(31) + b"w")
-    mine = Signer("witness.example/w", private, COSIGNATURE).verifier
+    mine = Verifier("witness.example/w", COSIGNATURE, private.public_key().public_bytes_raw())
     state = tmp_path / "witness"
     state.mkdir()
     fields = {"folder": state, "name": mine.name, "private": private, "id": mine.key_id, "log_message": lambda *_: None}

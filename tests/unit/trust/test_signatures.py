@@ -60,6 +60,16 @@ def test_a_signature_opens_once_but_for_calls_of_the_same_second():
     replays.admit("a", b"another", SAME_SECOND_NS + 1)
 
 
+def test_a_key_that_signs_no_more_takes_no_memory():
+    replays = Replays()
+    for n, key in enumerate(("a", "b", "a")):
+        replays.admit(key, bytes((n,)), n)
+    replays.admit("c", b"c", REMEMBERED_NS + 2)
+    assert set(replays._keys) == {"a", "c"}
+    replays.admit("c", b"d", REMEMBERED_NS + 3)
+    assert set(replays._keys) == {"c"}
+
+
 def test_so_many_are_remembered_of_each_key_and_then_forgotten(monkeypatch):
     monkeypatch.setattr(signatures, "MAX_REMEMBERED", 3)
     replays = Replays()

@@ -65,7 +65,7 @@ class Directory(Protocol):
 
     def rotate_key(self, key_id: str, ends_unix_ms: int, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
         """Add `key` in place of another, which expires at that time, unless it does so earlier. Raises `NotFound`
-        without the other, `Conflict` if the id is taken.
+        without the other, `Conflict` if that is revoked, or if the id is taken.
         """
 
     def limit_key(self, key_id: str, limits: KeyLimits, by: Author = THE_SERVER) -> Key:

@@ -65,9 +65,9 @@ class Jobs(Protocol):
 
     # -- jobs, for callers ---------------------------------------------------------------------------------------------
 
-    async def create(self, job: Job, most_open: int) -> None:
-        """Add a job. Raises `CapacityError` if the project has `most_open` unfinished ones of its kind,
-        `StorageFull`.
+    async def create(self, job: Job, most_open: int, data: bytes = b"") -> None:
+        """Add a job, and with `data` its own input, both or neither. Raises `CapacityError` if the project has
+        `most_open` unfinished ones of its kind, `StorageFull`.
         """
 
     async def job(self, project: str, id: str, keep_s: int) -> Job: ...

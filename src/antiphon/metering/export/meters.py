@@ -16,7 +16,7 @@ from antiphon.core.stores import StoredEntry
 from antiphon.core.usage import Dimension
 
 HOUR_MS = 3_600_000
-MAX_SUMS = 1000  # in one range; a range ends before it has more
+MAX_SUMS = 1000  # in one range, which ends before it has more; but it has one entry, whatever that adds
 LABELS = ("model", "surface", "feature")  # fields by which events may be separated
 
 Amount = Callable[[Entry], int]
@@ -78,7 +78,7 @@ class Sums:
     @property
     def full(self) -> bool:
         """Whether another entry could exceed the maximum number of sums."""
-        return len(self._sums) + max(1, len(self._metering.meters)) > MAX_SUMS
+        return bool(self._sums) and len(self._sums) + max(1, len(self._metering.meters)) > MAX_SUMS
 
     def add(self, recorded: StoredEntry) -> None:
         entry = recorded.entry

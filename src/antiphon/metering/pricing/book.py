@@ -38,6 +38,11 @@ class Span(StrEnum):
     DAY = "day"  # for the sessions that closed on that day (UTC)
     INVOICE = "invoice"
 
+    @property
+    def long(self) -> bool:
+        """Whether it may have several sessions."""
+        return self in (Span.DAY, Span.INVOICE)
+
 
 class Binding(StrEnum):
     """The scope of a minimum and an increment."""

@@ -80,7 +80,7 @@ class Rate:
         """
         rounding = self.book.rounding
         by_entry = rounding.per is Span.ENTRY
-        long = rounding.per in (Span.DAY, Span.INVOICE)
+        long = rounding.per.long
         self.quantum = 1 if long else rounding.quantum_nano
         self.nano_parts = self.scale * self.quantum
         self.slack = 1 if long else 0  # a sum rounded anew may gain more than what was added to it

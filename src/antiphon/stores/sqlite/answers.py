@@ -174,9 +174,12 @@ class SqliteAnswers:
         self._connection.close()
 
     async def _run(self, work: Callable[[], T]) -> T:
+        """Run `work` in the thread, in its turn even if the caller is cancelled: what waits to be written must not be
+        left for a later turn, after an erasure. Raises `InternalError`, and what `work` raises.
+        """
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        except sqlite3.Error as error:
+            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, work))
+        except (sqlite3.Error, RuntimeError) as error:  # the thread accepts no work after its shutdown
             raise InternalError("Stored answers cannot be read or written.") from error
 
     def _write(self) -> None:
@@ -186,18 +189,19 @@ class SqliteAnswers:
             return
         try:
             self._transact(lambda transaction: transaction.executemany(_PUT, self._rows(puts)))
-        except sqlite3.Error as error:
+        except Exception as error:  # of whatever kind: each of them must learn that it is not stored
             for put in puts:
                 put.error = error
 
     def _rows(self, puts: list[_Put]) -> Iterator[tuple[Any, ...]]:
-        """Return the sealed rows of the answers that can be sealed."""
+        """Yield the sealed rows of the answers that can be encoded and sealed."""
         for put in puts:
-            keep, conversation = put.keep, msgspec.json.encode(put.keep.conversation)
+            keep = put.keep
             try:
+                conversation = msgspec.json.encode(keep.conversation)
                 body = self._sealer.seal(put.project, f"answers.body/{keep.id}", keep.body)
                 said = self._sealer.seal(put.project, f"answers.conversation/{keep.id}", conversation)
-            except InternalError as error:
+            except (InternalError, ValueError) as error:
                 put.error = error
                 continue
             subjects = "".join(f" {subject} " for subject in keep.subjects)

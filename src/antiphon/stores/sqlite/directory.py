@@ -1,7 +1,8 @@
 """Projects and keys, in `control.db`, and the keys of projects' tags and content, and webhooks, in `keys.db`.
 
 Several processes write them: the server's management API and the command line, at the same time. Writes are rare, and
-each is one immediate transaction with a full sync. No secret of a caller's is in them, only digests.
+each is one immediate transaction with a full sync. Of API keys there are only digests; all other secrets are encrypted
+(`directory_secrets.py`).
 """
 
 import json
@@ -195,8 +196,11 @@ class SqliteDirectory:
 
     def rotate_key(self, key_id: str, ends_unix_ms: int, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
         with self._writing() as opened:
-            if _find(opened, "keys", key_id) is None:
+            old = _find(opened, "keys", key_id)
+            if old is None:
                 raise _no_key(key_id)
+            if old["revoked_unix_ms"] is not None:
+                raise Conflict(f"key {key_id} is revoked", param="id")
             if _find(opened, "keys", key.id) is not None:
                 raise Conflict(f"there is a key {key.id} already", param="id")
             opened.execute(_EXPIRE, (ends_unix_ms, key_id))

@@ -156,7 +156,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
 
     # -- jobs, for callers ---------------------------------------------------------------------------------------------
 
-    async def create(self, job: Job, most_open: int) -> None:
+    async def create(self, job: Job, most_open: int, data: bytes = b"") -> None:
         def create(t: Connection) -> None:
             key = (job.project, job.id)
             if t.execute("SELECT 1 FROM jobs WHERE project = ? AND id = ?", key).fetchone() is not None:
@@ -167,6 +167,9 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
                 raise CapacityError(said, retry_after_s=RETRY_AFTER_S)
             self._check_room(t, job.project, RECORD_BYTES + len(job.request))
             t.execute(_PUT_JOB, [self._rows.column(job, name, getattr(job, name)) for name in JOB])
+            if data:
+                self._add_blob(t, job.project, job.own_input, whole=True)
+                self._append(t, job.project, job.input, data)
 
         await self._run(create)
 

@@ -15,12 +15,12 @@ from antiphon.core.identity import Key, Scope
 from antiphon.core.place import SELF, Agreement, Processing
 from antiphon.core.policy import Policy
 from antiphon.core.stores import DirectoryView, Trail
+from antiphon.trust.ocsf import UNKNOWN_CALLERS
 from antiphon.trust.profiles import Profiles
 
 MAX_SOURCES = 10_000  # of refusals; those of further ones are counted together
 OLD_KEY_DAYS = 365
 MS_PER_DAY = 86_400_000
-UNKNOWN_CALLERS = frozenset(("unauthenticated", "invalid_signature"))
 
 # The file for the records of each action; admissions and other calls are only counted.
 CHANGES, ERASURES, READS, EVENTS = "changes", "erasures", "reads", "events"
