@@ -6,8 +6,8 @@ import pytest
 
 from antiphon.core.call import Call
 from antiphon.core.errors import PolicyError, UnsupportedParameter
-from antiphon.core.identity import Principal
 from antiphon.core.events import ChoiceEnded, FinishReason, TextDelta
+from antiphon.core.identity import Principal
 from antiphon.core.policy import STRICTEST, Policy, parse_policy, read_policy
 from antiphon.core.redaction import ALL, Entity, Redaction, Substitution
 from antiphon.core.specs import GenerateSpec, Sampling, TranscribeSpec
