@@ -118,8 +118,8 @@ async def test_a_spoken_question_is_answered_aloud_and_the_answer_can_be_interru
     await caller.says(b"", 1000)
     await caller.says(stop, 0, until=TurnStarted)
     await caller.says(b"", 200)
-    if not caller.all(ItemTruncated):  # the answer was shorter than that
-        assert caller.all(ResponseEnded)[0].ending is Ending.COMPLETED
+    if not caller.all(ItemTruncated):  # the answer was shorter than that, or no more had been spoken yet
+        assert caller.all(ResponseEnded)[0].ending in (Ending.COMPLETED, Ending.INTERRUPTED)
     else:
         (cut,) = caller.all(ItemTruncated)
         assert 500 < cut.heard_ms < 3000

@@ -225,7 +225,8 @@ HIPAA_CONTROLS = (
         "164.312(a)(2)(i)", "Unique identification", _KEYS, _review, ("access-review.md",), "One key for each user."
     ),
     Control(
-        "164.312(a)(2)(iv)", "Encryption at rest", remains="An encrypted volume for the data directory and backups."
+        *("164.312(a)(2)(iv)", "Encryption at rest", "", _sealed, ("configuration.json",)),
+        remains="An encrypted volume for the data directory, whose ledger is plain, and for backups.",
     ),
     Control("164.312(b)", "Audit controls", _LOG, _integrity, _LOG_FILES, "Keep checkpoints outside this machine."),
     Control("164.312(c)(1)", "Integrity", _LOG, _integrity, _LOG_FILES),
