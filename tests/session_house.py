@@ -18,7 +18,7 @@ from antiphon.core.events import Audio, Final
 from antiphon.core.identity import NO_ORGANISATION, USUAL_SCOPES, Principal, Scope
 from antiphon.core.policy import Marking, Policy
 from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, SpeakSpec, TranscribeSpec
-from antiphon.core.stores import ServerStores
+from antiphon.core.stores import AnswerBounds, ServerStores
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Opening
 from antiphon.jobs.service import Service
@@ -34,7 +34,6 @@ from antiphon.session.places import CallKind
 from antiphon.session.sessions import Bounds, Sessions
 from antiphon.slo.objectives import Objectives
 from antiphon.slo.shares import Bound, Shares
-from antiphon.stores import ANSWERS_BYTES
 from antiphon.stores.sqlite.answers import SqliteAnswers
 from antiphon.testing import (
     FakeAligner,
@@ -221,7 +220,7 @@ class House:
         most = {CallKind.LIVE: 4, CallKind.RECORDING: 2, CallKind.GENERATION: 4}
         bounds = Bounds({kind: Bound(most.get(kind, 256)) for kind in CallKind})
         self.keep_s = {}  # of each project
-        self.kept = SqliteAnswers(Path(":memory:"), self.clock, ANSWERS_BYTES)
+        self.kept = SqliteAnswers(Path(":memory:"), self.clock, AnswerBounds())
         keeper = self.keeper = Keeper(self.kept, self._keeps, self.clock)
         self.sessions = Sessions(services, self.keys, catalogue, self.voices, keeper, None, bounds)
         self.files, self.passing = FakeJobs(self.clock), FakeJobs(self.clock)

@@ -22,7 +22,7 @@ from antiphon.config import Config, Invalid
 from antiphon.core.audit import Action
 from antiphon.core.errors import CallerError
 from antiphon.core.identity import Webhook
-from antiphon.core.stores import JobBounds, ServerStores
+from antiphon.core.stores import AnswerBounds, JobBounds, ServerStores
 from antiphon.core.units import NS_PER_MS
 from antiphon.routes import JOB_KINDS
 from antiphon.session.keeping import Keeper
@@ -112,7 +112,7 @@ def open_foundation(config: Config, stack: AsyncExitStack, accept_loss: bool = F
         server,
         latest,
         master=find_source(directory, os.environ, *structs.astuple(config.encryption)),
-        answers_bytes=config.limits.kept_gb << 30,
+        answers=AnswerBounds(config.limits.kept_per_project_gb << 30, config.limits.kept_gb << 30),
         jobs=_job_bounds(config),
         accept_loss=accept_loss,
     )

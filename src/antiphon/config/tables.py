@@ -42,11 +42,11 @@ class AtOnce(Table, frozen=True, kw_only=True):
 class Limits(Table, frozen=True, kw_only=True):
     """The limits on concurrent work, which determine memory: a tenth more of what is open is reserved for projects
     below their share. `uploads_mb` is for all bodies together, `uploads_per_key_mb` is one key's share; `decoded_mb` is
-    for the decoded audio of all recordings (one alone may be larger), `kept_gb` for all kept answers. With 0
-    `connections` the system's limit of descriptors applies, less the reserved ones. Before the engines of each model at
-    most `waiting` calls wait, and none whose predicted wait exceeds `wait_ms`. `items` are of jobs; `files_mb` bounds
-    the files of jobs, `files_in_memory_mb` those of projects whose answers are not kept, each project at most half of
-    it.
+    for the decoded audio of all recordings (one alone may be larger), `kept_gb` for all kept answers and
+    `kept_per_project_gb` for a project's. With 0 `connections` the system's limit of descriptors applies, less the
+    reserved ones. Before the engines of each model at most `waiting` calls wait, and none whose predicted wait exceeds
+    `wait_ms`. `items` are of jobs; `files_mb` bounds the files of jobs, `files_in_memory_mb` those of projects whose
+    answers are not kept, each project at most half of it.
     """
 
     live_streams: Positive = 1000
@@ -69,6 +69,7 @@ class Limits(Table, frozen=True, kw_only=True):
     frame_kb: Positive = 1024
     drain_s: Positive = 10
     kept_gb: Positive = 16
+    kept_per_project_gb: Positive = 4
     items: Positive = 8
     files_mb: Positive = 16_384
     files_per_project_mb: Positive = 1024

@@ -8,10 +8,8 @@ from pathlib import Path
 from antiphon.core.audit import Author
 from antiphon.core.ports import Clock
 from antiphon.core.sealing import Sealer
-from antiphon.core.stores import Exports, JobBounds, ServerStores, Stores
+from antiphon.core.stores import AnswerBounds, Exports, JobBounds, ServerStores, Stores
 from antiphon.storage.master_key import MasterKeySource, find_source
-
-ANSWERS_BYTES = 16 << 30  # of kept answers, by default
 
 
 def open_stores(data_dir: Path, master: MasterKeySource | None = None) -> Stores:
@@ -38,7 +36,7 @@ def open_server_stores(
     clock: Clock,
     *,
     master: MasterKeySource | None = None,
-    answers_bytes: int = ANSWERS_BYTES,
+    answers: AnswerBounds | None = None,
     jobs: JobBounds | None = None,
     accept_loss: bool = False,
 ) -> ServerStores:
@@ -52,7 +50,8 @@ def open_server_stores(
     from antiphon.stores.sqlite import files
 
     master = master or find_source(data_dir, {})
-    return files.open_server_stores(data_dir, server, clock, master, answers_bytes, jobs or JobBounds(), accept_loss)
+    bounds = answers or AnswerBounds()
+    return files.open_server_stores(data_dir, server, clock, master, bounds, jobs or JobBounds(), accept_loss)
 
 
 def check_master_key(data_dir: Path, source: MasterKeySource) -> None:

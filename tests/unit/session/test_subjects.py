@@ -19,7 +19,7 @@ from antiphon.core.jobs import ItemOutcome, JobState, NewFile, NewJob, Page
 from antiphon.core.merkle import leaf_hash
 from antiphon.core.policy import Policy
 from antiphon.core.specs import GenerateSpec, Message, Role
-from antiphon.core.stores import JobBounds
+from antiphon.core.stores import AnswerBounds, JobBounds
 from antiphon.core.wire import Keep
 from antiphon.jobs.service import Service
 from antiphon.jobs.tiers import Tiers
@@ -272,7 +272,7 @@ async def test_a_project_is_erased_with_its_keys(kept, tmp_path):
     kept.clock.advance_ms(1)
     for name, content in zip(("answers.db", "jobs.db"), before, strict=True):
         (tmp_path / f"old-{name}").write_bytes(content)  # as from a backup
-    old = type(kept.stores.answers)(tmp_path / "old-answers.db", kept.clock, 1 << 30, kept.stores.sealer)
+    old = type(kept.stores.answers)(tmp_path / "old-answers.db", kept.clock, AnswerBounds(), kept.stores.sealer)
     with pytest.raises(NotFound):
         await old.get("acme", "r5", HOUR_S)
     await old.close()

@@ -9,8 +9,8 @@ from files import mode, replace
 
 from antiphon.core.errors import InternalError, NotFound
 from antiphon.core.specs import Message, Role, ToolCall
+from antiphon.core.stores import AnswerBounds, StorageFull
 from antiphon.core.wire import Keep
-from antiphon.stores import ANSWERS_BYTES
 from antiphon.stores.sqlite import answers as kept
 from antiphon.stores.sqlite.answers import SqliteAnswers
 
@@ -29,7 +29,7 @@ def path(tmp_path):
 
 @pytest.fixture
 async def store(path, clock):
-    made = SqliteAnswers(path, clock, ANSWERS_BYTES)
+    made = SqliteAnswers(path, clock, AnswerBounds())
     yield made
     await made.close()
 
@@ -40,7 +40,7 @@ async def test_what_is_kept_is_there_as_it_was_also_for_the_next_server(store, p
     assert await store.get("acme", "r1", HOUR_S) == keep
     await store.put("acme", Keep("r1", b"later"), HOUR_S)
     assert await store.get("acme", "r1", HOUR_S) == Keep("r1", b"later")
-    again = SqliteAnswers(path, clock, ANSWERS_BYTES)
+    again = SqliteAnswers(path, clock, AnswerBounds())
     assert await again.get("acme", "r1", HOUR_S) == Keep("r1", b"later")
     await again.close()
 
@@ -107,7 +107,7 @@ async def test_a_purge_comes_to_an_end_of_many(store, clock):
 
 
 async def test_a_full_store_takes_no_more_and_goes_on(path, clock):
-    small = SqliteAnswers(path, clock, max_bytes=100_000)
+    small = SqliteAnswers(path, clock, AnswerBounds(1 << 30, all=100_000))
     await small.put("acme", Keep("r1", bytes(50_000)), HOUR_S)
     with pytest.raises(InternalError):
         await small.put("acme", Keep("r2", bytes(50_000)), HOUR_S)
@@ -115,6 +115,31 @@ async def test_a_full_store_takes_no_more_and_goes_on(path, clock):
     await small.delete("acme", "r1")
     await small.put("acme", Keep("r2", bytes(50_000)), HOUR_S)
     await small.close()
+
+
+async def test_a_project_that_is_full_keeps_no_other_from_storing(path, clock):
+    store = SqliteAnswers(path, clock, AnswerBounds(project=100_000, all=1 << 30))
+    keeps = [Keep(f"r{n}", bytes(30_000)) for n in range(6)]
+    results = await asyncio.gather(*(store.put("acme", keep, HOUR_S) for keep in keeps), return_exceptions=True)
+    assert [type(each) for each in results] == 3 * [type(None)] + 3 * [StorageFull]
+    await store.put("other", keeps[0], HOUR_S)
+    await store.put("acme", Keep("r0", bytes(35_000)), HOUR_S)  # stored again, and larger
+    await store.close()
+    store = SqliteAnswers(path, clock, AnswerBounds(project=100_000, all=1 << 30))
+    with pytest.raises(StorageFull):
+        await store.put("acme", Keep("r0", bytes(80_000)), HOUR_S)
+    await store.delete("acme", "r1")
+    await store.put("acme", keeps[3], HOUR_S)
+    assert await store.erase("acme") == 3
+    await store.put("acme", Keep("whole", bytes(99_000)), HOUR_S)
+    await store.close()
+    with sqlite3.connect(path) as connection:  # what is taken is what is there
+        added = "SELECT project, sum(length(body) + length(conversation)) FROM answers GROUP BY project"
+        assert (
+            connection.execute("SELECT * FROM taken ORDER BY project").fetchall()
+            == connection.execute(added).fetchall()
+        )
+    connection.close()
 
 
 async def test_answers_at_once_share_a_transaction_and_are_all_kept(store):
@@ -181,12 +206,12 @@ async def test_a_database_of_another_version_is_refused(store, path, clock):
         connection.execute("PRAGMA user_version=99")
     connection.close()
     with pytest.raises(InternalError, match="version 99"):
-        SqliteAnswers(path, clock, ANSWERS_BYTES)
+        SqliteAnswers(path, clock, AnswerBounds())
 
 
 def test_a_place_that_cannot_be_written_is_an_error_in_words(tmp_path, clock):
     with pytest.raises(InternalError, match="cannot be opened"):
-        SqliteAnswers(tmp_path / "nowhere" / "answers.db", clock, ANSWERS_BYTES)
+        SqliteAnswers(tmp_path / "nowhere" / "answers.db", clock, AnswerBounds())
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, replace, lambda path: os.truncate(path, 0)])

@@ -13,9 +13,9 @@ from antiphon.core.entry import EntryKind, Reference
 from antiphon.core.errors import AlreadyAnswered, CallerError, Conflict, NotFound
 from antiphon.core.identity import Key, Project, Scope
 from antiphon.core.policy import Policy, TagPolicy
+from antiphon.core.stores import AnswerBounds
 from antiphon.core.usage import By, Dimension, Total, UsageQuery
 from antiphon.core.wire import Keep
-from antiphon.stores import ANSWERS_BYTES
 from antiphon.stores.sqlite.answers import SqliteAnswers
 from antiphon.stores.sqlite.audit import SqliteTrail
 from antiphon.stores.sqlite.directory import SqliteDirectory
@@ -31,8 +31,8 @@ KEY = Key("k1", "acme", "ci", frozenset({Scope.USAGE}), "ant_k1", NOW)
 LEDGERS = {"sqlite": lambda path: SqliteLedger(path / "ledger.db", "fake"), "fake": lambda path: FakeLedger()}
 DIRECTORIES = {"sqlite": SqliteDirectory, "fake": lambda path: FakeDirectory()}
 ANSWERS = {
-    "sqlite": lambda path, clock: SqliteAnswers(path / "answers.db", clock, ANSWERS_BYTES),
-    "sealed": lambda path, clock: SqliteAnswers(path / "answers.db", clock, ANSWERS_BYTES, open_vault(path)),
+    "sqlite": lambda path, clock: SqliteAnswers(path / "answers.db", clock, AnswerBounds()),
+    "sealed": lambda path, clock: SqliteAnswers(path / "answers.db", clock, AnswerBounds(), open_vault(path)),
     "fake": lambda path, clock: FakeAnswers(clock),
 }
 

@@ -20,10 +20,11 @@ from antiphon.core.identity import Project, Webhook, WebhookSettings
 from antiphon.core.jobs import Page
 from antiphon.core.sealing import Unreadable
 from antiphon.core.specs import Message, Role
+from antiphon.core.stores import AnswerBounds
 from antiphon.core.wire import Keep
 from antiphon.storage.directory import lock_directory
 from antiphon.storage.master_key import find_source
-from antiphon.stores import ANSWERS_BYTES, change_master_key
+from antiphon.stores import change_master_key
 from antiphon.stores.sqlite import answers, directory_schema, jobs_schema
 from antiphon.stores.sqlite.answers import SqliteAnswers
 from antiphon.stores.sqlite.directory import SqliteDirectory
@@ -250,7 +251,7 @@ def test_the_master_key_is_changed_with_all_that_it_protects(vault, directory, t
 
 
 async def test_no_word_of_an_answer_or_a_job_is_in_a_file(vault, tmp_path, clock):
-    kept = SqliteAnswers(tmp_path / "answers.db", clock, ANSWERS_BYTES, vault)
+    kept = SqliteAnswers(tmp_path / "answers.db", clock, AnswerBounds(), vault)
     await kept.put("acme", Keep("r1", WORDS, (Message(Role.USER, WORDS.decode()),), ("s1",)), HOUR_S)
     store = SqliteJobs(tmp_path / "jobs.db", clock, 1 << 20, 1 << 20, vault)
     named = blob()
@@ -310,7 +311,7 @@ async def test_what_an_earlier_version_stored_is_sealed_at_the_first_start(vault
     )
     before(tmp_path / "jobs.db", jobs_schema.MIGRATIONS, 2, *rows)
     for _ in range(2):
-        kept = SqliteAnswers(tmp_path / "answers.db", clock, ANSWERS_BYTES, vault)
+        kept = SqliteAnswers(tmp_path / "answers.db", clock, AnswerBounds(), vault)
         store = SqliteJobs(tmp_path / "jobs.db", clock, 1 << 20, 1 << 20, vault)
         assert await kept.get("acme", "r1", HOUR_S) == Keep("r1", WORDS)
         assert (await store.blob("acme", "f1", HOUR_S)).name == WORDS.decode()
@@ -325,7 +326,7 @@ async def test_what_an_earlier_version_stored_is_sealed_at_the_first_start(vault
 
 
 async def test_keys_that_cannot_be_written_are_an_error_for_that_answer_only(vault, tmp_path, clock):
-    kept = SqliteAnswers(tmp_path / "answers.db", clock, ANSWERS_BYTES, vault)
+    kept = SqliteAnswers(tmp_path / "answers.db", clock, AnswerBounds(), vault)
     await kept.put("acme", Keep("r1", WORDS), HOUR_S)
     vault._connection.execute("DROP TABLE project_keys")
     with pytest.raises(InternalError):

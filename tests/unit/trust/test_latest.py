@@ -4,9 +4,9 @@ import pytest
 
 from antiphon.core.errors import Unauthenticated
 from antiphon.core.identity import Scope
+from antiphon.core.stores import AnswerBounds
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.wire import Keep
-from antiphon.stores import ANSWERS_BYTES
 from antiphon.stores.sqlite.answers import SqliteAnswers
 from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.trust.auth import KeyRing
@@ -109,7 +109,7 @@ def test_an_expired_key_stays_expired(wall, latest, tmp_path):
 
 
 async def test_a_kept_answer_that_was_over_stays_so(wall, latest, tmp_path):
-    kept = SqliteAnswers(tmp_path / "answers.db", latest, ANSWERS_BYTES)
+    kept = SqliteAnswers(tmp_path / "answers.db", latest, AnswerBounds())
     await kept.put("acme", Keep("a", b"{}"), 3600)
     wall.advance_ms(HOUR_MS)
     assert latest.unix_ms() == wall.ms

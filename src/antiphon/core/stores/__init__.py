@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from antiphon.core.sealing import PLAIN, Sealer
-from antiphon.core.stores.answers import Answers
+from antiphon.core.stores.answers import AnswerBounds, Answers
 from antiphon.core.stores.bills import Bills, IssuedStatement
 from antiphon.core.stores.directory import Directory, DirectoryView, Follower
 from antiphon.core.stores.exports import MAX_GAPS, Exports
@@ -46,6 +46,7 @@ __all__ = [
     "RECORDED_WITHIN_S",
     "RECORD_BYTES",
     "STREAMED",
+    "AnswerBounds",
     "Answers",
     "Bills",
     "Claim",

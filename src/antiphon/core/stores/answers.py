@@ -1,16 +1,27 @@
 """The port of kept answers."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from antiphon.core.wire import Keep
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerBounds:
+    """The most bytes that kept answers take: of one project, and of all."""
+
+    project: int = 4 << 30
+    all: int = 16 << 30
 
 
 class Answers(Protocol):
     """Models' answers that are kept for a time, by project and id. Every method raises `InternalError`."""
 
     async def put(self, project: str, keep: Keep, keep_s: int) -> None:
-        """Store an answer; durable on return. One stored again keeps its end. If cancelled, it may be stored or not."""
+        """Store an answer; durable on return. One stored again keeps its end. If cancelled, it may be stored or not.
+        Raises `StorageFull`.
+        """
 
     async def get(self, project: str, id: str, keep_s: int) -> Keep:
         """Return an answer; `keep_s` is the policy's current value. Raises `NotFound`, also for another project's."""

@@ -16,7 +16,7 @@ class LeaseLost(InternalError):
 
 
 class StorageFull(CapacityError):
-    """The files and jobs of the project, or of all projects, have reached their limit."""
+    """What is stored of the project, or of all projects, has reached its limit."""
 
     code = "storage_full"
 

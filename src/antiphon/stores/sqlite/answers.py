@@ -21,6 +21,7 @@ from antiphon.core.errors import InternalError, NotFound
 from antiphon.core.ports import Clock
 from antiphon.core.sealing import PLAIN, Sealer
 from antiphon.core.specs import Message
+from antiphon.core.stores import AnswerBounds, StorageFull
 from antiphon.core.wire import Keep
 from antiphon.storage.files import WatchedFile, private_file
 from antiphon.stores.sqlite.connection import MEMORY, connect
@@ -28,8 +29,11 @@ from antiphon.stores.sqlite.schema import migrate
 
 FILE_NAME = "answers.db"  # in the data directory
 WIPED_AT_ONCE = 64
+RETRY_AFTER_S = 60
 
 T = TypeVar("T")
+
+_BYTES = "length({0}.body) + length({0}.conversation)"
 
 MIGRATIONS = (
     (
@@ -53,6 +57,25 @@ CREATE TABLE answers (
         # The pseudonyms of the people it is about, each between spaces.
         "ALTER TABLE answers ADD COLUMN subjects TEXT NOT NULL DEFAULT ''",
     ),
+    (
+        # What the answers of a project take: to add it up for each new one would cost more with each that is kept.
+        "CREATE TABLE taken (project TEXT PRIMARY KEY, bytes INTEGER NOT NULL) STRICT",
+        f"INSERT INTO taken SELECT project, sum({_BYTES.format('answers')}) FROM answers GROUP BY project",
+        f"""
+CREATE TRIGGER answer_added AFTER INSERT ON answers BEGIN
+    INSERT INTO taken VALUES (new.project, {_BYTES.format("new")})
+    ON CONFLICT (project) DO UPDATE SET bytes = bytes + excluded.bytes;
+END""",
+        f"""
+CREATE TRIGGER answer_changed AFTER UPDATE OF body, conversation ON answers BEGIN
+    UPDATE taken SET bytes = bytes + {_BYTES.format("new")} - ({_BYTES.format("old")}) WHERE project = new.project;
+END""",
+        f"""
+CREATE TRIGGER answer_removed AFTER DELETE ON answers BEGIN
+    UPDATE taken SET bytes = bytes - ({_BYTES.format("old")}) WHERE project = old.project;
+    DELETE FROM taken WHERE project = old.project AND bytes <= 0;
+END""",
+    ),
 )
 _PUT = """
 INSERT INTO answers (project, id, created_unix_ms, expires_unix_ms, subjects, body, conversation)
@@ -61,6 +84,9 @@ ON CONFLICT (project, id)
 DO UPDATE SET subjects = excluded.subjects, body = excluded.body, conversation = excluded.conversation"""
 _READABLE = "project = ? AND expires_unix_ms > ? AND created_unix_ms > ?"
 _GET = f"SELECT * FROM answers WHERE {_READABLE} AND id = ?"
+_TAKEN = f"""
+SELECT coalesce((SELECT bytes FROM taken WHERE project = :project), 0)
+- coalesce((SELECT {_BYTES.format("answers")} FROM answers WHERE project = :project AND id = :id), 0)"""
 _FIND = f"SELECT * FROM answers WHERE {_READABLE} AND id > ? AND instr(subjects, ?) ORDER BY id LIMIT 1"
 _conversation = msgspec.json.Decoder(tuple[Message, ...])
 
@@ -77,13 +103,13 @@ class _Put:
 class SqliteAnswers:
     """Implements `core.stores.Answers` at `path`, which is created if absent. For one event loop."""
 
-    def __init__(self, path: Path, clock: Clock, max_bytes: int, sealer: Sealer = PLAIN) -> None:
-        """Open the file, blocking. With `max_bytes` it accepts no more answers. `sealer` also seals the answers that an
-        earlier version stored.
+    def __init__(self, path: Path, clock: Clock, bounds: AnswerBounds, sealer: Sealer = PLAIN) -> None:
+        """Open the file, blocking. `sealer` also seals the answers that an earlier version stored.
 
         Raises `InternalError` if the database cannot be opened or is of a later version.
         """
         self._clock = clock
+        self._project_bytes = bounds.project
         self._sealer = sealer
         self._waiting: deque[_Put] = deque()
         self._thread = ThreadPoolExecutor(1, "answers")
@@ -93,7 +119,7 @@ class SqliteAnswers:
             self._connection = connect(path)
             self._connection.execute("PRAGMA secure_delete=ON")
             page_bytes = self._connection.execute("PRAGMA page_size").fetchone()[0]
-            self._connection.execute(f"PRAGMA max_page_count={max_bytes // page_bytes}")
+            self._connection.execute(f"PRAGMA max_page_count={bounds.all // page_bytes}")
             self._connection.create_function("seal", 3, sealer.seal)
             self._transact(lambda transaction: migrate(path, transaction, MIGRATIONS))
             self._file = WatchedFile(path) if path != MEMORY else None
@@ -105,13 +131,15 @@ class SqliteAnswers:
         return self._file.trouble() if self._file is not None else None
 
     async def put(self, project: str, keep: Keep, keep_s: int) -> None:
-        """Store an answer durably. An answer that is stored again keeps its end. Raises `InternalError`; if cancelled,
-        it may be stored or not.
+        """Store an answer durably. An answer that is stored again keeps its end. Raises `StorageFull`, `InternalError`;
+        if cancelled, it may be stored or not.
         """
         now = self._clock.unix_ms()
         put = _Put(project, keep, now, now + keep_s * 1000)
         self._waiting.append(put)
         await self._run(self._write)
+        if isinstance(put.error, StorageFull):
+            raise put.error
         if put.error is not None:
             raise InternalError("The answer could not be stored.") from put.error
 
@@ -194,18 +222,26 @@ class SqliteAnswers:
                 put.error = error
 
     def _rows(self, puts: list[_Put]) -> Iterator[tuple[Any, ...]]:
-        """Yield the sealed rows of the answers that can be encoded and sealed."""
+        """Yield the sealed rows of the answers that can be encoded and sealed, and for which there is room."""
         for put in puts:
             keep = put.keep
             try:
                 conversation = msgspec.json.encode(keep.conversation)
                 body = self._sealer.seal(put.project, f"answers.body/{keep.id}", keep.body)
                 said = self._sealer.seal(put.project, f"answers.conversation/{keep.id}", conversation)
-            except (InternalError, ValueError) as error:
+                self._check_room(put.project, keep.id, len(body) + len(said))
+            except (InternalError, StorageFull, ValueError) as error:
                 put.error = error
                 continue
             subjects = "".join(f" {subject} " for subject in keep.subjects)
             yield (put.project, keep.id, put.created_unix_ms, put.expires_unix_ms, subjects, body, said)
+
+    def _check_room(self, project: str, id: str, size: int) -> None:
+        """Raise `StorageFull` if the project has no room for an answer of this size, in place of one with its id."""
+        others = self._connection.execute(_TAKEN, {"project": project, "id": id}).fetchone()[0]
+        if others + size > self._project_bytes:
+            said = f"The stored answers of this project would take more than {self._project_bytes} bytes. Delete some."
+            raise StorageFull(said, retry_after_s=RETRY_AFTER_S)
 
     def _find(self, query: str, project: str, keep_s: int, *values: str) -> Keep | None:
         """Return the readable answer that a query finds."""

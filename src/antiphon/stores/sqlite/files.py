@@ -10,7 +10,7 @@ from antiphon.core.labels import labels_of
 from antiphon.core.policy import TagPolicy
 from antiphon.core.ports import Clock
 from antiphon.core.sealing import Sealer
-from antiphon.core.stores import Exports, JobBounds, ServerStores, Stores
+from antiphon.core.stores import AnswerBounds, Exports, JobBounds, ServerStores, Stores
 from antiphon.storage.directory import lock_directory, open_directory
 from antiphon.storage.master_key import MasterKeySource
 from antiphon.stores.sqlite.answers import FILE_NAME as ANSWERS_NAME
@@ -51,7 +51,7 @@ def open_server_stores(
     server: str,
     clock: Clock,
     master: MasterKeySource,
-    answers_bytes: int,
+    bounds: AnswerBounds,
     jobs: JobBounds,
     accept_loss: bool,
 ) -> ServerStores:
@@ -64,7 +64,7 @@ def open_server_stores(
     try:
         directory.has_ledger()
         vault = directory.vault()
-        answers = SqliteAnswers(data_dir / ANSWERS_NAME, clock, answers_bytes, vault)
+        answers = SqliteAnswers(data_dir / ANSWERS_NAME, clock, bounds, vault)
         kept = SqliteJobs(data_dir / JOBS_NAME, clock, jobs.project, jobs.all, vault)
         passing = SqliteJobs(MEMORY, clock, jobs.passing_project, jobs.passing_all)
     except BaseException:
