@@ -1,11 +1,19 @@
 """What a caller can send at worst: Deepgram's surface answers it in its own shape, and in little time."""
 
 import json
+from random import Random
+from string import ascii_lowercase
+from time import process_time
 
-from antiphon.core.events import Cleared, Opened, Spoken
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from antiphon.core.events import Cleared, Opened, Spoken, Word
 from antiphon.core.wire import Opening
 from antiphon.surfaces.deepgram.flux_speak import FluxSpeakEndpoint
 from antiphon.surfaces.deepgram.live import LiveListenEndpoint
+from antiphon.surfaces.deepgram.search import ALIKE, MAX_SEARCHES, _alike, search
 
 
 def test_a_message_that_is_nested_too_deep_ends_a_live_stream_as_any_that_cannot_be_read() -> None:
@@ -29,3 +37,28 @@ def test_nobody_has_played_more_than_was_sent() -> None:
     stream.emit(Spoken(b"sound", 0, 50), 0)
     step = stream.receive('{"type":"Interrupt","playback_offset":{"type":"time_ms","value":150}}', 0)
     assert step.inputs  # the place is after that of the last interruption
+
+
+def test_long_searches_of_a_long_recording_take_little_time() -> None:
+    chance = Random(1)
+    made = ["".join(chance.choices(ascii_lowercase, k=5)) for _ in range(3_000)]
+    queries = [" ".join(made[start : start + 21]) for start in range(0, MAX_SEARCHES * 21, 21)]
+    words = [Word(text, n * 300, n * 300 + 300, 1.0) for n, text in enumerate(made)]
+    began = process_time()
+    found = search(queries, words)
+    assert process_time() - began < 3  # to compare each word with each takes half a minute
+    assert found is not None
+    assert [hit.start for each in found for hit in each.hits] == pytest.approx([n * 6.3 for n in range(MAX_SEARCHES)])
+
+
+@given(st.lists(st.text("abc", min_size=1, max_size=4), max_size=8), st.text("abc ", max_size=10))
+def test_no_hit_is_missed(heard: list[str], query: str) -> None:
+    words = [Word(text, n, n + 1, 1.0) for n, text in enumerate(heard)]
+    parts = query.split()
+    found = search((query,), words)
+    assert found is not None
+    best = 0.0
+    for start in range(len(heard) - len(parts) + 1):
+        sure = [_alike(part, heard[start + n]) * len(part) for n, part in enumerate(parts)]
+        best = max(best, sum(sure) / max(1, sum(map(len, parts))))
+    assert [hit.confidence for hit in found[0].hits][:1] == ([round(best, 6)] if best >= ALIKE else [])
