@@ -209,6 +209,7 @@ def test_an_upload_is_known_by_its_url() -> None:
         ({"keyterms_prompt": ["a" * 129]}, "`keyterms_prompt`"),
         ({"prompt": "a" * 6_001}, "`prompt`"),
         ({"custom_spelling": [{"from": [" "], "to": "a"}]}, "`custom_spelling`"),
+        ({"custom_spelling": [{"from": ["?!"], "to": "a"}]}, "`custom_spelling`"),
         ({"custom_spelling": {"a": "b"}}, "`custom_spelling`"),
         ({"webhook_url": "file:///etc/passwd"}, "`webhook_url`"),
         ({"webhook_auth_header_name": "x"}, "both a name and a value"),
@@ -348,6 +349,7 @@ def test_a_transcript_as_it_was_heard() -> None:
         ({"punctuate": False, "format_text": False}, "well ana said shit no"),
         ({"filter_profanity": True}, 'Well, "Ana" said: s*** — no.'),
         ({"custom_spelling": [{"from": ["ana"], "to": "Anna"}], "format_text": False}, 'well, "Anna" said: shit — no.'),
+        ({"custom_spelling": [{"from": ["No.", "“Ana”"], "to": "Nah"}]}, 'Well, "Nah" said: shit — Nah.'),
         ({"custom_spelling": [{"from": "ANA SAID", "to": "they"}], "punctuate": False}, "Well they shit no"),
     ],
 )
