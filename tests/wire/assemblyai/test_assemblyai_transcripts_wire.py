@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from time import process_time
 from typing import Any
 
 import pytest
@@ -603,3 +604,10 @@ def test_any_recording_has_every_view(values: dict[str, Any], finals: list[Final
         assert [word for each in cut for word in each.words] == found.words
     cues = list(passages.captions(found.words, 3))
     assert " ".join(text for _, _, text in cues).split() == [w for word in found.words for w in word.text.split()]
+
+
+def test_long_captions_of_a_long_recording_take_little_time() -> None:
+    said = [wire.Word("word", n, n, 1.0) for n in range(40_000)]
+    began = process_time()
+    assert len(list(passages.captions(said, transcripts.MAX_CAPTION_CHARS))) == 200
+    assert process_time() - began < 2  # to join a caption anew for each word takes ten seconds

@@ -41,12 +41,15 @@ def captions(words: Sequence[Word], most_chars: int) -> Iterator[Cue]:
     """Yield captions: sentences, split so that each has at most `most_chars` characters; a longer word stands alone."""
     for sentence in _sentences(words):
         run: list[Word] = []
+        text = ""
         for word in sentence:
-            if run and len(text_of([*run, word])) > most_chars:
-                yield run[0].start, run[-1].end, text_of(run)
-                run = []
+            longer = join((text, word.text))
+            if run and len(longer) > most_chars:
+                yield run[0].start, run[-1].end, text
+                run, longer = [], word.text
             run.append(word)
-        yield run[0].start, run[-1].end, text_of(run)
+            text = longer
+        yield run[0].start, run[-1].end, text
 
 
 def matches(words: Sequence[Word], wanted: Sequence[str]) -> list[Match]:
