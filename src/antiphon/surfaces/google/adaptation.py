@@ -21,6 +21,7 @@ from antiphon.surfaces.google import request as r
 PACKAGE = "google.cloud.speech.v2"
 PHRASE_SET, CUSTOM_CLASS = "google.phrase_set", "google.custom_class"  # kinds of resources
 MAX_ITEMS, MAX_ITEM_CHARS = 500, 100
+MAX_CLASSES = 50  # in one phrase, which has 100 characters at most with their items in it
 MAX_REFERENCES = 20  # of a configuration, to stored sets, and to stored classes
 SET_FIELDS, CLASS_FIELDS = ("phrases", "boost"), ("items",)
 _PATH, _CLASSES_PATH = "adaptation.phrase_sets", "adaptation.custom_classes"
@@ -183,8 +184,12 @@ def _classes(adaptation: Any) -> Mapping[str, Sequence[str]]:
 
 
 def _spoken(phrase: str, classes: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Yield the phrase with each choice of items for the classes in it. Raises `CallerError` for an unknown class."""
+    """Yield the phrase with each choice of items for the classes in it. Raises `CallerError` for an unknown class, or
+    too many of them.
+    """
     parts = _CLASS.split(phrase)  # texts and names of classes, in turn
+    if len(parts) > 2 * MAX_CLASSES + 1:
+        raise CallerError(f"A phrase can have {MAX_CLASSES} custom classes at most.", param=_PATH)
     for name in parts[1::2]:
         if name not in classes:
             raise CallerError(f"There is no custom class {name[:64]!r}.", param=_PATH)
