@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.core.events import Cleared, Opened, Spoken, Word
+from antiphon.core.events import Cause, Cleared, Final, Interim, Opened, Spoken, Transcript, TurnMayEnd, Word
 from antiphon.core.wire import Opening
+from antiphon.surfaces.deepgram.flux import FluxEndpoint
 from antiphon.surfaces.deepgram.flux_speak import FluxSpeakEndpoint
 from antiphon.surfaces.deepgram.live import LiveListenEndpoint
 from antiphon.surfaces.deepgram.search import ALIKE, MAX_SEARCHES, _alike, search
@@ -62,3 +63,52 @@ def test_no_hit_is_missed(heard: list[str], query: str) -> None:
         sure = [_alike(part, heard[start + n]) * len(part) for n, part in enumerate(parts)]
         best = max(best, sum(sure) / max(1, sum(map(len, parts))))
     assert [hit.confidence for hit in found[0].hits][:1] == ([round(best, 6)] if best >= ALIKE else [])
+
+
+def test_a_turn_without_a_pause_ends_before_its_messages_are_huge() -> None:
+    stream = FluxEndpoint().negotiate(Opening("GET", "/v2/listen", (("model", "flux-general-en"),))).surface
+    stream.emit(Opened("model"), 0)
+    told = []
+    for part in range(8):
+        words = tuple(Word(f"word{n}", n, n + 1, 1.0) for n in range(100))
+        said = Transcript(" ".join(word.text for word in words), 1.0, words)
+        told += stream.emit(Final(0, part * 30_000, part * 30_000 + 30_000, said, Cause.LENGTH, 1.0), 0).sends
+    heard = [json.loads(message) for message in told]
+    assert [each["event"] for each in heard] == [
+        "StartOfTurn",
+        *["Update"] * 3,
+        "EndOfTurn",
+        "StartOfTurn",
+        *["Update"] * 2,
+    ]
+    assert [len(each["words"]) for each in heard] == [100, 200, 300, 400, 500, 100, 200, 300]
+    assert (heard[4]["trigger"], heard[4]["end_of_turn_confidence"], heard[5]["turn_index"]) == ("length", 0.0, 1)
+
+
+def test_a_rate_that_the_audio_itself_says_is_told_to_have_no_effect() -> None:
+    query = (("model", "flux-general-en"), ("encoding", "ogg-opus"), ("sample_rate", "16000"))
+    opened = FluxEndpoint().negotiate(Opening("GET", "/v2/listen", query))
+    assert opened.without_effect == ("sample_rate",)
+    _, warning = opened.surface.emit(Opened("model"), 0).sends
+    assert "`sample_rate` has no effect" in json.loads(warning)["description"]
+
+
+def test_a_turn_that_began_ends_even_if_nothing_was_said() -> None:
+    query = (("model", "flux-general-en"), ("eager_eot_threshold", "0.4"))
+    stream = FluxEndpoint().negotiate(Opening("GET", "/v2/listen", query)).surface
+    stream.emit(Opened("model"), 0)
+    said = Transcript("Hm.", 1.0, (Word("Hm.", 0, 100, 1.0),))
+    events = (
+        Interim(0, 0, 100, said, 0.1),
+        TurnMayEnd(0, 100),
+        Final(0, 0, 200, Transcript("", 0.0), Cause.ENDPOINT, 0.9),
+        Interim(0, 300, 400, said, 0.1),
+    )
+    told = [json.loads(message) for event in events for message in stream.emit(event, 0).sends]
+    assert [(each["event"], each["turn_index"], each["transcript"]) for each in told] == [
+        ("StartOfTurn", 0, "Hm."),
+        ("EagerEndOfTurn", 0, "Hm."),
+        ("TurnResumed", 0, ""),
+        ("EndOfTurn", 0, ""),
+        ("StartOfTurn", 1, "Hm."),
+    ]
