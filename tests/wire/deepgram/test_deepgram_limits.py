@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.core.events import Cause, Cleared, Final, Interim, Opened, Spoken, Transcript, TurnMayEnd, Word
+from antiphon.core.events import AllSpoken, Cause, Cleared, Final, Interim, Opened, Spoken, Transcript, TurnMayEnd, Word
 from antiphon.core.wire import Opening
 from antiphon.surfaces.deepgram.flux import FluxEndpoint
 from antiphon.surfaces.deepgram.flux_speak import FluxSpeakEndpoint
@@ -33,11 +33,14 @@ def test_nobody_has_played_more_than_was_sent() -> None:
     stream.receive('{"type":"Speak","text":"Hello there."}', 0)
     stream.emit(Spoken(b"sound", 0, 100), 0)
     stream.receive('{"type":"Interrupt","playback_offset":{"type":"time_ms","value":9000}}', 0)
-    assert json.loads(stream.emit(Cleared(), 0).sends[0])["audio_played_ms"] == 100
+    assert json.loads(stream.emit(Cleared(), 0).sends[0])["audio_played_ms"] == 9000  # as the SDK's type says
     stream.receive('{"type":"Speak","text":"More."}', 0)
     stream.emit(Spoken(b"sound", 0, 50), 0)
     step = stream.receive('{"type":"Interrupt","playback_offset":{"type":"time_ms","value":150}}', 0)
     assert step.inputs  # the place is after that of the last interruption
+    stream.emit(Cleared(), 0)
+    (total, *_) = stream.emit(AllSpoken(12, 150), 0).sends
+    assert json.loads(total)["total_audio_duration_ms"] == 150
 
 
 def test_long_searches_of_a_long_recording_take_little_time() -> None:

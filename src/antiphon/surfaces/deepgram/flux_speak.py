@@ -248,9 +248,8 @@ class FluxSpeech:
             return _warn("NO_ACTIVE_SPEECH", "The turn had been spoken already.")
         turn, offset_ms = cut[0], self._offset_ms
         heard = [each.text for each in turn.times if offset_ms is None or turn.at_ms + each.end_ms <= offset_ms]
-        # No caller has played more than was sent.
-        played_ms = self._audio_ms if offset_ms is None else min(offset_ms, self._audio_ms)
-        self._audio_ms = self._interrupted_ms = played_ms
+        played_ms = self._audio_ms if offset_ms is None else offset_ms
+        self._audio_ms = self._interrupted_ms = min(played_ms, self._audio_ms)  # nobody has played more than was sent
         told = wire.SpeechInterrupted(played_ms, turn.metadata(min(len(turn.times), len(turn.text))))
         if offset_ms is not None:
             spoken = turn.text[: len("".join(heard))]
