@@ -17,10 +17,12 @@ from elevenlabs_script import SPENT
 
 from antiphon.core.endpoints import ProjectSpending
 from antiphon.core.errors import AntiphonError
-from antiphon.core.events import Cause, CharacterTime, Final, Transcript, Word
+from antiphon.core.events import Cause, CharacterTime, Final, Opened, Spoken, Transcript, Word
 from antiphon.core.specs import Line
 from antiphon.core.wire import Opening
 from antiphon.surfaces.elevenlabs.account import NO_LIMIT, Account
+from antiphon.surfaces.elevenlabs.dialogue import TextToDialogue
+from antiphon.surfaces.elevenlabs.dialogue_live import LiveDialogueEndpoint
 from antiphon.surfaces.elevenlabs.exports import export, read_exports
 from antiphon.surfaces.elevenlabs.live import LiveSpeechEndpoint
 from antiphon.surfaces.elevenlabs.parameters import FORMATS, media_type, speech_format
@@ -168,3 +170,38 @@ def test_many_formats_of_a_long_recording_take_little_time() -> None:
     began = process_time()
     assert export(asked, finals, "eng").content == f"{' '.join(['word'] * 4_000)}\n"
     assert process_time() - began < 2  # to join its text anew for each word takes ten seconds
+
+
+def test_times_that_a_client_adds_up_are_right_as_written_and_as_read_aloud() -> None:
+    stream = LiveSpeechEndpoint(many=False).negotiate(Opening("GET", "/v1/text-to-speech/joe/stream-input")).surface
+    stream.emit(Opened("voice"), 0)
+    begin, *_ = stream.receive('{"text":"A. B."}', 0).inputs
+    heard_ms: dict[str, list[int]] = {"alignment": [], "normalizedAlignment": []}
+    added_ms = dict.fromkeys(heard_ms, 0)
+    for start_ms, letter in ((0, "A"), (1_000, "B")):
+        written = CharacterTime(letter, start_ms, start_ms + 500), CharacterTime(".", start_ms + 500, start_ms + 1_000)
+        read = (CharacterTime(letter, start_ms, start_ms + 400), CharacterTime(" ", start_ms + 400, start_ms + 400))
+        spoken = Spoken(b"sound", start_ms, start_ms + 1_000, written, read, begin.context)
+        message = json.loads(stream.emit(spoken, 0).sends[0])
+        for name, heard in heard_ms.items():
+            starts, lengths = message[name]["charStartTimesMs"], message[name]["charDurationsMs"]
+            heard.append(added_ms[name] + starts[0])
+            added_ms[name] += starts[-1] + lengths[-1]
+    assert heard_ms == {"alignment": [0, 1_000], "normalizedAlignment": [0, 1_000]}
+
+
+def test_a_line_without_a_voice_is_refused() -> None:
+    body = {"inputs": [{"text": "One.", "voice_id": "ann"}, {"text": "Two.", "voice_id": ""}]}
+    with pytest.raises(AntiphonError) as raised:
+        TextToDialogue(stream=False, timed=False).negotiate(
+            Opening("POST", "/v1/text-to-dialogue"), json.dumps(body).encode()
+        )
+    assert raised.value.param == "inputs"
+
+
+def test_a_context_of_a_dialogue_with_a_voice_without_a_name_is_refused() -> None:
+    stream = LiveDialogueEndpoint().negotiate(Opening("GET", "/v1/text-to-dialogue/multi-stream-input")).surface
+    stream.emit(Opened("voice"), 0)
+    step = stream.receive('{"context_id":"a","voices":["ann",""],"inputs":[{"text":"One.","voice_id":""}]}', 0)
+    assert not step.inputs
+    assert json.loads(step.sends[0])["message"].startswith("voices: ")
