@@ -5,11 +5,17 @@ from typing import Any
 
 import pytest
 
+from antiphon.core.endpoints import NeedsResource
 from antiphon.core.errors import CallerError
+from antiphon.core.jobs import NewJob
+from antiphon.core.resources import Resource
 from antiphon.core.wire import Opening
 from antiphon.surfaces.google import messages, v2
+from antiphon.surfaces.google.adaptation import MAX_REFERENCES
+from antiphon.surfaces.google.batch import MAX_FILES, BatchRecognize
 from antiphon.surfaces.google.dialect import V1, V2
 from antiphon.surfaces.google.recognise import V1_REST, V2_REST, Recognize
+from antiphon.surfaces.google.request import MAX_PHRASES
 
 BODY = b'{"config":{"autoDecodingConfig":{}},"content":"AAAA"}'
 RECOGNIZE = Recognize(V2, rest=V2_REST[1])
@@ -48,3 +54,42 @@ def test_a_phrase_of_many_classes_is_refused_in_little_time(phrase: str, items: 
 
 def test_a_phrase_of_several_classes_stands_for_each_choice() -> None:
     assert v2.asked(_config("${c} ${c}", ["a", "b"])).features.keyterms == ("a a", "a b", "b a", "b b")
+
+
+def _batch(phrases: int) -> tuple[Any, int, float]:
+    """Return what a batch of 15 files, each with 20 references to a stored set of so many phrases, is in the end; after
+    how many references, and how many seconds.
+    """
+    name = "projects/p/locations/l/phraseSets/names"
+    stored = messages.kind(V2.name("PhraseSet"))(name=name)
+    for number in range(phrases):
+        stored.phrases.add().value = f"phrase {number}"
+    message = messages.kind(V2.name("BatchRecognizeRequest"))(recognizer="projects/p/locations/l/recognizers/_")
+    message.config.auto_decoding_config.SetInParent()
+    for number in range(MAX_FILES):
+        file = message.files.add(uri=f"https://example.org/{number}")
+        for _ in range(MAX_REFERENCES):
+            file.config.adaptation.phrase_sets.add().phrase_set = name
+    began, references = process_time(), 0
+    try:
+        asked = BatchRecognize().ask(Opening("POST", "/", request_id="0" * 32), message.SerializeToString())
+        while isinstance(asked, NeedsResource):
+            references += 1
+            asked = asked.resolve(Resource(name, stored.SerializeToString()))
+    except CallerError as error:
+        return error, references, process_time() - began
+    return asked, references, process_time() - began
+
+
+def test_stored_sets_of_too_many_phrases_in_all_are_refused_before_they_are_read() -> None:
+    error, references, _ = _batch(MAX_PHRASES)
+    assert isinstance(error, CallerError)
+    assert references == 2
+
+
+def test_many_references_take_little_time() -> None:
+    """Each is looked for where the last one was found, not from the beginning."""
+    job, references, took_s = _batch(MAX_PHRASES // MAX_REFERENCES)
+    assert isinstance(job, NewJob)
+    assert references == MAX_FILES * MAX_REFERENCES
+    assert took_s < 4

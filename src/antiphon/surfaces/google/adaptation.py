@@ -48,9 +48,9 @@ def adapted(configs: Sequence[Any], go_on: Callable[[], T]) -> T | NeedsResource
     """Return what `go_on` makes, once all stored sets and classes that the configurations refer to are inline. Raises
     `CallerError`.
     """
-    for config in configs:
+    for place, config in enumerate(configs):
         for kind, name, put in _needed(config.adaptation):
-            return NeedsResource(kind, name, _putting(put, configs, go_on))
+            return NeedsResource(kind, name, _putting(put, configs[place:], go_on))  # those before are complete
     return go_on()
 
 
@@ -112,10 +112,12 @@ def _class_name(name: str) -> str:
 
 def _put_set(adaptation: Any, each: Any, resource: Resource) -> None:
     """Put a stored set where a reference to it stands. The classes that it names by their id are those of its location,
-    unless there are such ones inline.
+    unless there are such ones inline. Raises `CallerError` for too many phrases in all.
     """
     known, location = _classes(adaptation), names.resource(resource.name, "phraseSets")[1]
     stored = messages.read(f"{PACKAGE}.PhraseSet", resource.body)
+    if len(stored.phrases) + sum(len(held.phrases) for held in _inline(adaptation)) > r.MAX_PHRASES:
+        raise r.too_many_phrases(_PATH)
     for phrase in stored.phrases:
         phrase.value = _CLASS.sub(
             lambda match: match[0] if match[1] in known else f"${{{_within(location, match[1])}}}", phrase.value

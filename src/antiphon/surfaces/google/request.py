@@ -170,9 +170,13 @@ def phrases(named: Iterable[str], path: str) -> tuple[str, ...]:
     for phrase in filter(str.strip, named):
         found[phrase] = None
         if len(found) > MAX_PHRASES or len(phrase) > MAX_PHRASE_CHARS:  # before there are more of them in memory
-            said = f"At most {MAX_PHRASES} phrases are allowed, of {MAX_PHRASE_CHARS} characters at most."
-            raise CallerError(said, param=path)
+            raise too_many_phrases(path)
     return tuple(found)
+
+
+def too_many_phrases(path: str) -> CallerError:
+    said = f"At most {MAX_PHRASES} phrases are allowed, of {MAX_PHRASE_CHARS} characters at most."
+    return CallerError(said, param=path)
 
 
 def neglected(path: str, *, boosts: bool, hints: tuple[str, ...]) -> tuple[str, ...]:
