@@ -115,3 +115,8 @@ def test_a_turn_that_began_ends_even_if_nothing_was_said() -> None:
         ("EndOfTurn", 0, ""),
         ("StartOfTurn", 1, "Hm."),
     ]
+
+
+def test_a_boost_without_a_word_guides_towards_nothing() -> None:
+    query = (("keywords", ":5"), ("keywords", "antiphon :2"), ("keywords", "no:-1"))
+    assert LiveListenEndpoint().negotiate(Opening("GET", "/v1/listen", query)).spec.keyterms == ("antiphon",)

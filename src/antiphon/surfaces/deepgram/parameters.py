@@ -338,8 +338,9 @@ def new_terms(keyterms: Sequence[str]) -> tuple[str, ...]:
 def _keywords(values: Values) -> Iterator[str]:
     for keyword in terms(values, "keywords"):
         boost = _BOOST.search(keyword)
-        if boost is None or not boost[1]:
-            yield keyword[: boost.start()] if boost else keyword
+        word = keyword[: boost.start()].strip() if boost else keyword
+        if word and (boost is None or not boost[1]):
+            yield word
 
 
 def _searches(values: Values) -> tuple[str, ...]:
