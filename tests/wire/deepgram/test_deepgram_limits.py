@@ -14,6 +14,7 @@ from antiphon.core.wire import Opening
 from antiphon.surfaces.deepgram.flux import FluxEndpoint
 from antiphon.surfaces.deepgram.flux_speak import FluxSpeakEndpoint
 from antiphon.surfaces.deepgram.live import LiveListenEndpoint
+from antiphon.surfaces.deepgram.parameters import read
 from antiphon.surfaces.deepgram.search import ALIKE, MAX_SEARCHES, _alike, search
 
 
@@ -120,3 +121,14 @@ def test_a_turn_that_began_ends_even_if_nothing_was_said() -> None:
 def test_a_boost_without_a_word_guides_towards_nothing() -> None:
     query = (("keywords", ":5"), ("keywords", "antiphon :2"), ("keywords", "no:-1"))
     assert LiveListenEndpoint().negotiate(Opening("GET", "/v1/listen", query)).spec.keyterms == ("antiphon",)
+
+
+def test_numbers_may_have_all_digits_that_a_program_writes() -> None:
+    query = (("model", "flux-general-en"), ("eot_threshold", str(0.1 * 7)), ("eager_eot_threshold", str(0.1 + 0.2)))
+    turns = FluxEndpoint().negotiate(Opening("GET", "/v2/listen", query)).spec.turns
+    assert turns is not None
+    assert (turns.confidence, turns.early_confidence) == (0.1 * 7, 0.1 + 0.2)
+    assert (
+        FluxSpeakEndpoint().negotiate(Opening("GET", "/v2/speak", (("speed", str(1.1 * 1.1)),))).spec.speed == 1.1 * 1.1
+    )
+    assert read((("utterances", "true"), ("utt_split", str(0.1 * 3))), live=False).utt_split_ms == 300

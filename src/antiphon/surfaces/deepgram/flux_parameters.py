@@ -68,7 +68,7 @@ TABLE: tuple[Parameter, ...] = (
 )
 
 _BY_NAME = {row.name: row for row in TABLE}
-_NUMBER = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?")
+_NUMBER = re.compile(r"[0-9]{1,6}(\.[0-9]{1,20})?")  # 0.7 may be written as 0.7000000000000001
 
 
 @dataclass(frozen=True, slots=True)

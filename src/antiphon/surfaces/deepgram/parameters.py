@@ -177,7 +177,7 @@ TABLE: tuple[Parameter, ...] = (
 
 _BY_NAME = {row.name: row for row in TABLE}
 
-_SECONDS = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,9}))?")
+_SECONDS = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,20}))?")
 _BOOST = re.compile(r":(-?)[0-9.]{1,8}$")
 MULTI = "multi"  # whichever of several languages is spoken
 
