@@ -611,3 +611,12 @@ def test_long_captions_of_a_long_recording_take_little_time() -> None:
     began = process_time()
     assert len(list(passages.captions(said, transcripts.MAX_CAPTION_CHARS))) == 200
     assert process_time() - began < 2  # to join a caption anew for each word takes ten seconds
+
+
+def test_many_words_are_looked_for_in_little_time() -> None:
+    said = [wire.Word(f"word{n % 3_000}", n, n, 1.0) for n in range(100_000)]
+    wanted = [f"said{n} once" for n in range(transcripts.MAX_WORDS - 1)]
+    began = process_time()
+    (match,) = passages.matches(said, [*wanted, "Word7, word8"])
+    assert process_time() - began < 2  # to try each phrase at each word takes five seconds
+    assert match.indexes == list(range(7, 100_000, 3_000))
