@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from antiphon.core.errors import CallerError
 from antiphon.core.events import AllSpoken, Cause, Cleared, Final, Interim, Opened, Spoken, Transcript, TurnMayEnd, Word
 from antiphon.core.wire import Opening
 from antiphon.surfaces.deepgram.flux import FluxEndpoint
@@ -132,3 +133,10 @@ def test_numbers_may_have_all_digits_that_a_program_writes() -> None:
         FluxSpeakEndpoint().negotiate(Opening("GET", "/v2/speak", (("speed", str(1.1 * 1.1)),))).spec.speed == 1.1 * 1.1
     )
     assert read((("utterances", "true"), ("utt_split", str(0.1 * 3))), live=False).utt_split_ms == 300
+
+
+def test_how_often_a_parameter_may_be_given_is_told() -> None:
+    with pytest.raises(CallerError, match="`keyterm` was given more than 200 times"):
+        read([("keyterm", "a")] * 201, live=True)
+    with pytest.raises(CallerError, match="`model` was given more than once"):
+        read([("model", "a")] * 2, live=True)

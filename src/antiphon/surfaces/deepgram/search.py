@@ -88,7 +88,7 @@ def _common(texts: Sequence[str]) -> Common:
             bits |= 1 << places.setdefault((letter, found[letter]), len(places))
         return bits
 
-    vocabulary = {text: (letters(text), len(text)) for text in texts}
+    vocabulary = {text: (letters(text), len(text)) for text in set(texts)}
 
     @lru_cache(32)  # each result is as long as the recording
     def common(word: str) -> list[float]:
