@@ -159,7 +159,7 @@ def test_a_line_without_text_has_no_part_of_a_dialogue() -> None:
 def test_many_short_lines_take_little_time() -> None:
     began = process_time()
     assert len(Segments(tuple(Line("ann", "a") for _ in range(MAX_CHARACTERS))).of(_times("a" * MAX_CHARACTERS)))
-    assert process_time() - began < 2  # to copy what is left after each line takes ten seconds
+    assert process_time() - began < 4  # to copy what is left after each line takes ten seconds
 
 
 def test_many_formats_of_a_long_recording_take_little_time() -> None:
