@@ -620,3 +620,12 @@ def test_many_words_are_looked_for_in_little_time() -> None:
     (match,) = passages.matches(said, [*wanted, "Word7, word8"])
     assert process_time() - began < 2  # to try each phrase at each word takes five seconds
     assert match.indexes == list(range(7, 100_000, 3_000))
+
+
+def test_a_list_of_large_requests_takes_little_time() -> None:
+    large = wire.Settled(URL, "", {"word_boost": [f"w{n}" for n in range(40_000)]})
+    jobs = [job(settled=large, id=f"id{n}") for n in range(1_000)]
+    began = process_time()
+    _, message = listed((), *jobs)
+    assert process_time() - began < 2  # to read all of each takes several seconds
+    assert {each["audio_url"] for each in message["transcripts"]} == {URL}
