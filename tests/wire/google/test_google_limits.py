@@ -93,3 +93,13 @@ def test_many_references_take_little_time() -> None:
     assert isinstance(job, NewJob)
     assert references == MAX_FILES * MAX_REFERENCES
     assert took_s < 4
+
+
+@pytest.mark.parametrize("phrase", ["a", "${c}"])
+def test_no_phrase_is_left_out_after_many_equal_ones(phrase: str) -> None:
+    config = _config(phrase, ["a"] * 500)
+    phrases = config.adaptation.phrase_sets[0].inline_phrase_set.phrases
+    for value in [phrase] * MAX_PHRASES + ["b"]:
+        phrases.add().value = value
+    with pytest.raises(CallerError, match="5000 phrases"):
+        v2.asked(config)

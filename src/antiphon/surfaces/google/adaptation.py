@@ -74,6 +74,10 @@ def _needed(adaptation: Any) -> Iterator[tuple[str, str, Put]]:
         raise CallerError(f"At most {MAX_REFERENCES} phrase sets are allowed.", param=_PATH)
     if len(classes) > MAX_REFERENCES:
         raise CallerError(f"At most {MAX_REFERENCES} custom classes are allowed.", param=_CLASSES_PATH)
+    if (
+        sum(len(each.phrases) for each in _inline(adaptation)) > r.MAX_PHRASES
+    ):  # before they are read, or more put there
+        raise r.too_many_phrases(_PATH)
     for each in sets:
         if name := _set_to_read(each):
             param = f"{_PATH}.{'name' if _is_first(each) else 'phrase_set'}"
@@ -112,12 +116,10 @@ def _class_name(name: str) -> str:
 
 def _put_set(adaptation: Any, each: Any, resource: Resource) -> None:
     """Put a stored set where a reference to it stands. The classes that it names by their id are those of its location,
-    unless there are such ones inline. Raises `CallerError` for too many phrases in all.
+    unless there are such ones inline.
     """
     known, location = _classes(adaptation), names.resource(resource.name, "phraseSets")[1]
     stored = messages.read(f"{PACKAGE}.PhraseSet", resource.body)
-    if len(stored.phrases) + sum(len(held.phrases) for held in _inline(adaptation)) > r.MAX_PHRASES:
-        raise r.too_many_phrases(_PATH)
     for phrase in stored.phrases:
         phrase.value = _CLASS.sub(
             lambda match: match[0] if match[1] in known else f"${{{_within(location, match[1])}}}", phrase.value
@@ -200,6 +202,8 @@ def _spoken(phrase: str, classes: Mapping[str, Sequence[str]]) -> Iterator[str]:
 
 
 def _bounded(phrases: Iterable[str]) -> Iterator[str]:
-    """Yield the phrases, and one more than are allowed at most."""
-    for _, phrase in zip(range(r.MAX_PHRASES + 1), phrases, strict=False):
+    """Yield the phrases. Raises `CallerError` if there are too many, equal ones included."""
+    for count, phrase in enumerate(phrases):
+        if count == r.MAX_PHRASES:
+            raise r.too_many_phrases(_PATH)
         yield phrase
