@@ -6,6 +6,7 @@ except for profanity. Pure.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 from antiphon.core.events import Transcript, Word
 from antiphon.core.profanity import is_profane
@@ -51,9 +52,14 @@ class Rewriting:
 
     def _replaced(self, words: Sequence[Word]) -> Iterator[Word]:
         cores = [core(word.text) for word in words]
+        beginning: dict[str, list[tuple[int, Replacement]]] = {}  # by the first word, with their order
+        for order, each in enumerate(self.replacements):
+            beginning.setdefault(each.find[0], []).append((order, each))
         at = 0
         while at < len(words):
-            found = next((each for each in self.replacements if _stands_at(each, cores, at)), None)
+            possible = (pair for first in {cores[at], cores[at].lower()} for pair in beginning.get(first, ()))
+            fitting = (pair for pair in possible if _stands_at(pair[1], cores, at))
+            _, found = min(fitting, key=itemgetter(0), default=(0, None))
             if found is None:
                 yield words[at]
                 at += 1

@@ -2,15 +2,15 @@
 
 import pytest
 from amazon_transcribe.eventstream import EventStreamBuffer
-from signed_by_hand import OPTIONS, posted, presigned
+from signed_by_hand import OPTIONS, audio, posted, presigned
 
 from antiphon.core.errors import CallerError, UnsupportedParameter
-from antiphon.core.events import Cause, Final, Transcript
+from antiphon.core.events import Audio, Cause, End, Final, Opened, Transcript
 from antiphon.core.redaction import Entity, Identified
 from antiphon.core.wire import Response
 from antiphon.routes import ROUTES
 from antiphon.surfaces.amazon.absent import PATHS, AbsentSocket, AbsentStream
-from antiphon.surfaces.amazon.live import StreamEndpoint
+from antiphon.surfaces.amazon.live import SocketEndpoint, StreamEndpoint
 from antiphon.surfaces.amazon.parameters import read
 from antiphon.surfaces.amazon.results import Utterances
 
@@ -79,3 +79,14 @@ def test_other_streams_are_refused_by_an_exception_that_the_sdks_know(path):
     events.add_data(step.sends[0])
     assert next(iter(events)).headers[":exception-type"] == "BadRequestException"
     assert step.close.code == 1008
+
+
+def test_the_audio_of_many_small_events_in_a_message_is_one_input():
+    """Each by itself would be decoded and heard before the connection lets another one's work begin."""
+    stream = SocketEndpoint().negotiate(presigned(OPTIONS)).surface
+    stream.emit(Opened("model"), 0)
+    events = [audio(bytes((n % 256, 1))) for n in range(1_000)]
+    step = stream.receive(b"".join(events), 0)
+    assert step.inputs == (Audio(b"".join(bytes((n % 256, 1)) for n in range(1_000))),)
+    assert stream.receive(events[0] + audio(b""), 0).inputs == (Audio(b"\0\1"), End())
+    assert stream.receive(events[0], 0).inputs == ()

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from time import process_time
 from typing import Any
 
 import pytest
@@ -209,6 +210,7 @@ def test_an_upload_is_known_by_its_url() -> None:
         ({"keyterms_prompt": ["a" * 129]}, "`keyterms_prompt`"),
         ({"prompt": "a" * 6_001}, "`prompt`"),
         ({"custom_spelling": [{"from": [" "], "to": "a"}]}, "`custom_spelling`"),
+        ({"custom_spelling": [{"from": ["?!"], "to": "a"}]}, "`custom_spelling`"),
         ({"custom_spelling": {"a": "b"}}, "`custom_spelling`"),
         ({"webhook_url": "file:///etc/passwd"}, "`webhook_url`"),
         ({"webhook_auth_header_name": "x"}, "both a name and a value"),
@@ -348,6 +350,7 @@ def test_a_transcript_as_it_was_heard() -> None:
         ({"punctuate": False, "format_text": False}, "well ana said shit no"),
         ({"filter_profanity": True}, 'Well, "Ana" said: s*** — no.'),
         ({"custom_spelling": [{"from": ["ana"], "to": "Anna"}], "format_text": False}, 'well, "Anna" said: shit — no.'),
+        ({"custom_spelling": [{"from": ["No.", "“Ana”"], "to": "Nah"}]}, 'Well, "Nah" said: shit — Nah.'),
         ({"custom_spelling": [{"from": "ANA SAID", "to": "they"}], "punctuate": False}, "Well they shit no"),
     ],
 )
@@ -601,3 +604,28 @@ def test_any_recording_has_every_view(values: dict[str, Any], finals: list[Final
         assert [word for each in cut for word in each.words] == found.words
     cues = list(passages.captions(found.words, 3))
     assert " ".join(text for _, _, text in cues).split() == [w for word in found.words for w in word.text.split()]
+
+
+def test_long_captions_of_a_long_recording_take_little_time() -> None:
+    said = [wire.Word("word", n, n, 1.0) for n in range(40_000)]
+    began = process_time()
+    assert len(list(passages.captions(said, transcripts.MAX_CAPTION_CHARS))) == 200
+    assert process_time() - began < 2  # to join a caption anew for each word takes ten seconds
+
+
+def test_many_words_are_looked_for_in_little_time() -> None:
+    said = [wire.Word(f"word{n % 3_000}", n, n, 1.0) for n in range(100_000)]
+    wanted = [f"said{n} once" for n in range(transcripts.MAX_WORDS - 1)]
+    began = process_time()
+    (match,) = passages.matches(said, [*wanted, "Word7, word8"])
+    assert process_time() - began < 2  # to try each phrase at each word takes five seconds
+    assert match.indexes == list(range(7, 100_000, 3_000))
+
+
+def test_a_list_of_large_requests_takes_little_time() -> None:
+    large = wire.Settled(URL, "", {"word_boost": [f"w{n}" for n in range(40_000)]})
+    jobs = [job(settled=large, id=f"id{n}") for n in range(1_000)]
+    began = process_time()
+    _, message = listed((), *jobs)
+    assert process_time() - began < 2  # to read all of each takes several seconds
+    assert {each["audio_url"] for each in message["transcripts"]} == {URL}

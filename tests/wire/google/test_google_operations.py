@@ -110,8 +110,8 @@ async def test_what_makes_no_sense_is_refused_at_once(office: GoogleOffice, fiel
 
 async def test_what_has_no_effect_is_named_at_once(office: GoogleOffice) -> None:
     features = {"enable_spoken_emojis": True}
-    await begun(office, config={**RAW, "features": features})
-    assert office.trailers == (("antiphon-no-effect", "features.enable_spoken_emojis"),)
+    await begun(office, config={**RAW, "features": features}, processing_strategy="DYNAMIC_BATCHING")
+    assert office.trailers == (("antiphon-no-effect", "processing_strategy, features.enable_spoken_emojis"),)
     audio = {"uri": URI}
     await office.call(f"{V1}/LongRunningRecognize", config={**CONFIG_V1, "use_enhanced": True}, audio=audio)
     assert office.trailers == (("antiphon-no-effect", "use_enhanced"),)

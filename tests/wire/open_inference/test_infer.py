@@ -283,3 +283,16 @@ def test_any_object_is_honoured_or_refused(one, datatype, shape, data, fields):
     (told,) = json.loads(step.sends[1])["outputs"]
     again = {"name": told["name"], "shape": told["shape"], "datatype": told["datatype"], "data": told["data"]}
     assert asks(again).spec.inputs[0].data == asked.spec.inputs[0].data
+
+
+@pytest.mark.parametrize("length", ["9" * 5_000, "٣", "-1", "1.0", ""], ids=range(5))
+def test_a_length_of_the_json_that_is_none_is_refused(length):
+    with pytest.raises(CallerError):
+        ENDPOINT.negotiate(opening(length=length), json.dumps({"inputs": [X]}).encode())
+
+
+def test_sizes_of_thousands_of_digits_are_refused():
+    sized = {"parameters": {"binary_data_size": 10**4_300 - 1}, "datatype": "UINT8"}
+    inputs = {"name": "x", "shape": [1], **sized}, {"name": "y", "shape": [0], **sized}
+    with pytest.raises(CallerError, match="bytes that are left"):
+        asks(*inputs, rest=b"a")

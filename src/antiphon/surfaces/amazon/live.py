@@ -6,7 +6,6 @@ signed. An event without audio ends the stream, and so does the end of the calle
 audio end it with an error.
 """
 
-from collections.abc import Sequence
 from enum import Enum, auto
 
 from antiphon.core.endpoints import Accepted
@@ -112,19 +111,19 @@ class Stream:
         if isinstance(message, str):
             return self._fail(CallerError("Events come in binary messages."))
         if not message:
-            return self._end(())
-        heard: list[Input] = []
+            return self._end(b"")
+        heard = bytearray()  # of all events at once: a message may have many thousands
         try:
             for frame in self._decoder.feed(message):
                 audio = self._audio(frame, now_ns)
                 if not audio:
                     return self._end(heard)
-                heard.append(Audio(audio))
+                heard += audio
                 self._heard_ns = now_ns
         except AntiphonError as error:
             failed = self._fail(error)
-            return Step(tuple(heard), failed.sends, failed.close)
-        return Step(tuple(heard))
+            return Step(_inputs(heard), failed.sends, failed.close)
+        return Step(_inputs(heard))
 
     def _audio(self, frame: events.Frame, now_ns: int) -> bytes:
         """Return the audio in an event, empty at the end. Raises `AntiphonError`."""
@@ -160,9 +159,9 @@ class Stream:
             self._opened_ns = self._heard_ns = now_ns
         return self._opened_ns
 
-    def _end(self, heard: Sequence[Input]) -> Step:
+    def _end(self, heard: bytes | bytearray) -> Step:
         self._state = State.ENDING
-        return Step((*heard, End()))
+        return Step((*_inputs(heard), End()))
 
     # -- from the session ----------------------------------------------------------------------------------------------
 
@@ -193,3 +192,7 @@ class Stream:
     def _fail(self, error: AntiphonError) -> Step:
         self._state = State.CLOSED
         return wire.failure(error)
+
+
+def _inputs(heard: bytes | bytearray) -> tuple[Input, ...]:
+    return (Audio(bytes(heard)),) if heard else ()

@@ -26,6 +26,7 @@ MIN_INACTIVITY_S, MAX_INACTIVITY_S = 5, 3_600
 # The smallest and the largest threshold of the voice detector.
 MIN_VOICE, MAX_VOICE = 0.01, 0.99
 MAX_SHOWN = 64
+MAX_UNKNOWN = 16  # fields of one message that are named in a `Warning` each
 MAX_PROMPT_CHARS = 6_000
 
 _ENCODINGS = {
@@ -248,8 +249,9 @@ def read(query: Sequence[tuple[str, str]]) -> Request:
 
 
 def update(settings: Settings, values: Values, languages: Sequence[str], *, chosen: bool) -> tuple[Settings, list[str]]:
-    """Return the settings with these changes, and the names of parameters without effect. `languages` are those of the
-    stream, which cannot change; `chosen` says whether the caller chose them. Raises as `read` does.
+    """Return the settings with these changes, and the names of parameters without effect: all that are known, and the
+    first `MAX_UNKNOWN` others. `languages` are those of the stream, which cannot change; `chosen` says whether the
+    caller chose them. Raises as `read` does.
     """
     _check_refused(values)
     for name in _NEVER_LATER:
@@ -262,7 +264,8 @@ def update(settings: Settings, values: Values, languages: Sequence[str], *, chos
     unused = [
         name for name, value in values.items() if asks(value) and not (_updatable(name) or name in _LANGUAGE_NAMES)
     ]
-    return _changed(settings, values), unused
+    known = [name for name in unused if name in _BY_NAME]
+    return _changed(settings, values), known + [name for name in unused if name not in _BY_NAME][:MAX_UNKNOWN]
 
 
 def warning(name: str) -> str:

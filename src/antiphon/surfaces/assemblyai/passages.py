@@ -41,21 +41,27 @@ def captions(words: Sequence[Word], most_chars: int) -> Iterator[Cue]:
     """Yield captions: sentences, split so that each has at most `most_chars` characters; a longer word stands alone."""
     for sentence in _sentences(words):
         run: list[Word] = []
+        text = ""
         for word in sentence:
-            if run and len(text_of([*run, word])) > most_chars:
-                yield run[0].start, run[-1].end, text_of(run)
-                run = []
+            longer = join((text, word.text))
+            if run and len(longer) > most_chars:
+                yield run[0].start, run[-1].end, text
+                run, longer = [], word.text
             run.append(word)
-        yield run[0].start, run[-1].end, text_of(run)
+            text = longer
+        yield run[0].start, run[-1].end, text
 
 
 def matches(words: Sequence[Word], wanted: Sequence[str]) -> list[Match]:
     """Return the places of these words and phrases, compared without case and punctuation."""
     said = [core(word.text).lower() for word in words]
+    starts: dict[str, list[int]] = {}
+    for at, text in enumerate(said):
+        starts.setdefault(text, []).append(at)
     found = []
     for phrase in dict.fromkeys(wanted):
         parts = [core(part).lower() for part in phrase.split()]
-        places = [at for at in range(len(said) - len(parts) + 1) if parts and said[at : at + len(parts)] == parts]
+        places = [at for at in starts.get(parts[0], ()) if said[at : at + len(parts)] == parts] if parts else []
         if places:
             times = [(words[at].start, words[at + len(parts) - 1].end) for at in places]
             found.append(Match(phrase, len(places), times, places))

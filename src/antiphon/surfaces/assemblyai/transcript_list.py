@@ -92,6 +92,6 @@ def _item(job: Job) -> wire.Item:
         status=STATUSES[job.state],
         created=iso(job.created_unix_ms),
         completed=iso(job.over_unix_ms) if job.over else None,
-        audio_url=wire.settled.decode(job.request).url,
+        audio_url=wire.named.decode(job.request).url,
         error=error(job) if STATUSES[job.state] == "error" else None,
     )

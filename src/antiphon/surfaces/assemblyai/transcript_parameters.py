@@ -13,7 +13,7 @@ import msgspec
 
 from antiphon.core.capabilities import SpeechAbility
 from antiphon.core.errors import CallerError, UnsupportedParameter
-from antiphon.core.rewriting import Replacement, Rewriting
+from antiphon.core.rewriting import Replacement, Rewriting, core
 from antiphon.core.specs import TranscribeSpec
 from antiphon.surfaces.assemblyai import redaction
 from antiphon.surfaces.assemblyai.parameters import MAX_SHOWN, NO_SPEAKERS, Parameter, Use
@@ -299,7 +299,7 @@ def _spelling(values: Values) -> Iterator[Replacement]:
     count = 0
     for each in spellings:
         for found in [each.find] if isinstance(each.find, str) else each.find:
-            find, put = tuple(found.lower().split()), tuple(each.put.split())
+            find, put = tuple(filter(None, map(core, found.lower().split()))), tuple(each.put.split())
             count += 1
             if not find or not put or count > MAX_SPELLINGS or len(found) + len(each.put) > MAX_SPELLED_CHARS:
                 raise CallerError(

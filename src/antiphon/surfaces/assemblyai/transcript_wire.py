@@ -56,6 +56,12 @@ class Settled(Struct, frozen=True):
     values: dict[str, Any]
 
 
+class Named(Struct, frozen=True):
+    """The part of a job's settings that a list shows."""
+
+    url: str
+
+
 class RedactedAudio(Struct, frozen=True):
     redacted_audio_url: str
     status: str
@@ -130,6 +136,7 @@ class Notification(Struct, frozen=True):
 
 _values: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 settled: msgspec.json.Decoder[Settled] = msgspec.json.Decoder(Settled)
+named: msgspec.json.Decoder[Named] = msgspec.json.Decoder(Named)  # skips the parameters, which may be large
 result: msgspec.json.Decoder[Result] = msgspec.json.Decoder(Result)
 write = msgspec.json.encode
 

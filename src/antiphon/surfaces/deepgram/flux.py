@@ -3,7 +3,7 @@
 A turn begins with its first words (`StartOfTurn`); `Update` follows with more of them. In silence `EagerEndOfTurn`, if
 requested, says that the turn is probably over, `TurnResumed` that it is not, `EndOfTurn` that it is: its transcript is
 that of an `EagerEndOfTurn` right before it (https://developers.deepgram.com/docs/flux/state). Every message to the
-caller is numbered.
+caller is numbered. Each has all words of its turn, so a turn of very many ends without a pause.
 """
 
 from collections import Counter
@@ -54,6 +54,7 @@ from antiphon.surfaces.deepgram.live import IDLE_TIMEOUT_MS, IDLE_TIMEOUT_NS, SI
 from antiphon.surfaces.deepgram.parameters import NO_GUIDANCE, new_terms
 
 CONFIDENCE_DIGITS = 4
+MAX_TURN_WORDS = 500  # about three minutes
 
 
 class FluxEndpoint(Endpoint):
@@ -80,7 +81,7 @@ class FluxEndpoint(Endpoint):
             surface=Flux(asked, opening.request_id),
             headers=(("dg-request-id", opening.request_id),),
             subprotocol=chosen_subprotocol(opening),
-            without_effect=tuple(row.name for row in asked.without_effect),
+            without_effect=tuple(name for name, _ in asked.without_effect),
             dispensable=((SpeechAbility.GUIDANCE, "keyterm"),) if asked.keyterms else (),
         )
 
@@ -94,7 +95,7 @@ class Flux:
         self._request_id = request_id
         self._turns = asked.turns
         self._masks = asked.masks
-        self._unused = [(row.name, row.how) for row in asked.without_effect]
+        self._unused = list(asked.without_effect)
         self._keyterms = asked.keyterms
         self._hints = asked.languages or None
         self._guided = False  # whether the model can be guided
@@ -243,14 +244,16 @@ class Flux:
         return Step(sends=(self._told("TurnResumed", info),))
 
     def _final(self, final: Final) -> Step:
-        """Return the end of a turn, or of a part of a long one. A turn without words is not reported."""
-        info = self._info(final)
+        """Return the end of a turn, or of a part of a long one. A turn that never had words is not reported."""
         if final.cause is Cause.LENGTH:
-            step = self._update(replace(final, turn_over=0.0))
+            final = replace(final, turn_over=0.0)
+        info = self._info(final)
+        if final.cause is Cause.LENGTH and len(info.words) < MAX_TURN_WORDS:
+            step = self._update(final)
             if final.transcript.text:
                 self._said.append(final)
             return step
-        if not info.transcript:
+        if not info.transcript and self._last is None:
             return NOTHING
         sends = []
         if self._last is None:
@@ -258,7 +261,7 @@ class Flux:
         elif self._eager and info.transcript != self._last.transcript:
             sends.append(self._told("TurnResumed", info))
         trigger, early = self._trigger(final), self._turns.early_confidence
-        if trigger == "model" and early is not None and not self._eager:
+        if trigger == "model" and early is not None and not self._eager and info.transcript:
             sends.append(self._told("EagerEndOfTurn", msgspec.structs.replace(info, end_of_turn_confidence=early)))
         sends.append(self._told("EndOfTurn", info, trigger))
         self._turn += 1
@@ -266,6 +269,8 @@ class Flux:
         return Step(sends=tuple(sends))
 
     def _trigger(self, final: Final) -> str:
+        if final.cause is Cause.LENGTH:
+            return "length"  # a word of our own: Deepgram's list is open
         if final.cause is not Cause.ENDPOINT:
             return "manual"
         # The required silence came from this confidence, rounded to milliseconds; the margin allows for that.

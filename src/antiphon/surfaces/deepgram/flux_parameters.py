@@ -33,7 +33,7 @@ TABLE: tuple[Parameter, ...] = (
         "As of `/v1/listen`: `linear16` and `linear32` (with `sample_rate`), `mulaw`, `alaw`, `opus`, `ogg-opus`. What "
         "comes without `encoding` describes itself.",
     ),
-    Parameter("sample_rate", Use.LIVE, "Hertz, for the raw encodings."),
+    Parameter("sample_rate", Use.LIVE, "Hertz, for the raw encodings. A warning where the audio itself says."),
     Parameter(
         "eot_threshold",
         Use.LIVE,
@@ -68,12 +68,12 @@ TABLE: tuple[Parameter, ...] = (
 )
 
 _BY_NAME = {row.name: row for row in TABLE}
-_NUMBER = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?")
+_NUMBER = re.compile(r"[0-9]{1,6}(\.[0-9]{1,20})?")  # 0.7 may be written as 0.7000000000000001
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The request of a query. `without_effect` are the rows of its parameters that do nothing here."""
+    """The request of a query. `without_effect` are the names of its parameters that do nothing here, and why."""
 
     model: str
     format: AudioFormat
@@ -82,7 +82,7 @@ class Request:
     masks: bool
     languages: tuple[str, ...]
     keyterms: tuple[str, ...]
-    without_effect: tuple[Parameter, ...]
+    without_effect: tuple[tuple[str, str], ...]
     redaction: Redaction | None
 
 
@@ -95,16 +95,16 @@ def read(query: Sequence[tuple[str, str]]) -> Request:
     model = q.one(values, "model")
     if not model:
         raise CallerError("`model` is required.", param="model")
-    ignored: list[ParameterWarning] = []
+    unused = [ParameterWarning(row.name, "unsupported", row.how) for row in q.without_effect(values, _BY_NAME)]
     return Request(
         model=model,
-        format=audio_format(values, live=True, multichannel=False, warnings=ignored),
+        format=audio_format(values, live=True, multichannel=False, warnings=unused),
         turns=_turns(values),
         tags=q.tags(values),
         masks=q.flag(values, "profanity_filter"),
         languages=tuple(values.get("language_hint", ())),
         keyterms=terms(values, "keyterm"),
-        without_effect=tuple(q.without_effect(values, _BY_NAME)),
+        without_effect=tuple((each.parameter, each.message) for each in unused),
         redaction=redaction.read(values.get("redact", ()), numbers_only=True),
     )
 

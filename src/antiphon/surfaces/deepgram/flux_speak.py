@@ -249,7 +249,7 @@ class FluxSpeech:
         turn, offset_ms = cut[0], self._offset_ms
         heard = [each.text for each in turn.times if offset_ms is None or turn.at_ms + each.end_ms <= offset_ms]
         played_ms = self._audio_ms if offset_ms is None else offset_ms
-        self._audio_ms = self._interrupted_ms = played_ms
+        self._audio_ms = self._interrupted_ms = min(played_ms, self._audio_ms)  # nobody has played more than was sent
         told = wire.SpeechInterrupted(played_ms, turn.metadata(min(len(turn.times), len(turn.text))))
         if offset_ms is not None:
             spoken = turn.text[: len("".join(heard))]

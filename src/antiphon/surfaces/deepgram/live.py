@@ -114,7 +114,7 @@ class LiveListen:
             message = text
         try:
             said = wire.read_client_message(message)
-        except (msgspec.MsgspecError, UnicodeError):
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return self._fail_schema()
         if isinstance(said, wire.Configure):
             return self._configure(said)

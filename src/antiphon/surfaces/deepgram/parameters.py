@@ -177,7 +177,7 @@ TABLE: tuple[Parameter, ...] = (
 
 _BY_NAME = {row.name: row for row in TABLE}
 
-_SECONDS = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,9}))?")
+_SECONDS = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,20}))?")
 _BOOST = re.compile(r":(-?)[0-9.]{1,8}$")
 MULTI = "multi"  # whichever of several languages is spoken
 
@@ -338,8 +338,9 @@ def new_terms(keyterms: Sequence[str]) -> tuple[str, ...]:
 def _keywords(values: Values) -> Iterator[str]:
     for keyword in terms(values, "keywords"):
         boost = _BOOST.search(keyword)
-        if boost is None or not boost[1]:
-            yield keyword[: boost.start()] if boost else keyword
+        word = keyword[: boost.start()].strip() if boost else keyword
+        if word and (boost is None or not boost[1]):
+            yield word
 
 
 def _searches(values: Values) -> tuple[str, ...]:

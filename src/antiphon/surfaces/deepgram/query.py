@@ -60,8 +60,10 @@ def sorted_by_name(query: Sequence[tuple[str, str]], table: Mapping[str, Paramet
             raise UnsupportedParameter(f"`{name}` is for {only} only.", param=name)
         held = values.setdefault(name, [])
         held.append(value)
-        if len(held) > (MAX_VALUES if name in _REPEATABLE or row.use is Use.WITHOUT_EFFECT else 1):
-            raise CallerError(f"`{name}` was given more than once.", param=name)
+        most = MAX_VALUES if name in _REPEATABLE or row.use is Use.WITHOUT_EFFECT else 1
+        if len(held) > most:
+            often = "more than once" if most == 1 else f"more than {most} times"
+            raise CallerError(f"`{name}` was given {often}.", param=name)
     return values
 
 

@@ -56,7 +56,7 @@ TABLE: tuple[Parameter, ...] = (
 )
 
 _BY_NAME = {row.name: row for row in TABLE}
-_SPEED = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?")
+_SPEED = re.compile(r"[0-9]{1,3}(\.[0-9]{1,20})?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -327,7 +327,9 @@ def text_in(message: bytes) -> str | None:
 
 
 def read_client_message(text: str) -> ClientMessage:
-    """Return a client's message. Raises `msgspec.MsgspecError` for any other, `UnicodeError` if it is not text."""
+    """Return a client's message. Raises `msgspec.MsgspecError` for any other, `UnicodeError` if it is not text,
+    `RecursionError` if it is nested too deep.
+    """
     return _client_messages.decode(text)
 
 

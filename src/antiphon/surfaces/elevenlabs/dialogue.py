@@ -19,6 +19,8 @@ from antiphon.surfaces.elevenlabs.speech import LINES, MAX_BODY_BYTES, MAX_CHARA
 DEFAULT_MODEL = "eleven_v3"
 MAX_VOICES = 10  # ElevenLabs' own limit
 
+VoiceId = Annotated[str, Meta(min_length=1)]  # without one, a line would have the voice of the line before
+
 
 class DialogueQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """The query. Nothing is logged or kept, whatever `enable_logging` says."""
@@ -31,7 +33,7 @@ class DialogueInput(Struct, frozen=True):
     """A line of a dialogue."""
 
     text: str
-    voice_id: str
+    voice_id: VoiceId
 
 
 class DialogueSettings(Struct, frozen=True):

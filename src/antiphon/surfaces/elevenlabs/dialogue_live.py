@@ -91,7 +91,7 @@ class Dialogues(ManyTexts):
             yield from self._close(text)
 
     def _register(self, said: DialogueMessage, id: str, now_ns: int) -> tuple[Text, Input]:
-        if not said.voices or len(said.voices) > MAX_VOICES:
+        if not said.voices or not all(said.voices) or len(said.voices) > MAX_VOICES:
             raise CallerError(
                 f"The first message of a context must name its voices, at most {MAX_VOICES}.", param="voices"
             )
@@ -114,8 +114,8 @@ class Dialogues(ManyTexts):
 
     # -- to the caller -------------------------------------------------------------------------------------------------
 
-    def _audio(self, spoken: Spoken, text: Text | None, from_ms: int, warnings: tuple[str, ...]) -> str:
-        alignment = wire.dialogue_alignment(spoken.characters, from_ms)
+    def _audio(self, spoken: Spoken, text: Text | None, from_ms: tuple[int, int], warnings: tuple[str, ...]) -> str:
+        alignment = wire.dialogue_alignment(spoken.characters, from_ms[0])
         named = text.id if text is not None else msgspec.UNSET
         return _write(wire.DialogueAudio(wire.base64(spoken.audio), alignment, named, warnings))
 

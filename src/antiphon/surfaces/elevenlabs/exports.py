@@ -117,32 +117,31 @@ def export(asked: Export, finals: Sequence[Final], language: str) -> Exported:
 def _segments(cuts: Export, final: Final) -> Iterator[Final]:
     """Yield the segments of an utterance, each from its first word to its last."""
     words: list[Word] = []
+    text = ""
     for word in final.transcript.words:
-        if words and _ends(cuts, words, word):
-            yield _part(final, words)
-            words = []
+        longer = join((text, word.text))
+        if words and _ends(cuts, words, word, len(longer)):
+            yield _part(final, words, text)
+            words, longer = [], word.text
         words.append(word)
+        text = longer
     if words:
-        yield _part(final, words)
+        yield _part(final, words, text)
 
 
-def _ends(cuts: Export, words: Sequence[Word], word: Word) -> bool:
-    """Return whether a segment of these words ends before `word`."""
+def _ends(cuts: Export, words: Sequence[Word], word: Word, chars: int) -> bool:
+    """Return whether a segment of these words ends before `word`, with which it would have so many characters."""
     measures = (
         (cuts.segment_on_silence_longer_than_s, (word.start_ms - words[-1].end_ms) / 1000),
         (cuts.max_segment_duration_s, (word.end_ms - words[0].start_ms) / 1000),
-        (cuts.max_segment_chars, len(_text((*words, word)))),
+        (cuts.max_segment_chars, chars),
     )
     return any(most is not None and would_be > most for most, would_be in measures)
 
 
-def _part(final: Final, words: Sequence[Word]) -> Final:
-    said = replace(final.transcript, text=_text(words), words=tuple(words))
+def _part(final: Final, words: Sequence[Word], text: str) -> Final:
+    said = replace(final.transcript, text=text, words=tuple(words))
     return replace(final, start_ms=words[0].start_ms, end_ms=words[-1].end_ms, transcript=said)
-
-
-def _text(words: Sequence[Word]) -> str:
-    return join(word.text for word in words)
 
 
 def _lines(asked: Txt, segment: Final) -> str:

@@ -119,7 +119,8 @@ class LiveSpeechEndpoint(LiveEndpoint):
 class Text:
     """One text so far. `key` is its id in the session, never reused; `id` is the caller's, who may reuse it. With
     `whole` each of its messages is one sentence or phrase. `waiting` is the number of characters since the last flush,
-    `flushing` the number of open flushes, `timed_ms` the position up to which times were sent.
+    `flushing` the number of open flushes, `timed_ms` the position up to which times were sent, of the text as it was
+    written and as it was read aloud.
     """
 
     key: str
@@ -132,7 +133,7 @@ class Text:
     begun: bool = False
     waiting: int = 0
     flushing: int = 0
-    timed_ms: int = 0
+    timed_ms: tuple[int, int] = (0, 0)
 
     def take(self, said: TextMessage) -> Iterator[Input]:
         """Yield the session's inputs of a message."""
@@ -258,23 +259,29 @@ class Connection(ABC):
     def _render(self, spoken: Spoken) -> str:
         text = self._texts.get(spoken.context)
         warnings, self._notes = self._notes, ()
-        from_ms = spoken.start_ms
+        from_ms = (spoken.start_ms, spoken.start_ms)
         if text is not None:
             warnings, text.warnings = text.warnings + warnings, ()
             if not self._synchronous:
                 from_ms = text.timed_ms
-            if spoken.characters:
-                text.timed_ms = spoken.characters[-1].end_ms
+            written_ms, read_ms = text.timed_ms
+            text.timed_ms = (
+                spoken.characters[-1].end_ms if spoken.characters else written_ms,
+                spoken.spelled[-1].end_ms if spoken.spelled else read_ms,
+            )
         return self._audio(spoken, text, from_ms, warnings)
 
-    def _audio(self, spoken: Spoken, text: Text | None, from_ms: int, warnings: tuple[str, ...]) -> str:
-        """Return the message of a piece of speech; times count from `from_ms`."""
+    def _audio(self, spoken: Spoken, text: Text | None, from_ms: tuple[int, int], warnings: tuple[str, ...]) -> str:
+        """Return the message of a piece of speech; times count from `from_ms`: of the text as it was written, and as it
+        was read aloud. A client adds up either.
+        """
+        written_ms, read_ms = from_ms
         return _write(
             wire.LiveAudio(
                 audio=wire.base64(spoken.audio),
                 is_final=False,
-                normalized_alignment=wire.live_alignment(spoken.spelled, from_ms),
-                alignment=wire.live_alignment(spoken.characters, from_ms),
+                normalized_alignment=wire.live_alignment(spoken.spelled, read_ms),
+                alignment=wire.live_alignment(spoken.characters, written_ms),
                 context_id=self._named(text),
                 warnings=warnings,
             )

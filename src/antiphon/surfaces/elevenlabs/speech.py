@@ -5,6 +5,7 @@ one on each line; times count from the start of the answer. An error after the b
 connection.
 """
 
+from collections import deque
 from typing import Protocol
 
 import msgspec
@@ -135,16 +136,18 @@ class Segments:
     """The lines of a dialogue to which characters belong. Characters come in order, and are counted from the first."""
 
     def __init__(self, lines: tuple[Line, ...]) -> None:
-        self._lines = [(index, line.voice, len(line.text)) for index, line in enumerate(lines)]
+        self._lines = deque((index, line.voice, len(line.text)) for index, line in enumerate(lines) if line.text)
         self._place = 0
 
     def of(self, times: tuple[CharacterTime, ...]) -> list[wire.VoiceSegment]:
         segments: list[wire.VoiceSegment] = []
-        while times and self._lines:
-            index, voice, left = self._lines.pop(0)
-            here, times = times[:left], times[left:]
+        at = 0
+        while at < len(times) and self._lines:
+            index, voice, left = self._lines.popleft()
+            here = times[at : at + left]
+            at += len(here)
             if len(here) < left:
-                self._lines.insert(0, (index, voice, left - len(here)))
+                self._lines.appendleft((index, voice, left - len(here)))
             start, self._place = self._place, self._place + len(here)
             span = here[0].start_ms / 1000, here[-1].end_ms / 1000
             segments.append(wire.VoiceSegment(voice, *span, start, self._place, index))

@@ -6,10 +6,10 @@ never true: a webhook that fails stays as it is.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from antiphon.core.errors import AntiphonError, CallerError
 from antiphon.core.identity import Webhook, WebhookSettings
@@ -22,7 +22,10 @@ WEBHOOKS = "/v1/workspace/webhooks"
 MAX_BODY_BYTES = 64 << 10
 EVENT, USAGE = "speech_to_text", "Speech to Text"
 
+MAX_EVENTS = 64
+
 Headers = dict[str, str | None]  # a header that is null is left out
+EventName = Annotated[str, Meta(pattern=r"^[a-z_]{1,64}\Z")]  # one without effect is named in a header of the answer
 
 
 class ListQuery(Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,7 +52,7 @@ class Update(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     retry_enabled: bool | None = None
     request_headers: Headers | None = None
-    events: list[str] | None = None
+    events: Annotated[list[EventName], Meta(max_length=MAX_EVENTS)] | None = None
 
 
 class Created(Struct, frozen=True):
@@ -119,7 +122,7 @@ class UpdateWebhook(wire.Endpoint):
 
     def ask(self, opening: Opening, body: bytes) -> WebhookChange:
         given = wire.read(lambda: _update.decode(body))
-        absent = tuple(f"events.{each[:32]}" for each in given.events or () if each != EVENT)
+        absent = tuple(f"events.{each}" for each in given.events or () if each != EVENT)
 
         def change(before: WebhookSettings) -> WebhookSettings:
             return replace(

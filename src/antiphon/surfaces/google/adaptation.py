@@ -21,6 +21,7 @@ from antiphon.surfaces.google import request as r
 PACKAGE = "google.cloud.speech.v2"
 PHRASE_SET, CUSTOM_CLASS = "google.phrase_set", "google.custom_class"  # kinds of resources
 MAX_ITEMS, MAX_ITEM_CHARS = 500, 100
+MAX_CLASSES = 50  # in one phrase, which has 100 characters at most with their items in it
 MAX_REFERENCES = 20  # of a configuration, to stored sets, and to stored classes
 SET_FIELDS, CLASS_FIELDS = ("phrases", "boost"), ("items",)
 _PATH, _CLASSES_PATH = "adaptation.phrase_sets", "adaptation.custom_classes"
@@ -47,9 +48,9 @@ def adapted(configs: Sequence[Any], go_on: Callable[[], T]) -> T | NeedsResource
     """Return what `go_on` makes, once all stored sets and classes that the configurations refer to are inline. Raises
     `CallerError`.
     """
-    for config in configs:
+    for place, config in enumerate(configs):
         for kind, name, put in _needed(config.adaptation):
-            return NeedsResource(kind, name, _putting(put, configs, go_on))
+            return NeedsResource(kind, name, _putting(put, configs[place:], go_on))  # those before are complete
     return go_on()
 
 
@@ -73,6 +74,10 @@ def _needed(adaptation: Any) -> Iterator[tuple[str, str, Put]]:
         raise CallerError(f"At most {MAX_REFERENCES} phrase sets are allowed.", param=_PATH)
     if len(classes) > MAX_REFERENCES:
         raise CallerError(f"At most {MAX_REFERENCES} custom classes are allowed.", param=_CLASSES_PATH)
+    if (
+        sum(len(each.phrases) for each in _inline(adaptation)) > r.MAX_PHRASES
+    ):  # before they are read, or more put there
+        raise r.too_many_phrases(_PATH)
     for each in sets:
         if name := _set_to_read(each):
             param = f"{_PATH}.{'name' if _is_first(each) else 'phrase_set'}"
@@ -183,8 +188,12 @@ def _classes(adaptation: Any) -> Mapping[str, Sequence[str]]:
 
 
 def _spoken(phrase: str, classes: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Yield the phrase with each choice of items for the classes in it. Raises `CallerError` for an unknown class."""
+    """Yield the phrase with each choice of items for the classes in it. Raises `CallerError` for an unknown class, or
+    too many of them.
+    """
     parts = _CLASS.split(phrase)  # texts and names of classes, in turn
+    if len(parts) > 2 * MAX_CLASSES + 1:
+        raise CallerError(f"A phrase can have {MAX_CLASSES} custom classes at most.", param=_PATH)
     for name in parts[1::2]:
         if name not in classes:
             raise CallerError(f"There is no custom class {name[:64]!r}.", param=_PATH)
@@ -193,6 +202,8 @@ def _spoken(phrase: str, classes: Mapping[str, Sequence[str]]) -> Iterator[str]:
 
 
 def _bounded(phrases: Iterable[str]) -> Iterator[str]:
-    """Yield the phrases, and one more than are allowed at most."""
-    for _, phrase in zip(range(r.MAX_PHRASES + 1), phrases, strict=False):
+    """Yield the phrases. Raises `CallerError` if there are too many, equal ones included."""
+    for count, phrase in enumerate(phrases):
+        if count == r.MAX_PHRASES:
+            raise r.too_many_phrases(_PATH)
         yield phrase

@@ -76,7 +76,7 @@ class BatchRecognize(LookupMethod):
         parent = names.recognizer(message.recognizer)[0]
         base = v2.effective(base, message)
         lines: list[Input] = []
-        neglected: list[str] = []
+        neglected = ["processing_strategy"] if message.processing_strategy else []  # nothing is cheaper if it is later
         for file in message.files:
             config = v2.effective(base, file)
             neglected += v2.asked(config, Url(file.uri)).without_effect

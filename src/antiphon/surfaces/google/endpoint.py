@@ -165,5 +165,5 @@ def _put(message: Any, name: str, text: str) -> None:
             setattr(message, found.name, int(text))
         elif found.message_type is not None and found.message_type.name in ("FieldMask", "Duration"):
             getattr(message, found.name).FromJsonString(text)
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):  # the last for bytes, which come in the body
         raise CallerError(f"Invalid value at `{found.name}`.", param=found.name) from None

@@ -166,11 +166,17 @@ def languages(codes: Iterable[str], path: str) -> tuple[str, ...]:
 
 def phrases(named: Iterable[str], path: str) -> tuple[str, ...]:
     """Return phrases that may be spoken. Raises `CallerError` if there are too many, or one is too long."""
-    found = tuple(dict.fromkeys(phrase for phrase in named if phrase.strip()))
-    if len(found) > MAX_PHRASES or any(len(phrase) > MAX_PHRASE_CHARS for phrase in found):
-        said = f"At most {MAX_PHRASES} phrases are allowed, of {MAX_PHRASE_CHARS} characters at most."
-        raise CallerError(said, param=path)
-    return found
+    found: dict[str, None] = {}
+    for phrase in filter(str.strip, named):
+        found[phrase] = None
+        if len(found) > MAX_PHRASES or len(phrase) > MAX_PHRASE_CHARS:  # before there are more of them in memory
+            raise too_many_phrases(path)
+    return tuple(found)
+
+
+def too_many_phrases(path: str) -> CallerError:
+    said = f"At most {MAX_PHRASES} phrases are allowed, of {MAX_PHRASE_CHARS} characters at most."
+    return CallerError(said, param=path)
 
 
 def neglected(path: str, *, boosts: bool, hints: tuple[str, ...]) -> tuple[str, ...]:

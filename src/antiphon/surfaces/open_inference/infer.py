@@ -29,6 +29,7 @@ MAX_TENSORS = 256
 MAX_DIMENSIONS = 32
 MAX_PARAMETERS = 1024  # of a request, its inputs and outputs together
 MAX_ID_CHARS = 256
+MAX_LENGTH_DIGITS = 19
 
 _BINARY_SIZE, _BINARY, _ALL_BINARY = "binary_data_size", "binary_data", "binary_data_output"
 
@@ -57,7 +58,8 @@ class Infer(wire.Endpoint):
 def _parts(opening: Opening, body: bytes) -> tuple[bytes, bytes]:
     """Return the JSON, and the bytes after it."""
     length = opening.headers.get(wire.JSON_LENGTH, str(len(body)))
-    if not length.isdecimal() or int(length) > len(body):
+    # The number of digits first: Python reads no integers of thousands of them.
+    if not length.isdecimal() or len(length) > MAX_LENGTH_DIGITS or int(length) > len(body):
         raise CallerError("'Inference-Header-Content-Length' is not the length of a part of the body.")
     at = int(length)
     if at > MAX_JSON_BYTES:
@@ -107,6 +109,8 @@ def _inputs(given: Sequence[wire.InputTensor], rest: bytes) -> tuple[Tensor, ...
                 data = _packed(each)
             elif type(size) is not int or size < 0 or each.data is not UNSET:
                 raise ValueError(f"'{_BINARY_SIZE}' says how many bytes come in place of 'data'")
+            elif size > len(rest) - at:
+                raise ValueError(f"'{_BINARY_SIZE}' is more than the {len(rest) - at} bytes that are left")
             else:
                 data = rest[at : at + size]
                 at += size
