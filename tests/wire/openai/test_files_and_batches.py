@@ -109,6 +109,16 @@ def test_an_input_is_checked_line_by_line():
     ]
 
 
+def test_a_body_that_is_no_text_concerns_its_line_alone():
+    """It is a line's own fault, which the endpoint reports."""
+    begin = json.dumps(LINE | {"body": 0}).encode().removesuffix(b"0}")
+    line = begin + b'{"model":"\xff"}}'
+    found, errors = checked(line)
+    assert (found.sound, errors) == (True, [])
+    call = BatchKind().item(line)
+    assert (call.path, call.body, call.model) == (CHAT, b'{"model":"\xff"}', "")
+
+
 def test_what_is_told_of_an_input_is_bounded(monkeypatch):
     monkeypatch.setattr(batch_lines, "MAX_ERRORS", 3)
     assert len(checked(*[b"{"] * 9)[1]) == 3

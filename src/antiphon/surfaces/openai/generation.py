@@ -47,6 +47,8 @@ Stop = str | Annotated[list[str], Meta(max_length=MAX_STOPS)]
 Metadata = Annotated[dict[str, str], Meta(max_length=MAX_METADATA)]
 Object = dict[str, Any]
 
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what a decoder raises
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _PLACE = re.compile(r" - at (?:`key` in )?`\$\.?(.*)`$", re.DOTALL)
@@ -68,7 +70,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, under: s
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise _misshapen(str(error), under) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         path = _half_a_character(bytes(body), under)
         if path is None:
             raise CallerError("The body is not a valid JSON object.") from None

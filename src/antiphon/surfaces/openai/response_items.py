@@ -132,7 +132,7 @@ def references(items: str | Sequence[Raw]) -> list[str]:
     """Return the ids of the items that are referred to. Invalid items are ignored, and too many of them."""
     found = []
     for raw in () if isinstance(items, str) or len(items) > shared.MAX_ITEMS else items:
-        with suppress(msgspec.DecodeError):
+        with suppress(*shared.NOT_JSON):
             if _PEEK.decode(raw).kind == _REFERENCE:
                 found.append(_REFERENCE_IN.decode(raw).id)
     return found
