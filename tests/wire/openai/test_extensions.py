@@ -103,7 +103,7 @@ def test_what_is_refused_by_name(path: str, fields: dict[str, Any], param: str) 
     ("fields", "format"),
     [
         ({"structured_outputs": {"json": {"type": "object"}}}, Format(Shape.SCHEMA, '{"type":"object"}', "output")),
-        ({"guided_json": '{"type": "object"}'}, Format(Shape.SCHEMA, '{"type": "object"}', "output")),
+        ({"guided_json": '{"type": "object"}'}, Format(Shape.SCHEMA, '{"type":"object"}', "output")),
         ({"structured_outputs": {"json_object": True}}, Format(Shape.JSON)),
         ({"structured_outputs": {"choice": ["yes", "no"]}}, Format(Shape.CHOICE, '["yes","no"]')),
         ({"guided_choice": ["yes", "no"]}, Format(Shape.CHOICE, '["yes","no"]')),
@@ -124,6 +124,10 @@ def test_the_form_of_the_output(path: str, fields: dict[str, Any], format: Forma
         ({"guided_choice": [""]}, "guided_choice"),
         ({"structured_outputs": {"regex": "a", "choice": ["a"]}}, "structured_outputs"),
         ({"guided_regex": "a", "response_format": {"type": "json_object"}}, "guided_regex"),
+        ({"guided_json": "{bad"}, "guided_json"),
+        ({"guided_json": '{}}},"model":"another","x":{"y":{"z":{}'}, "guided_json"),  # it ends what it stands in
+        ({"structured_outputs": {"json": "[]"}}, "structured_outputs"),
+        ({"structured_outputs": {"json": "[" * 5000}}, "structured_outputs"),
         ({"top_k": -2}, "top_k"),
         ({"min_p": 2}, "min_p"),
         ({"repetition_penalty": 0}, "repetition_penalty"),
