@@ -15,7 +15,7 @@ from antiphon.core.endpoints import Surface
 from antiphon.core.errors import AntiphonError, InternalError
 from antiphon.core.events import Failed
 from antiphon.core.ports import Clock
-from antiphon.core.wire import Close, Step, Wire
+from antiphon.core.wire import NOTHING, Close, Step, Wire
 from antiphon.session.requests import BESIDE_BYTES
 from antiphon.session.sessions import Live
 
@@ -148,15 +148,15 @@ class Stream:
 
     async def keep_time(self) -> None:
         while not self._closed:
-            deadline_ns = self._surface.deadline_ns()
-            now_ns = self._clock.now_ns()
-            if deadline_ns is not None and deadline_ns <= now_ns:
-                async with self._asking:
-                    step = self._surface.expire(now_ns)
-                await self._follow(step)
-                continue
-            wait_s = IDLE_CHECK_S if deadline_ns is None else (deadline_ns - now_ns) / 1e9
-            await asyncio.sleep(min(IDLE_CHECK_S, wait_s))
+            async with self._asking:  # a message that is being read may move the deadline
+                deadline_ns = self._surface.deadline_ns()
+                now_ns = self._clock.now_ns()
+                due = deadline_ns is not None and deadline_ns <= now_ns
+                step = self._surface.expire(now_ns) if due else NOTHING
+            await self._follow(step)
+            if not due:
+                wait_s = IDLE_CHECK_S if deadline_ns is None else (deadline_ns - now_ns) / 1e9
+                await asyncio.sleep(min(IDLE_CHECK_S, wait_s))
 
     async def _follow(self, step: Step) -> None:
         for given in step.inputs:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import time
 import uuid
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from antiphon.core.routing import DialogueRow
 from antiphon.core.sealing import PLAIN
 from antiphon.core.wire import Bearer, Close, Opening, Pending, Signed, Step
 from antiphon.session.door import Door
+from antiphon.session.requests import BESIDE_BYTES
 from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.transports.connection import Gone
 from antiphon.transports.dialogues import Dialogues
@@ -131,6 +133,24 @@ async def test_nothing_is_answered_before_the_first_message_of_the_vendor(house,
 
     endpoint = Endpoint(Answering(), live=True, incremental=True)
     assert (await serve(endpoint, Carrier("end")))[:3] == ["accept", "begun", "heard end"]
+
+
+async def test_a_large_message_that_is_still_read_counts_before_a_deadline(house, serve):
+    """It is read beside the event loop, and moves the deadline when it is."""
+
+    class Patient(Live):
+        def receive(self, message, now_ns):
+            if len(message) > BESIDE_BYTES:
+                house.clock.advance_ms(1_000)
+                time.sleep(0.2)
+                self.deadline = None
+                return Step(sends=("read",))
+            return super().receive(message, now_ns)
+
+    surface = Patient()
+    surface.deadline = house.clock.now_ns() + 50_000_000
+    endpoint = Endpoint(surface, live=True, incremental=True)
+    assert await serve(endpoint, Carrier("x" * (BESIDE_BYTES + 1), "end")) == ["accept", "read", Close(1000)]
 
 
 async def test_a_refusal_without_a_head_is_let_in_told_and_closed(house, serve):
