@@ -56,7 +56,7 @@ async def _read(
         return upload, upload.take()
     upload = await uploads.read(principal, opening, receive, most_bytes, MULTIPART_SLACK)
     try:
-        return upload, await asyncio.to_thread(read_body, opening.headers.get("content-type", ""), upload.data, form)
+        return upload, await asyncio.to_thread(read_body, opening.headers.get("content-type", ""), upload.take(), form)
     except BaseException:
         upload.release()
         raise
