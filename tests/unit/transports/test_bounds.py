@@ -337,3 +337,53 @@ async def test_only_clients_that_know_chunks_get_them(peer, head, body):
     assert (b"transfer-encoding: chunked" in answer_head) == head.endswith(b"Host: h\r\n")
     assert peer.closed == (b"HTTP/1.0" in head)
     assert (b"connection: close" in answer_head) == (b"HTTP/1.0" in head)
+
+
+JAVA = (
+    b"POST /a?b HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nHost: h\r\nHTTP2-Settings: AAEAAEAAAAI\r\n"
+    b"Upgrade: h2c\r\nX-Own: \xe9\r\n"
+)
+BODIES = (b"Content-Length: 3\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+@pytest.mark.parametrize("body", BODIES)
+async def test_a_request_that_would_rather_change_the_protocol_is_answered(peer, monkeypatch, body, piece):
+    """Twice, as clients keep the connection."""
+    asked = []
+
+    async def app(scope, receive, send):
+        read = b""
+        while (message := await receive())["type"] == "http.request":
+            read += message["body"]
+            if not message["more_body"]:
+                break
+        asked.append((scope["method"], scope["path"], scope["query_string"], dict(scope["headers"])[b"x-own"], read))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    peer.protocol.app = app
+    for count in (1, 2):
+        for at in range(0, len(JAVA + body), piece):
+            peer.protocol.data_received((JAVA + body)[at : at + piece])
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert asked == [("POST", "/a", b"b", b"\xe9", b"abc")] * count
+    assert peer.written.count(b"HTTP/1.1 200 ") == 2
+    assert not peer.closed
+
+
+async def test_what_follows_on_such_a_request_is_the_next_one(peer):
+    peer.protocol.data_received((JAVA + BODIES[0]) * 2)
+    await asyncio.sleep(0.01)
+    assert peer.written.count(b"HTTP/1.1 413 ") == 2
+
+
+@pytest.mark.parametrize(
+    "head", [b"CONNECT h:443 HTTP/1.1\r\nHost: h\r\n\r\n", JAVA.replace(b"h\r\n", b"a/b\r\n") + BODIES[0]]
+)
+async def test_a_tunnel_or_a_wrong_head_is_refused(peer, head):
+    peer.protocol.data_received(head)
+    await asyncio.sleep(0)
+    assert peer.written.startswith(b"HTTP/1.1 400 ")
+    assert peer.closed
