@@ -6,6 +6,7 @@ carrier bounds every send in time: a caller who does not read is disconnected.
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from antiphon.core.ports import Clock
 from antiphon.core.wire import NOTHING, Close, Step, Wire
 from antiphon.session.requests import BESIDE_BYTES
 from antiphon.session.sessions import Live
+from antiphon.transports.bounds import TURN_S
 
 IDLE_CHECK_S = 1.0
 
@@ -102,10 +104,17 @@ class Connection:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _hear(self, talk: Talk, first: str | bytes | None) -> None:
-        if first is not None:
-            await talk.take(first)
+        """Take messages; those that came together in turns, since nothing in between waits for anything."""
+        message = first if first is not None else await self._carrier.receive()
+        spent_s = 0.0
         while True:
-            await talk.take(await self._carrier.receive())
+            begun_s = time.monotonic()
+            await talk.take(message)
+            spent_s += time.monotonic() - begun_s
+            if spent_s >= TURN_S:
+                spent_s = 0.0
+                await asyncio.sleep(0)
+            message = await self._carrier.receive()
 
     def defect(self, error: BaseException) -> InternalError:
         log.error("connection failed", exc_info=error, extra={"session": self.id})
