@@ -133,11 +133,10 @@ class Http2Protocol(asyncio.Protocol):
 
     def tick(self) -> None:
         """Check the bounds, once a second."""
-        self._frames.tick()
         unread = self.transport.get_write_buffer_size()
         self._unread_s = self._unread_s + 1 if unread and unread >= self._unread_bytes else 0
         self._unread_bytes = unread
-        self._amid_s = self._amid_s + 1 if self._frames.amid and self._next_turn is None else 0
+        self._amid_s = self._amid_s + 1 if self._frames.tick() and self._next_turn is None else 0
         head_s = SURPLUS_HEAD_S if self._surplus else HEAD_S
         if self._unread_s >= UNREAD_S or self._amid_s >= head_s:
             self.transport.abort()

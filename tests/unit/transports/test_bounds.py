@@ -2,11 +2,15 @@ import asyncio
 
 import pytest
 import uvicorn
+from hpack import Encoder
 from uvicorn.server import ServerState
 
 from antiphon.transports.bounds import HEAD_S, UNREAD_S
 from antiphon.transports.frames import MAX_CONTROL_FRAMES, WebSocketProtocol
 from antiphon.transports.http1 import MAX_HEAD_BYTES, HttpProtocol
+from antiphon.transports.http2 import Http2Protocol
+from antiphon.transports.http2_frames import PREFACE
+from http2_peer import DATA, END_HEADERS, HEADERS, SETTINGS, frame
 
 HANDSHAKE = (
     b"GET /v1/listen HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -387,3 +391,28 @@ async def test_a_tunnel_or_a_wrong_head_is_refused(peer, head):
     await asyncio.sleep(0)
     assert peer.written.startswith(b"HTTP/1.1 400 ")
     assert peer.closed
+
+
+async def test_a_body_that_arrives_over_http2_is_not_cut(peer):
+    """Whenever one looks, a part of its next frame is there already; but a frame that does not arrive is cut."""
+
+    async def app(scope, receive, send):
+        await asyncio.Event().wait()
+
+    config = uvicorn.Config(app, log_config=None, lifespan="off")
+    config.load()
+    protocol = peer.protocol = Http2Protocol(config, ServerState(), {})
+    protocol.connection_made(peer)
+    head = [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "h")]
+    begin = PREFACE + frame(SETTINGS) + frame(HEADERS, END_HEADERS, 1, Encoder().encode(head))
+    body = frame(DATA, 0, 1, bytes(1000)) * 60
+    protocol.data_received(begin)
+    for at in range(0, 2 * HEAD_S * 1500, 1500):
+        protocol.data_received(body[at : at + 1500])
+        await asyncio.sleep(0)
+        protocol.tick()
+    assert not peer.aborted
+    assert ticks(peer, 60) == HEAD_S
+    protocol.connection_lost(None)
+    peer.protocol = HttpProtocol(config, ServerState(), {})
+    peer.protocol.connection_made(peer)
