@@ -93,9 +93,8 @@ class WebSocketProtocol(Bounded, WebSocketsSansIOProtocol):
         return not self.handshake_initiated
 
     def handle_connect(self, event: Request) -> None:
-        self.conn.max_message_size = self.larger.get(
-            event.path.partition("?")[0].rstrip("/"), self.conn.max_message_size
-        )
+        path = "/" + event.path.partition("?")[0].strip("/")  # as `Entrance` reads it
+        self.conn.max_message_size = self.larger.get(path, self.conn.max_message_size)
         super().handle_connect(event)
 
     def tick(self) -> None:

@@ -203,7 +203,9 @@ async def test_pongs_are_not_kept_for_one_who_does_not_read(peer):
     assert ticks(peer, 60) is None
 
 
-@pytest.mark.parametrize(("path", "taken"), [(b"/v1/listen?large", True), (b"/v1/other", False)])
+@pytest.mark.parametrize(
+    ("path", "taken"), [(b"/v1/listen?large", True), (b"//v1/listen/", True), (b"/v1/other", False)]
+)
 async def test_a_message_may_be_larger_where_its_protocol_needs_it(peer, monkeypatch, path, taken):
     monkeypatch.setattr(WebSocketProtocol, "larger", {"/v1/listen": 1 << 22})
     peer.protocol.data_received(HANDSHAKE.replace(b"/v1/listen", path))
