@@ -170,6 +170,8 @@ def test_a_line_of_a_recording_names_an_uploaded_file_or_an_address():
     assert item(stream=True, file="file-1").refusal is not None
     spec = asked(item(file="file-1", chunking_strategy={"type": "server_vad", "silence_duration_ms": 400})).spec
     assert spec.endpointing_ms == 400
+    nulls = {"url": None, "prompt": None, "chunking_strategy": {"type": "server_vad", "threshold": None}}
+    assert asked(item(file="file-1", **nulls)).spec == asked(uploaded).spec
     for call, data, param in (
         (item(), b"", "file"),
         (item(file=7), b"", "file"),
