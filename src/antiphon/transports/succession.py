@@ -69,7 +69,7 @@ class Calls:
         if answer is not None:
             self._take_back(answer)
             return
-        size = len(message)
+        size = _size_bytes(message)
         if len(self._waiting) >= MOST_WAITING or self._waiting_bytes + size > self._calls.max_message_bytes:
             raise CapacityError("Too many requests are waiting on this connection.", retry_after_s=RETRY_AFTER_S)
         upload = self._uploads.hold(self._dialogue.call.principal, size)
@@ -90,7 +90,7 @@ class Calls:
         """Answer messages until the connection is to end."""
         while await self._next():
             message, upload = self._waiting.popleft()
-            self._waiting_bytes -= len(message)
+            self._waiting_bytes -= _size_bytes(message)
             try:
                 await self._answer(message, upload)
             finally:
@@ -165,3 +165,7 @@ class Calls:
                     await self._connection.say(step.sends, step.close)
         finally:
             self._dialogue.close()
+
+
+def _size_bytes(message: str | bytes) -> int:
+    return len(message) if isinstance(message, bytes) or message.isascii() else len(message.encode())

@@ -342,6 +342,17 @@ async def test_too_much_that_waits_is_refused(house, connect, monkeypatch):
     assert [(await client.answer())[-1]["type"] for _ in range(3)] == ["response.completed"] * 3
 
 
+async def test_what_waits_is_counted_in_bytes(house, connect, monkeypatch):
+    monkeypatch.setattr(ResponsesSocket, "max_message_bytes", 10_000)
+    client = connect()
+    house.generator.gate.clear()
+    client.create()
+    await until(lambda: house.generator.held)
+    client.send(json.dumps({"type": "response.create", "input": "語" * 4_000}, ensure_ascii=False))
+    (event,) = [each for each in await client.answer() if each["type"] == "error"]
+    assert (event["status"], event["error"]["code"]) == (429, "rate_limit_exceeded")
+
+
 @pytest.mark.parametrize(("given", "status"), [({"key": "other"}, 401), ({"query": b"voice=x"}, 400)])
 async def test_a_connection_that_is_not_opened(connect, given, status):
     client = connect(**given)
