@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from event_loop import later
+from event_loop import later, settle
 from vendor import Caller, scope
 
 from antiphon.core.errors import EngineError, InternalError
@@ -221,6 +221,36 @@ async def test_refers_to_items_of_its_own_answers(house, connect):
 
 
 # -- the end of an answer ----------------------------------------------------------------------------------------------
+
+
+async def test_an_answer_is_taken_back_before_it_has_begun(house, connect, monkeypatch):
+    """What it refers to may have to be found first."""
+    asked, found = asyncio.Event(), asyncio.Event()
+    succeed = house.door.succeed
+
+    async def late(*given):
+        asked.set()
+        await found.wait()
+        return await succeed(*given)
+
+    monkeypatch.setattr(house.door, "succeed", late)
+    client = connect()
+    client.create()
+    await asked.wait()
+    client.cancel()
+    await settle()
+    found.set()
+    assert (await client.answer())[-1]["response"]["status"] == "cancelled"
+    assert (await client.ask())["status"] == "completed"
+
+
+async def test_an_answer_is_taken_back_together_with_its_request(connect):
+    client = connect()
+    client.create()
+    client.cancel()
+    client.create()
+    ends = [(await client.answer())[-1]["response"]["status"] for _ in range(2)]
+    assert ends == ["cancelled", "completed"]
 
 
 @pytest.mark.parametrize("named", [True, False])
