@@ -288,8 +288,12 @@ class Http2Protocol(asyncio.Protocol):
             await self._writable.wait()
             if not self._sends(stream.id):
                 return
+            if not rest:  # the end alone needs no window, which may even be negative (RFC 9113 section 6.9.2)
+                self._state.end_stream(stream.id)
+                self._flush()
+                return
             room = min(self._state.local_flow_control_window(stream.id), self._state.max_outbound_frame_size)
-            if room > 0 or (room == 0 and not rest):
+            if room > 0:
                 piece, rest = rest[:room], rest[room:]
                 stream.stalled_s = 0
                 self._state.send_data(stream.id, bytes(piece), end_stream=end and not rest)

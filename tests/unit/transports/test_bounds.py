@@ -10,7 +10,7 @@ from antiphon.transports.frames import MAX_CONTROL_FRAMES, WebSocketProtocol
 from antiphon.transports.http1 import MAX_HEAD_BYTES, HttpProtocol
 from antiphon.transports.http2 import Http2Protocol
 from antiphon.transports.http2_frames import PREFACE
-from http2_peer import DATA, END_HEADERS, HEADERS, SETTINGS, frame
+from http2_peer import DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, frame
 
 HANDSHAKE = (
     b"GET /v1/listen HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -395,26 +395,50 @@ async def test_a_tunnel_or_a_wrong_head_is_refused(peer, head):
     assert peer.closed
 
 
-async def test_a_body_that_arrives_over_http2_is_not_cut(peer):
+@pytest.fixture
+async def over_http2(peer):
+    """Begin a POST over HTTP/2 that this application answers."""
+
+    def begin(app):
+        config = uvicorn.Config(app, log_config=None, lifespan="off")
+        config.load()
+        protocol = peer.protocol = Http2Protocol(config, ServerState(), {})
+        protocol.connection_made(peer)
+        head = [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "h")]
+        protocol.data_received(PREFACE + frame(SETTINGS) + frame(HEADERS, END_HEADERS, 1, Encoder().encode(head)))
+        return protocol
+
+    return begin
+
+
+async def test_a_body_that_arrives_over_http2_is_not_cut(peer, over_http2):
     """Whenever one looks, a part of its next frame is there already; but a frame that does not arrive is cut."""
 
     async def app(scope, receive, send):
         await asyncio.Event().wait()
 
-    config = uvicorn.Config(app, log_config=None, lifespan="off")
-    config.load()
-    protocol = peer.protocol = Http2Protocol(config, ServerState(), {})
-    protocol.connection_made(peer)
-    head = [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "h")]
-    begin = PREFACE + frame(SETTINGS) + frame(HEADERS, END_HEADERS, 1, Encoder().encode(head))
+    protocol = over_http2(app)
     body = frame(DATA, 0, 1, bytes(1000)) * 60
-    protocol.data_received(begin)
     for at in range(0, 2 * HEAD_S * 1500, 1500):
         protocol.data_received(body[at : at + 1500])
         await asyncio.sleep(0)
         protocol.tick()
     assert not peer.aborted
     assert ticks(peer, 60) == HEAD_S
-    protocol.connection_lost(None)
-    peer.protocol = HttpProtocol(config, ServerState(), {})
-    peer.protocol.connection_made(peer)
+
+
+async def test_an_answer_ends_although_its_window_was_taken_back(peer, over_http2):
+    go = asyncio.Event()
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"said", "more_body": True})
+        await go.wait()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    protocol = over_http2(app)
+    await asyncio.sleep(0.01)
+    protocol.data_received(frame(SETTINGS, 0, 0, b"\0\4" + bytes(4)))  # INITIAL_WINDOW_SIZE 0: it is -4 now
+    go.set()
+    await asyncio.sleep(0.01)
+    assert peer.written.endswith(frame(DATA, END_STREAM, 1, b""))
