@@ -82,7 +82,12 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "use_beam_search": (False,),
 }
 _PLAIN = ("json", "json_object", "choice", "regex", "grammar")
-_REFUSED = (("structural_tag", "use 'json', 'choice', 'regex' or 'grammar'"),)
+_REFUSED = (
+    ("structural_tag", "use 'json', 'choice', 'regex' or 'grammar'"),
+    ("whitespace_pattern", "a schema does not say what space there is"),
+)
+# Options that are on or off. A server here has no other way of enforcing an output, to which it could fall back.
+_OFF = ("disable_any_whitespace", "disable_additional_properties")
 
 
 def sampling(asked: Extensions) -> dict[str, Any]:
@@ -109,6 +114,9 @@ def structured(asked: Extensions, format: Format) -> Format:
     """Return the output's format; `format` is that of OpenAI's own parameter. Raises `CallerError`."""
     given = asked.structured_outputs or StructuredOutputs()
     refuse_given(given, _REFUSED)
+    for option in _OFF:
+        if getattr(given, option):
+            raise UnsupportedParameter(f"'{option}' is not supported.", param=option)
     said = [(name, value) for name in _PLAIN if (value := getattr(given, name)) not in (None, False)]
     said += [(name, value) for name in _PLAIN if (value := getattr(asked, f"guided_{name}", None)) is not None]
     if not said:
