@@ -6,7 +6,7 @@ from hpack import Encoder
 from uvicorn.server import ServerState
 
 from antiphon.transports.bounds import HEAD_S, UNREAD_S
-from antiphon.transports.frames import MAX_CONTROL_FRAMES, WebSocketProtocol
+from antiphon.transports.frames import MAX_CONTROL_FRAMES, LargeMessages, WebSocketProtocol
 from antiphon.transports.http1 import MAX_HEAD_BYTES, HttpProtocol
 from antiphon.transports.http2 import Http2Protocol
 from antiphon.transports.http2_frames import PREFACE
@@ -71,15 +71,20 @@ async def answer(scope, receive, send):
         await receive()
 
 
-@pytest.fixture
-async def peer():
+def connected(app=answer):
     peer = Peer()
     config = uvicorn.Config(
-        answer, http=HttpProtocol, ws=WebSocketProtocol, ws_max_size=1 << 20, log_config=None, lifespan="off"
+        app, http=HttpProtocol, ws=WebSocketProtocol, ws_max_size=1 << 20, log_config=None, lifespan="off"
     )
     config.load()
     peer.protocol = HttpProtocol(config, ServerState(), {})
     peer.protocol.connection_made(peer)
+    return peer
+
+
+@pytest.fixture
+async def peer():
+    peer = connected()
     yield peer
     peer.protocol.connection_lost(None)
 
@@ -212,6 +217,42 @@ async def test_a_message_may_be_larger_where_its_protocol_needs_it(peer, monkeyp
     await asyncio.sleep(0)
     peer.protocol.data_received(b"\x82\xff" + (1 << 21).to_bytes(8, "big") + bytes(4) + bytes(1 << 21))
     assert (peer.protocol.conn.close_sent is None) is taken
+
+
+async def test_large_messages_are_bounded_in_all(monkeypatch):
+    """While they arrive, wait, and are processed."""
+    mb = 1 << 20
+    large, processed = LargeMessages(most_bytes=4 * mb), asyncio.Event()
+    monkeypatch.setattr(WebSocketProtocol, "large", large)
+    monkeypatch.setattr(WebSocketProtocol, "larger", {"/v1/listen": 4 * mb})
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] == "websocket.receive":
+            await processed.wait()
+
+    async def send(peer, data):
+        peer.protocol.data_received(data)
+        await quiet(peer)
+
+    one, other, third = peers = [connected(app) for _ in range(3)]
+    for peer in peers:
+        peer.protocol.data_received(HANDSHAKE)
+    await asyncio.sleep(0.01)
+    await send(one, b"\x82\xff" + (3 * mb).to_bytes(8) + bytes(4) + bytes(3 * mb))
+    await send(other, b"\x02\xff" + (2 * mb).to_bytes(8) + bytes(4) + bytes(2 * mb))
+    assert large.held_bytes == 3 * mb
+    assert one.protocol.conn.close_sent is other.protocol.conn.close_sent is None
+    await send(third, b"\x82\xff" + (4 * mb).to_bytes(8) + bytes(4) + bytes(3 * mb))
+    assert third.protocol.conn.close_sent.code == 1013
+    third.protocol.connection_lost(None)
+    processed.set()
+    await asyncio.sleep(0.01)
+    assert large.held_bytes == mb
+    for peer in (one, other):
+        peer.protocol.connection_lost(None)
+    assert large.held_bytes == 0
 
 
 # -- in turns ----------------------------------------------------------------------------------------------------------
