@@ -163,3 +163,20 @@ def test_many_updates_that_are_answered_at_once_are_read_once(monkeypatch: Any) 
         surface.emit(outputs.Configured(each.spec), 0)
     assert surface.receive(updates[0], 0).inputs[0].base == replace(spec, instructions="49")  # type: ignore[union-attr]
     assert read == 50 + 1 + 1
+
+
+def test_a_schema_as_deep_as_can_be_read_is_shown() -> None:
+    """It is read where fewer calls are under way than where it is shown."""
+    depths = []
+    for depth in range(800, 1_000):
+        spec = module.settings.initial("realtime", "m")
+        surface = module.Realtime(spec, "s")
+        surface.emit(outputs.Began("c", spec, 0), 0)
+        schema = '{"a":' * depth + "1" + "}" * depth
+        tools = f'[{{"type":"function","name":"f","parameters":{schema}}}]'
+        given = surface.receive(f'{{"type":"session.update","session":{{"tools":{tools}}}}}', 0).inputs[0]
+        if isinstance(given, Configure):
+            (told,) = surface.emit(outputs.Configured(given.spec), 0).sends
+            assert schema in str(told)
+            depths.append(depth)
+    assert depths
