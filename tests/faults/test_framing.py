@@ -118,9 +118,9 @@ async def test_what_frames_a_body_is_bounded(server, key, begin, again):
         ("GET /healthz HTTP/1.1\r\nHost: h\r\nX: a\r\n folded\r\n\r\n", 400),
         ("GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", 200),
         (
-            "POST / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 36\r\n\r\n"
+            "POST / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 41\r\n\r\n"
             "GET /healthz HTTP/1.1\r\nHost: smuggled\r\n\r\n",
-            400,
+            404,
         ),
         (f"{WEB_SOCKET}\r\n", 400),  # no such model
         (f"{WEB_SOCKET}Sec-WebSocket-Protocol: token, \xc3\xa9\r\n\r\n", 400),

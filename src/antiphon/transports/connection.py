@@ -6,6 +6,7 @@ carrier bounds every send in time: a caller who does not read is disconnected.
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
@@ -15,9 +16,10 @@ from antiphon.core.endpoints import Surface
 from antiphon.core.errors import AntiphonError, InternalError
 from antiphon.core.events import Failed
 from antiphon.core.ports import Clock
-from antiphon.core.wire import Close, Step, Wire
+from antiphon.core.wire import NOTHING, Close, Step, Wire
 from antiphon.session.requests import BESIDE_BYTES
 from antiphon.session.sessions import Live
+from antiphon.transports.bounds import TURN_S
 
 IDLE_CHECK_S = 1.0
 
@@ -102,10 +104,17 @@ class Connection:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _hear(self, talk: Talk, first: str | bytes | None) -> None:
-        if first is not None:
-            await talk.take(first)
+        """Take messages; those that came together in turns, since nothing in between waits for anything."""
+        message = first if first is not None else await self._carrier.receive()
+        spent_s = 0.0
         while True:
-            await talk.take(await self._carrier.receive())
+            begun_s = time.monotonic()
+            await talk.take(message)
+            spent_s += time.monotonic() - begun_s
+            if spent_s >= TURN_S:
+                spent_s = 0.0
+                await asyncio.sleep(0)
+            message = await self._carrier.receive()
 
     def defect(self, error: BaseException) -> InternalError:
         log.error("connection failed", exc_info=error, extra={"session": self.id})
@@ -148,15 +157,15 @@ class Stream:
 
     async def keep_time(self) -> None:
         while not self._closed:
-            deadline_ns = self._surface.deadline_ns()
-            now_ns = self._clock.now_ns()
-            if deadline_ns is not None and deadline_ns <= now_ns:
-                async with self._asking:
-                    step = self._surface.expire(now_ns)
-                await self._follow(step)
-                continue
-            wait_s = IDLE_CHECK_S if deadline_ns is None else (deadline_ns - now_ns) / 1e9
-            await asyncio.sleep(min(IDLE_CHECK_S, wait_s))
+            async with self._asking:  # a message that is being read may move the deadline
+                deadline_ns = self._surface.deadline_ns()
+                now_ns = self._clock.now_ns()
+                due = deadline_ns is not None and deadline_ns <= now_ns
+                step = self._surface.expire(now_ns) if due else NOTHING
+            await self._follow(step)
+            if not due:
+                wait_s = IDLE_CHECK_S if deadline_ns is None else (deadline_ns - now_ns) / 1e9
+                await asyncio.sleep(min(IDLE_CHECK_S, wait_s))
 
     async def _follow(self, step: Step) -> None:
         for given in step.inputs:

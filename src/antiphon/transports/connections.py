@@ -80,8 +80,6 @@ class Connections:
             self._counts[source] += 1
             self._idle[transport] = None
             return True
-        if not self._counts[source]:
-            del self._counts[source]
         self.refused += 1
         if len(self._surplus) >= SURPLUS:
             self._drop(next((each for each, is_idle in self._surplus.items() if is_idle), next(iter(self._surplus))))

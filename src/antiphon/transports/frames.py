@@ -2,7 +2,8 @@
 
 A message has at most `MAX_FRAGMENTS` frames, and at most `MAX_CONTROL_FRAMES` pings and pongs are accepted per second;
 above that the peer gets the reason and is closed. After `FRAMES_AT_ONCE`, a connection is read at `FRAMES_PER_S`, and
-at most `MAX_WAITING` messages are read ahead of their processing.
+at most `MAX_WAITING` messages are read ahead of their processing. What connections hold of messages beyond the usual
+size is bounded in all: `MOST_LARGE_BYTES`.
 """
 
 import asyncio
@@ -10,7 +11,9 @@ import codecs
 import select
 import socket
 import time
+from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
@@ -27,6 +30,7 @@ MAX_CONTROL_FRAMES = 100
 FRAMES_AT_ONCE = 1000
 FRAMES_PER_S = 500  # pieces of 20 ms at ten times real time
 MAX_WAITING = 32
+MOST_LARGE_BYTES = 256 << 20
 RECEIVE_BYTES = 128 * 1024  # of the system's receive buffer of one connection
 PAUSE_S = 0.05  # of a connection that sent too much
 LINGER_S = 2.0
@@ -60,20 +64,33 @@ class FrameParser(ServerProtocol):
                 self._decoder = None
 
 
+@dataclass(slots=True)
+class LargeMessages:
+    """The bytes that all connections hold beyond the usual size of a message."""
+
+    most_bytes: int = MOST_LARGE_BYTES
+    held_bytes: int = 0
+
+
 class WebSocketProtocol(Bounded, WebSocketsSansIOProtocol):
     """A WebSocket connection. `larger` are higher bounds of message bytes, by path; `places` are the server's
-    connections.
+    connections, `large` what they all hold of such messages.
     """
 
     larger: ClassVar[Mapping[str, int]] = {}
+    large: ClassVar[LargeMessages] = LargeMessages()
     places: ClassVar[Connections] = Connections(most=1 << 20, per_address=1 << 20)
     piece_bytes = 1024
     _control_frames = 0  # in this second
     _refused = False
+    _large_bytes = 0  # counted in `large`
+    _waiting_bytes = 0  # of whole messages, until the next one is asked for
+    _taken_bytes = 0  # of the last one that was given
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.conn = FrameParser(max_size=self.config.ws_max_size, logger=self.logger)
+        self._sizes: deque[int] = deque()  # of the messages that wait
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -86,6 +103,8 @@ class WebSocketProtocol(Bounded, WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.places.leave(self.transport)
         self.forget_unparsed()
+        self.large.held_bytes -= self._large_bytes
+        self._large_bytes = 0
         super().connection_lost(exc)
 
     @property
@@ -93,9 +112,8 @@ class WebSocketProtocol(Bounded, WebSocketsSansIOProtocol):
         return not self.handshake_initiated
 
     def handle_connect(self, event: Request) -> None:
-        self.conn.max_message_size = self.larger.get(
-            event.path.partition("?")[0].rstrip("/"), self.conn.max_message_size
-        )
+        path = "/" + event.path.partition("?")[0].strip("/")  # as `Entrance` reads it
+        self.conn.max_message_size = self.larger.get(path, self.conn.max_message_size)
         super().handle_connect(event)
 
     def tick(self) -> None:
@@ -142,11 +160,27 @@ class WebSocketProtocol(Bounded, WebSocketsSansIOProtocol):
             return
         self.conn.receive_data(piece)
         self.handle_events()
+        self._count_large()
         if self.conn.parser_exc is not None:
             self.handle_parser_exception()
 
+    def _count_large(self) -> None:
+        """Count what the connection holds beyond a usual message. Too much in all ends the one that holds more now."""
+        partial_bytes = len(self.conn.reader.buffer) + (self.conn.current_size or 0)
+        large_bytes = max(0, partial_bytes + self._waiting_bytes - (self.config.ws_max_size or 0))
+        more_bytes, self._large_bytes = large_bytes - self._large_bytes, large_bytes
+        self.large.held_bytes += more_bytes
+        if more_bytes > 0 and self.large.held_bytes > self.large.most_bytes:
+            self._refuse(CloseCode.TRY_AGAIN_LATER, "Too many large messages are being received.")
+
     async def receive(self) -> ASGIReceiveEvent:
+        self._waiting_bytes -= self._taken_bytes
+        self._taken_bytes = 0
+        if self._large_bytes and not self.disconnected:
+            self._count_large()
         message = await self.queue.get()
+        if message["type"] == "websocket.receive":
+            self._taken_bytes = self._sizes.popleft()
         if self.queue.empty():
             self._go_on()
         return message
@@ -170,6 +204,12 @@ class WebSocketProtocol(Bounded, WebSocketsSansIOProtocol):
     def handle_events(self) -> None:
         self._frames_left -= len(self.conn.events)
         super().handle_events()
+
+    def send_receive_event_to_app(self) -> None:
+        if not self.close_sent:
+            self._sizes.append(sum(map(len, self.frames)))
+            self._waiting_bytes += self._sizes[-1]
+        super().send_receive_event_to_app()
 
     def handle_cont(self, event: Frame) -> None:
         if len(self.frames) >= MAX_FRAGMENTS:

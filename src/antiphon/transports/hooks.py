@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from antiphon.core.errors import AntiphonError, CapacityError, RequestTimeout, TooLarge
+from antiphon.core.errors import AntiphonError, RequestTimeout, TooLarge
 
 BODY_S = 15.0
-AT_ONCE = 8  # bodies in progress
+AT_ONCE = 8  # bodies that arrive; above this, the longest waiting is dropped: whoever sends one is not known yet
 
 
 class Hook:
@@ -21,18 +21,12 @@ class Hook:
         self._receive = receive
         self._header = header
         self._max_bytes = max_bytes
-        self._under_way = 0
+        self._reading: dict[asyncio.Timeout, None] = {}
 
     async def answer(self, request: Request) -> Response:
         try:
-            if self._under_way >= AT_ONCE:
-                raise CapacityError("Too many calls are being answered.", retry_after_s=5)
-            self._under_way += 1
-            try:
-                body = await self._read(request)
-                await self._receive(body, request.headers.get(self._header, ""))
-            finally:
-                self._under_way -= 1
+            body = await self._read(request)
+            await self._receive(body, request.headers.get(self._header, ""))
         except ClientDisconnect:
             return Response(status_code=400)
         except AntiphonError as error:
@@ -42,12 +36,21 @@ class Hook:
 
     async def _read(self, request: Request) -> bytes:
         body = bytearray()
+        if len(self._reading) >= AT_ONCE:
+            longest = next(iter(self._reading))
+            del self._reading[longest]
+            if not longest.expired():
+                longest.reschedule(0)
         try:
-            async with asyncio.timeout(BODY_S):
-                async for part in request.stream():
-                    body += part
-                    if len(body) > self._max_bytes:
-                        raise TooLarge(f"The body is larger than {self._max_bytes} bytes.")
+            async with asyncio.timeout(BODY_S) as patience:
+                self._reading[patience] = None
+                try:
+                    async for part in request.stream():
+                        body += part
+                        if len(body) > self._max_bytes:
+                            raise TooLarge(f"The body is larger than {self._max_bytes} bytes.")
+                finally:
+                    self._reading.pop(patience, None)
         except TimeoutError:
             raise RequestTimeout("The body arrives too slowly.") from None
         return bytes(body)

@@ -56,7 +56,7 @@ async def _read(
         return upload, upload.take()
     upload = await uploads.read(principal, opening, receive, most_bytes, MULTIPART_SLACK)
     try:
-        return upload, await asyncio.to_thread(read_body, opening.headers.get("content-type", ""), upload.data, form)
+        return upload, await asyncio.to_thread(read_body, opening.headers.get("content-type", ""), upload.take(), form)
     except BaseException:
         upload.release()
         raise
@@ -180,20 +180,27 @@ class Reply:
         last = close is not None and not self.broken
         if not (head or body or last):
             return
-        async with asyncio.timeout(SEND_TIMEOUT_S):
-            if head:
-                self.begun = True
-                length = (("content-length", str(len(body))),) if last else ()
-                await self._send(_start(head.status, head.headers + length))
-            large = len(body) > LARGE_BYTES
-            await self._send({"type": "http.response.body", "body": bytes(body), "more_body": large or not last})
+        if head:
+            self.begun = True
+            length = (("content-length", str(len(body))),) if last else ()
+            await self._put(_start(head.status, head.headers + length))
+        large = len(body) > LARGE_BYTES
+        # Over HTTP/2 a piece is sent when the caller has opened a window for it, not when it is in a buffer.
+        for at in range(0, len(body) or 1, LARGE_BYTES):
+            piece = bytes(body[at : at + LARGE_BYTES])
+            await self._put({"type": "http.response.body", "body": piece, "more_body": large or not last})
+            if large:
+                await asyncio.sleep(0)  # otherwise the event loop has not begun to write, and would not wait
         if large and last:
             # Waits until the caller has read most of it, or is disconnected by the server. Only then it is sent.
-            await asyncio.sleep(0)  # otherwise the event loop has not begun to write, and would not wait
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
         if last and self._presence.gone:
             raise ConnectionResetError
         self.ended = last
+
+    async def _put(self, message: Message) -> None:
+        async with asyncio.timeout(SEND_TIMEOUT_S):
+            await self._send(message)
 
 
 def _start(status: int, headers: tuple[tuple[str, str], ...]) -> Message:

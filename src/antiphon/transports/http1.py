@@ -28,6 +28,7 @@ SURPLUS_HEAD_S = 3  # as `HEAD_S`, of a surplus connection
 # Fields allowed once; with two, each reader could use a different one (RFC 9110 section 5.3).
 _ONCE = frozenset((b"host", b"authorization", b"api-key", b"xi-api-key", b"content-type", b"idempotency-key"))
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")  # RFC 9110 section 7.2
+_OF_UPGRADES = frozenset((b"upgrade", b"http2-settings"))
 _OF_HANDSHAKE = (b"connection", b"upgrade", b"origin", b"sec-websocket-")
 
 HEAD_TOO_LARGE = (431, "The head of the request is too large.")
@@ -104,6 +105,7 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
     _running: RequestResponseCycle | None = None
     _refusal: tuple[int, str] | None = None
     _surplus = False
+    _ignores_upgrade = False  # until the request is parsed again
     _pipelined = 0  # in this second
 
     def connection_made(self, transport: Any) -> None:
@@ -167,8 +169,8 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
         self._framing_bytes += len(piece)
         try:
             self.parser.feed_data(piece)
-        except httptools.HttpParserUpgrade:
-            self._upgrade()
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgrade(piece[upgrade.args[0] :])
         except httptools.HttpParserError:
             self._refuse(self._refusal or _INVALID)
         else:
@@ -201,6 +203,9 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
         if wrong := self._wrong():
             self._give_up((400, wrong))
         self._in_head, self._framing_bytes = False, 0
+        if self.parser.should_upgrade() and not self._should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._ignores_upgrade = True  # the request follows without it
+            return
         if self._surplus:
             self.app = self.config.loaded_app if always_served(self.url.decode()) else full
         super().on_headers_complete()
@@ -211,6 +216,8 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Resume reading after the body, even if much of it is unread, to notice when the caller leaves."""
+        if self._ignores_upgrade:
+            return
         self._framing_bytes = 0
         super().on_message_complete()
         self.flow.resume_reading()
@@ -234,13 +241,11 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
             return wrong
         if b"host" not in given and version == "1.1":
             return "There is no Host field."  # RFC 9112 section 3.2
-        if not self.parser.should_upgrade():
+        if not self.parser.should_upgrade() or not self._should_upgrade():
             return None
         has_body = b"transfer-encoding" in given or given.get(b"content-length", b"0").strip(b"0") != b""
         if has_body:
-            return "A request to change the protocol has no body here."
-        if not self._should_upgrade():
-            return None
+            return "A WebSocket is opened without a body."
         if self.parser.get_method() != b"GET" or version != "1.1":
             return "A WebSocket is opened by GET and HTTP/1.1."
         if any(name.startswith(_OF_HANDSHAKE) and not value.isascii() for name, value in self.headers):
@@ -271,11 +276,16 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
         head = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[status] + head % (len(body), str(uuid.uuid4()).encode()) + body)
 
-    # -- WebSocket -----------------------------------------------------------------------------------------------------
+    # -- other protocols -----------------------------------------------------------------------------------------------
 
-    def _upgrade(self) -> None:
+    def _upgrade(self, rest: bytes) -> None:
+        """Open a WebSocket, or ignore the upgrade. `rest` was received after the head."""
+        if self._ignores_upgrade:
+            self._ignores_upgrade = False
+            self._parse_without_upgrade(rest)
+            return
         if not self._should_upgrade():
-            return  # a server may ignore the upgrade (RFC 9110 section 7.8)
+            return  # a tunnel, which is refused
         if self._surplus:
             self.forget_unparsed()
             self.transport.write(FULL)
@@ -283,6 +293,22 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
             return
         self.places.busy(self.transport)
         self.handle_websocket_upgrade()
+
+    def _parse_without_upgrade(self, rest: bytes) -> None:
+        """Parse a request as if it did not ask for a protocol that is not offered (RFC 9110 section 7.8): the parser
+        would leave its body to that protocol. Java's own client asks for HTTP/2 in each of its requests.
+        """
+        version = self.parser.get_http_version().encode()
+        head = [b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, version)]
+        for name, value in self.headers:
+            if name == b"connection":
+                tokens = (token.strip() for token in value.split(b","))
+                value = b", ".join(token for token in tokens if token.lower() not in _OF_UPGRADES)
+            if name not in _OF_UPGRADES:
+                head.append(b"%b: %b\r\n" % (name, value))
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn
+        self.parse(b"".join(head) + b"\r\n" + rest)
 
     def handle_websocket_upgrade(self) -> None:
         self.forget_unparsed()

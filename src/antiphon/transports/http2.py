@@ -133,11 +133,10 @@ class Http2Protocol(asyncio.Protocol):
 
     def tick(self) -> None:
         """Check the bounds, once a second."""
-        self._frames.tick()
         unread = self.transport.get_write_buffer_size()
         self._unread_s = self._unread_s + 1 if unread and unread >= self._unread_bytes else 0
         self._unread_bytes = unread
-        self._amid_s = self._amid_s + 1 if self._frames.amid and self._next_turn is None else 0
+        self._amid_s = self._amid_s + 1 if self._frames.tick() and self._next_turn is None else 0
         head_s = SURPLUS_HEAD_S if self._surplus else HEAD_S
         if self._unread_s >= UNREAD_S or self._amid_s >= head_s:
             self.transport.abort()
@@ -289,8 +288,12 @@ class Http2Protocol(asyncio.Protocol):
             await self._writable.wait()
             if not self._sends(stream.id):
                 return
+            if not rest:  # the end alone needs no window, which may even be negative (RFC 9113 section 6.9.2)
+                self._state.end_stream(stream.id)
+                self._flush()
+                return
             room = min(self._state.local_flow_control_window(stream.id), self._state.max_outbound_frame_size)
-            if room > 0 or (room == 0 and not rest):
+            if room > 0:
                 piece, rest = rest[:room], rest[room:]
                 stream.stalled_s = 0
                 self._state.send_data(stream.id, bytes(piece), end_stream=end and not rest)

@@ -63,18 +63,18 @@ class Frames:
         self._block_bytes = 0
         self._continuations = 0
         self._in_block = False
-
-    @property
-    def amid(self) -> bool:
-        """Whether the rest of a frame, or of a block of headers, is still to come."""
-        return bool(self._buffer) or self._in_block
+        self._took = False  # a frame, since the last tick
 
     def feed(self, data: bytes) -> None:
         self._buffer += data
 
-    def tick(self) -> None:
-        """Reset the counts. Call it once a second."""
+    def tick(self) -> bool:
+        """Reset the counts; call it once a second. Return whether the rest of a block of headers is awaited, or of a
+        frame, and no frame was completed since the last call: in a body that arrives, one is nearly always incomplete.
+        """
         self._counts.clear()
+        took, self._took = self._took, False
+        return self._in_block or (bool(self._buffer) and not took)
 
     def take(self) -> bytes | None:
         """Return the next frame, with its header; `None` until it is complete. A too large one is returned incomplete:
@@ -89,6 +89,7 @@ class Frames:
                 return None
             frame = bytes(self._buffer[:whole])
             del self._buffer[:whole]
+            self._took = True
             if self._is_wanted(frame, length):
                 return frame
         return None

@@ -53,6 +53,8 @@ class Calls:
         self._waiting_bytes = 0
         self._came = asyncio.Event()
         self._running: Generation | None = None
+        self._begins = False  # whether a message is taken whose answer does not run yet
+        self._cancelled = False  # whether the next answer is cancelled already
         self._known: deque[str] = deque(maxlen=MOST_KNOWN)  # the last is the running one, if any
 
     # -- in ------------------------------------------------------------------------------------------------------------
@@ -69,7 +71,7 @@ class Calls:
         if answer is not None:
             self._take_back(answer)
             return
-        size = len(message)
+        size = _size_bytes(message)
         if len(self._waiting) >= MOST_WAITING or self._waiting_bytes + size > self._calls.max_message_bytes:
             raise CapacityError("Too many requests are waiting on this connection.", retry_after_s=RETRY_AFTER_S)
         upload = self._uploads.hold(self._dialogue.call.principal, size)
@@ -81,7 +83,9 @@ class Calls:
         """Cancel the answer. One that has ended meanwhile is left unchanged."""
         if self._running is not None and answer in ("", self._known[-1]):
             self._running.fail(Cancelled("This was cancelled."))
-        elif answer and answer not in self._known:
+        elif not answer:
+            self._cancelled = self._begins or bool(self._waiting)
+        elif answer not in self._known:
             raise NotFound("This connection has no active response with this id.", param="response_id")
 
     # -- out -----------------------------------------------------------------------------------------------------------
@@ -90,10 +94,11 @@ class Calls:
         """Answer messages until the connection is to end."""
         while await self._next():
             message, upload = self._waiting.popleft()
-            self._waiting_bytes -= len(message)
+            self._waiting_bytes -= _size_bytes(message)
             try:
                 await self._answer(message, upload)
             finally:
+                self._cancelled = False
                 upload.release()
 
     async def _next(self) -> bool:
@@ -112,11 +117,14 @@ class Calls:
     async def _answer(self, message: str | bytes, upload: Upload) -> None:
         """Answer a message. Raises `Gone`, and the surface's exceptions."""
         opening = replace(self._opening, request_id=str(uuid.uuid4()), received_unix_ms=self._clock.unix_ms())
+        self._begins = True
         try:
             opened = await self._door.succeed(self._row, opening, self._dialogue, self._calls, message, upload)
         except Exception as error:
             await self._refuse(message, error, opening)
             return
+        finally:
+            self._begins = False
         self._known.append(self._calls.answer_id(opening.request_id))
         if isinstance(opened, Step):
             await self._connection.say(opened.sends)
@@ -128,6 +136,8 @@ class Calls:
         assert isinstance(generation, Generation)
         ended = False
         self._running = generation
+        if self._cancelled:
+            self._take_back("")
         try:
             await relay(generation, opened.surface, self._clock, self._say)
             ended = True
@@ -165,3 +175,7 @@ class Calls:
                     await self._connection.say(step.sends, step.close)
         finally:
             self._dialogue.close()
+
+
+def _size_bytes(message: str | bytes) -> int:
+    return len(message) if isinstance(message, bytes) or message.isascii() else len(message.encode())

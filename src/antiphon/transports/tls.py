@@ -111,8 +111,13 @@ class TlsProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         address = transport.get_extra_info("peername") or ("",)
-        self._socket = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
-        transport.abort()  # has read nothing yet
+        try:
+            self._socket = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+        except OSError as error:  # no descriptor is left
+            log.error("a connection could not be accepted", exc_info=error)
+            return
+        finally:
+            transport.abort()  # has read nothing yet
         self._socket.setblocking(False)
         most_s = HEAD_S if self.places.enter(self, str(address[0])) else SURPLUS_HEAD_S
         self._shaking = asyncio.get_running_loop().create_task(self._shake(self._socket, most_s))

@@ -8,6 +8,7 @@ use. A body must arrive at `SLOWEST_BYTES_PER_S` or faster in each `PROGRESS_S`.
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
+from io import BytesIO
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
@@ -85,13 +86,12 @@ class _Held:
 class Upload:
     """A body that was read. It counts as held until it is released."""
 
-    data: bytearray
+    data: bytes
     _held: _Held
 
     def take(self) -> bytes:
-        """Return the body, which is held once from then on."""
-        body = bytes(self.data)
-        self.data = bytearray()
+        """Return the body, and drop it here, so that it is freed with its last user."""
+        body, self.data = self.data, b""
         return body
 
     def keep(self, most_bytes: int) -> None:
@@ -141,9 +141,9 @@ class Uploads:
             held.room = self._large
             if not self._large.fits(principal, declared):  # refuse before reading
                 raise CapacityError("Too much data is being uploaded at once.", retry_after_s=RETRY_AFTER_S)
-        body = bytearray()
         try:
-            if not await self._collect(receive, body, held, most_bytes + slack_bytes):
+            body = await self._collect(receive, held, most_bytes + slack_bytes)
+            if body is None:
                 raise _too_large(most_bytes)
         except BaseException as error:
             held.keep(0)
@@ -156,28 +156,31 @@ class Uploads:
         """Count a message that arrived whole; must be released. Raises `CapacityError`."""
         held = _Held(principal, self._small, self._large, self._small)
         held.take(size_bytes)
-        return Upload(bytearray(), held)
+        return Upload(b"", held)
 
-    async def _collect(self, receive: Receive, body: bytearray, held: _Held, most_bytes: int) -> bool:
-        """Read the body; return whether it is complete. Raises `TimeoutError` if it arrives too slowly."""
+    async def _collect(self, receive: Receive, held: _Held, most_bytes: int) -> bytes | None:
+        """Return the whole body, or `None` if it is too large. Raises `TimeoutError` if it arrives too slowly."""
         now = asyncio.get_running_loop().time
+        body = BytesIO()  # gives its bytes away uncopied: a copy of a large body would stop every other call
         ends, missing, more = 0.0, 0.0, True
         while more:
             if missing <= 0:
-                pace = SLOWEST_BYTES_PER_S if len(body) <= SMALL_BYTES else SLOWEST_LARGE_BYTES_PER_S
+                pace = SLOWEST_BYTES_PER_S if body.tell() <= SMALL_BYTES else SLOWEST_LARGE_BYTES_PER_S
                 ends, missing = now() + PROGRESS_S, pace * PROGRESS_S
             async with asyncio.timeout_at(ends):
                 message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
-            chunk = message.get("body", b"")
+            chunk: bytes = message.get("body", b"")
             more = message.get("more_body", False)
             missing -= len(chunk)
-            if len(body) + len(chunk) > most_bytes:
-                return False
+            if body.tell() + len(chunk) > most_bytes:
+                return None
             held.take(len(chunk))
-            body += chunk
-        return True
+            if not more and not body.tell():
+                return chunk
+            body.write(chunk)
+        return body.getvalue()
 
 
 def _too_large(most_bytes: int) -> TooLarge:

@@ -1,5 +1,6 @@
 """Pictures by their first bytes."""
 
+import tracemalloc
 from base64 import b64encode
 
 import pytest
@@ -36,8 +37,23 @@ def test_anything_else_is_none(data: bytes) -> None:
     [
         *("data:", "data:image/png,abc", "data:text/plain;base64,iVBORw0KGgo=", "data:image/png;base64,iVBORw0KGgo"),
         *("data:image/png;base64,iVBORw0KG\ngo=", "data:image/png;base64,iVBORw0KGg==="),
+        *("data:image/png;base64,iVBO=w0KGgo=", "data:image/png;base64,iVBORw0=====", "data:image/png;base64,iVBO===="),
     ],
 )
 def test_no_base64(url: str) -> None:
     with pytest.raises(ValueError, match="base64"):
         check_picture(url)
+
+
+def test_a_large_one_is_checked_without_memory_of_its_own() -> None:
+    """What fills the memory also takes seconds, in which no other call goes on."""
+    url = from_bytes(PICTURES["png"] + bytes(3_000_000))
+    tracemalloc.start()
+    try:
+        check_picture(url)
+        with pytest.raises(ValueError, match="base64"):
+            check_picture(f"{url[:-1]}!")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 4 * len(url)

@@ -2,11 +2,15 @@ import asyncio
 
 import pytest
 import uvicorn
+from hpack import Encoder
 from uvicorn.server import ServerState
 
 from antiphon.transports.bounds import HEAD_S, UNREAD_S
-from antiphon.transports.frames import MAX_CONTROL_FRAMES, WebSocketProtocol
+from antiphon.transports.frames import MAX_CONTROL_FRAMES, LargeMessages, WebSocketProtocol
 from antiphon.transports.http1 import MAX_HEAD_BYTES, HttpProtocol
+from antiphon.transports.http2 import Http2Protocol
+from antiphon.transports.http2_frames import PREFACE
+from http2_peer import DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, frame
 
 HANDSHAKE = (
     b"GET /v1/listen HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -67,15 +71,20 @@ async def answer(scope, receive, send):
         await receive()
 
 
-@pytest.fixture
-async def peer():
+def connected(app=answer):
     peer = Peer()
     config = uvicorn.Config(
-        answer, http=HttpProtocol, ws=WebSocketProtocol, ws_max_size=1 << 20, log_config=None, lifespan="off"
+        app, http=HttpProtocol, ws=WebSocketProtocol, ws_max_size=1 << 20, log_config=None, lifespan="off"
     )
     config.load()
     peer.protocol = HttpProtocol(config, ServerState(), {})
     peer.protocol.connection_made(peer)
+    return peer
+
+
+@pytest.fixture
+async def peer():
+    peer = connected()
     yield peer
     peer.protocol.connection_lost(None)
 
@@ -199,13 +208,51 @@ async def test_pongs_are_not_kept_for_one_who_does_not_read(peer):
     assert ticks(peer, 60) is None
 
 
-@pytest.mark.parametrize(("path", "taken"), [(b"/v1/listen?large", True), (b"/v1/other", False)])
+@pytest.mark.parametrize(
+    ("path", "taken"), [(b"/v1/listen?large", True), (b"//v1/listen/", True), (b"/v1/other", False)]
+)
 async def test_a_message_may_be_larger_where_its_protocol_needs_it(peer, monkeypatch, path, taken):
     monkeypatch.setattr(WebSocketProtocol, "larger", {"/v1/listen": 1 << 22})
     peer.protocol.data_received(HANDSHAKE.replace(b"/v1/listen", path))
     await asyncio.sleep(0)
     peer.protocol.data_received(b"\x82\xff" + (1 << 21).to_bytes(8, "big") + bytes(4) + bytes(1 << 21))
     assert (peer.protocol.conn.close_sent is None) is taken
+
+
+async def test_large_messages_are_bounded_in_all(monkeypatch):
+    """While they arrive, wait, and are processed."""
+    mb = 1 << 20
+    large, processed = LargeMessages(most_bytes=4 * mb), asyncio.Event()
+    monkeypatch.setattr(WebSocketProtocol, "large", large)
+    monkeypatch.setattr(WebSocketProtocol, "larger", {"/v1/listen": 4 * mb})
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] == "websocket.receive":
+            await processed.wait()
+
+    async def send(peer, data):
+        peer.protocol.data_received(data)
+        await quiet(peer)
+
+    one, other, third = peers = [connected(app) for _ in range(3)]
+    for peer in peers:
+        peer.protocol.data_received(HANDSHAKE)
+    await asyncio.sleep(0.01)
+    await send(one, b"\x82\xff" + (3 * mb).to_bytes(8) + bytes(4) + bytes(3 * mb))
+    await send(other, b"\x02\xff" + (2 * mb).to_bytes(8) + bytes(4) + bytes(2 * mb))
+    assert large.held_bytes == 3 * mb
+    assert one.protocol.conn.close_sent is other.protocol.conn.close_sent is None
+    await send(third, b"\x82\xff" + (4 * mb).to_bytes(8) + bytes(4) + bytes(3 * mb))
+    assert third.protocol.conn.close_sent.code == 1013
+    third.protocol.connection_lost(None)
+    processed.set()
+    await asyncio.sleep(0.01)
+    assert large.held_bytes == mb
+    for peer in (one, other):
+        peer.protocol.connection_lost(None)
+    assert large.held_bytes == 0
 
 
 # -- in turns ----------------------------------------------------------------------------------------------------------
@@ -337,3 +384,102 @@ async def test_only_clients_that_know_chunks_get_them(peer, head, body):
     assert (b"transfer-encoding: chunked" in answer_head) == head.endswith(b"Host: h\r\n")
     assert peer.closed == (b"HTTP/1.0" in head)
     assert (b"connection: close" in answer_head) == (b"HTTP/1.0" in head)
+
+
+JAVA = (
+    b"POST /a?b HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nHost: h\r\nHTTP2-Settings: AAEAAEAAAAI\r\n"
+    b"Upgrade: h2c\r\nX-Own: \xe9\r\n"
+)
+BODIES = (b"Content-Length: 3\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+@pytest.mark.parametrize("body", BODIES)
+async def test_a_request_that_would_rather_change_the_protocol_is_answered(peer, monkeypatch, body, piece):
+    """Twice, as clients keep the connection."""
+    asked = []
+
+    async def app(scope, receive, send):
+        read = b""
+        while (message := await receive())["type"] == "http.request":
+            read += message["body"]
+            if not message["more_body"]:
+                break
+        asked.append((scope["method"], scope["path"], scope["query_string"], dict(scope["headers"])[b"x-own"], read))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    peer.protocol.app = app
+    for count in (1, 2):
+        for at in range(0, len(JAVA + body), piece):
+            peer.protocol.data_received((JAVA + body)[at : at + piece])
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert asked == [("POST", "/a", b"b", b"\xe9", b"abc")] * count
+    assert peer.written.count(b"HTTP/1.1 200 ") == 2
+    assert not peer.closed
+
+
+async def test_what_follows_on_such_a_request_is_the_next_one(peer):
+    peer.protocol.data_received((JAVA + BODIES[0]) * 2)
+    await asyncio.sleep(0.01)
+    assert peer.written.count(b"HTTP/1.1 413 ") == 2
+
+
+@pytest.mark.parametrize(
+    "head", [b"CONNECT h:443 HTTP/1.1\r\nHost: h\r\n\r\n", JAVA.replace(b"h\r\n", b"a/b\r\n") + BODIES[0]]
+)
+async def test_a_tunnel_or_a_wrong_head_is_refused(peer, head):
+    peer.protocol.data_received(head)
+    await asyncio.sleep(0)
+    assert peer.written.startswith(b"HTTP/1.1 400 ")
+    assert peer.closed
+
+
+@pytest.fixture
+async def over_http2(peer):
+    """Begin a POST over HTTP/2 that this application answers."""
+
+    def begin(app):
+        config = uvicorn.Config(app, log_config=None, lifespan="off")
+        config.load()
+        protocol = peer.protocol = Http2Protocol(config, ServerState(), {})
+        protocol.connection_made(peer)
+        head = [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "h")]
+        protocol.data_received(PREFACE + frame(SETTINGS) + frame(HEADERS, END_HEADERS, 1, Encoder().encode(head)))
+        return protocol
+
+    return begin
+
+
+async def test_a_body_that_arrives_over_http2_is_not_cut(peer, over_http2):
+    """Whenever one looks, a part of its next frame is there already; but a frame that does not arrive is cut."""
+
+    async def app(scope, receive, send):
+        await asyncio.Event().wait()
+
+    protocol = over_http2(app)
+    body = frame(DATA, 0, 1, bytes(1000)) * 60
+    for at in range(0, 2 * HEAD_S * 1500, 1500):
+        protocol.data_received(body[at : at + 1500])
+        await asyncio.sleep(0)
+        protocol.tick()
+    assert not peer.aborted
+    assert ticks(peer, 60) == HEAD_S
+
+
+async def test_an_answer_ends_although_its_window_was_taken_back(peer, over_http2):
+    go = asyncio.Event()
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"said", "more_body": True})
+        await go.wait()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    protocol = over_http2(app)
+    await asyncio.sleep(0.01)
+    protocol.data_received(frame(SETTINGS, 0, 0, b"\0\4" + bytes(4)))  # INITIAL_WINDOW_SIZE 0: it is -4 now
+    go.set()
+    await asyncio.sleep(0.01)
+    assert peer.written.endswith(frame(DATA, END_STREAM, 1, b""))

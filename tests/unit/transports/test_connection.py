@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import time
 import uuid
 from dataclasses import replace
 
@@ -15,8 +16,10 @@ from antiphon.core.routing import DialogueRow
 from antiphon.core.sealing import PLAIN
 from antiphon.core.wire import Bearer, Close, Opening, Pending, Signed, Step
 from antiphon.session.door import Door
+from antiphon.session.requests import BESIDE_BYTES
 from antiphon.stores.sqlite.directory import SqliteDirectory
-from antiphon.transports.connection import Gone
+from antiphon.transports.bounds import TURN_S
+from antiphon.transports.connection import Connection, Gone, Over
 from antiphon.transports.dialogues import Dialogues
 from antiphon.transports.uploads import Uploads
 from antiphon.trust.auth import KeyRing
@@ -131,6 +134,56 @@ async def test_nothing_is_answered_before_the_first_message_of_the_vendor(house,
 
     endpoint = Endpoint(Answering(), live=True, incremental=True)
     assert (await serve(endpoint, Carrier("end")))[:3] == ["accept", "begun", "heard end"]
+
+
+async def test_a_large_message_that_is_still_read_counts_before_a_deadline(house, serve):
+    """It is read beside the event loop, and moves the deadline when it is."""
+
+    class Patient(Live):
+        def receive(self, message, now_ns):
+            if len(message) > BESIDE_BYTES:
+                house.clock.advance_ms(1_000)
+                time.sleep(0.2)
+                self.deadline = None
+                return Step(sends=("read",))
+            return super().receive(message, now_ns)
+
+    surface = Patient()
+    surface.deadline = house.clock.now_ns() + 50_000_000
+    endpoint = Endpoint(surface, live=True, incremental=True)
+    assert await serve(endpoint, Carrier("x" * (BESIDE_BYTES + 1), "end")) == ["accept", "read", Close(1000)]
+
+
+async def test_messages_that_came_together_are_taken_in_turns():
+    """Each may take a while to read."""
+    turns, told = 0, []
+
+    async def others():
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    class Together(Carrier):
+        async def receive(self):
+            return self.messages.pop(0) if self.messages else await asyncio.Event().wait()
+
+    class Slow:
+        async def take(self, message):
+            time.sleep(TURN_S)  # noqa: ASYNC251  # as a surface that reads
+            told.append(turns)
+            if message == "end":
+                raise Over
+
+        async def tell(self):
+            await asyncio.Event().wait()
+
+        keep_time = tell
+
+    beside = asyncio.create_task(others())
+    await Connection(Together(*"abcd", "end"), "id").run(Slow())
+    beside.cancel()
+    assert len(set(told)) == 5
 
 
 async def test_a_refusal_without_a_head_is_let_in_told_and_closed(house, serve):

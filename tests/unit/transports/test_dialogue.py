@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from event_loop import later
+from event_loop import later, settle
 from vendor import Caller, scope
 
 from antiphon.core.errors import EngineError, InternalError
@@ -223,6 +223,36 @@ async def test_refers_to_items_of_its_own_answers(house, connect):
 # -- the end of an answer ----------------------------------------------------------------------------------------------
 
 
+async def test_an_answer_is_taken_back_before_it_has_begun(house, connect, monkeypatch):
+    """What it refers to may have to be found first."""
+    asked, found = asyncio.Event(), asyncio.Event()
+    succeed = house.door.succeed
+
+    async def late(*given):
+        asked.set()
+        await found.wait()
+        return await succeed(*given)
+
+    monkeypatch.setattr(house.door, "succeed", late)
+    client = connect()
+    client.create()
+    await asked.wait()
+    client.cancel()
+    await settle()
+    found.set()
+    assert (await client.answer())[-1]["response"]["status"] == "cancelled"
+    assert (await client.ask())["status"] == "completed"
+
+
+async def test_an_answer_is_taken_back_together_with_its_request(connect):
+    client = connect()
+    client.create()
+    client.cancel()
+    client.create()
+    ends = [(await client.answer())[-1]["response"]["status"] for _ in range(2)]
+    assert ends == ["cancelled", "completed"]
+
+
 @pytest.mark.parametrize("named", [True, False])
 async def test_an_answer_is_taken_back(house, connect, named):
     client = connect()
@@ -340,6 +370,17 @@ async def test_too_much_that_waits_is_refused(house, connect, monkeypatch):
     assert event["error"]["headers"] == {"retry-after": "1"}
     house.generator.gate.set()
     assert [(await client.answer())[-1]["type"] for _ in range(3)] == ["response.completed"] * 3
+
+
+async def test_what_waits_is_counted_in_bytes(house, connect, monkeypatch):
+    monkeypatch.setattr(ResponsesSocket, "max_message_bytes", 10_000)
+    client = connect()
+    house.generator.gate.clear()
+    client.create()
+    await until(lambda: house.generator.held)
+    client.send(json.dumps({"type": "response.create", "input": "語" * 4_000}, ensure_ascii=False))
+    (event,) = [each for each in await client.answer() if each["type"] == "error"]
+    assert (event["status"], event["error"]["code"]) == (429, "rate_limit_exceeded")
 
 
 @pytest.mark.parametrize(("given", "status"), [({"key": "other"}, 401), ({"query": b"voice=x"}, 400)])

@@ -1,6 +1,7 @@
 import pytest
 
 from antiphon.core.errors import BadMedia, CallerError
+from antiphon.transports import forms
 from antiphon.transports.forms import MAX_FIELD_BYTES, MAX_FIELDS, read_body
 
 HEAD = 'Multipart/Form-Data; boundary="B"'
@@ -12,7 +13,7 @@ FIELD = b'--B\r\nContent-Disposition: form-data; name="a"\r\n\r\n%b\r\n'
 
 
 def read(raw, kind=HEAD):
-    return read_body(kind, bytearray(raw))
+    return read_body(kind, raw)
 
 
 def test_a_form():
@@ -49,10 +50,17 @@ def test_a_file_without_a_name_is_one_file():
             read(form)
 
 
-def test_a_body_is_used_up():
-    raw = bytearray(FORM)
-    read_body(HEAD, raw)
-    assert raw == b""
+@pytest.mark.parametrize("piece", range(1, 40))
+def test_a_form_is_read_a_piece_at_a_time(monkeypatch, piece):
+    """A longer step would let no other thread go on."""
+
+    class Watched(bytes):
+        def find(self, sought, *span):
+            assert span[1] - span[0] < max(piece + len(sought), forms.MAX_PART_HEAD_BYTES + 1)
+            return super().find(sought, *span)
+
+    monkeypatch.setattr(forms, "PIECE_BYTES", piece)
+    assert read(Watched(b"preamble\r\n" + FORM.replace(b"DATA", b"\r\n--A" * 5))).data == b"\r\n--A" * 5
 
 
 def test_a_form_with_an_empty_file_is_not_one_without():
@@ -98,6 +106,6 @@ def test_a_form_without_a_boundary_is_refused(kind):
 
 def test_a_vendor_may_name_the_file_otherwise():
     form = FORM.replace(b'name="file"', b'name="audio"')
-    assert read_body(HEAD, bytearray(form), "audio") == read(FORM)
+    assert read_body(HEAD, form, "audio") == read(FORM)
     with pytest.raises(BadMedia, match="'audio'"):
-        read_body(HEAD, bytearray(FORM), "audio")
+        read_body(HEAD, FORM, "audio")

@@ -1,16 +1,17 @@
 import asyncio
 
 import pytest
+from event_loop import later, move
 from vendor import Caller, Endpoint, Whole, call, open_sessions, scope
 
 from antiphon.core.errors import AntiphonError, UnsupportedParameter
 from antiphon.core.identity import Scope
 from antiphon.core.routing import CallRow
-from antiphon.core.wire import Url
+from antiphon.core.wire import Close, Head, Url
 from antiphon.transports import http
 from antiphon.transports import uploads as module
-from antiphon.transports.bounds import PRESENCE
-from antiphon.transports.http import CallRoute
+from antiphon.transports.bounds import PRESENCE, Presence
+from antiphon.transports.http import CallRoute, Reply
 from antiphon.transports.uploads import Uploads
 from session_house import audio, until
 
@@ -118,6 +119,21 @@ async def test_a_caller_who_does_not_read_is_given_up(house, route, monkeypatch)
     await call(route(), caller)
     assert not open_sessions(house)
     assert house.ledger.entries[-1].kind == "abandoned"
+
+
+async def test_a_caller_who_reads_slowly_gets_a_large_answer(monkeypatch):
+    """Over HTTP/2, whose pieces wait for a window."""
+    move(monkeypatch, 0)
+    told = bytearray()
+
+    async def send(message):
+        if told or message.get("body"):
+            await later(monkeypatch, 0.6 * http.SEND_TIMEOUT_S * len(message["body"]) / http.LARGE_BYTES)
+        told.extend(message.get("body", b""))
+
+    reply = Reply(send, Presence())
+    await reply.send([Head(200, ()), bytes(4 * http.LARGE_BYTES + 1)], Close())
+    assert (len(told), reply.ended) == (4 * http.LARGE_BYTES + 1, True)
 
 
 async def test_a_server_that_is_stopped_in_the_middle_still_closes_the_session(house, route):

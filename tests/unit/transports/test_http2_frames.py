@@ -26,7 +26,7 @@ def test_frames_come_whole_whatever_the_pieces(frames):
         frames.feed(bytes((byte,)))
         found += taken(frames)
     assert found == sent
-    assert not frames.amid
+    assert not frames.tick()
 
 
 def test_a_preface_in_pieces_and_one_that_is_none():
@@ -38,6 +38,19 @@ def test_a_preface_in_pieces_and_one_that_is_none():
     other = Frames()
     other.feed(b"GET /")
     assert other.take() == b"GET /"
+
+
+def test_a_body_that_arrives_is_not_a_frame_that_does_not(frames):
+    """Whenever one looks, a part of its next frame is there already."""
+    body = frame(DATA, 0, 1, bytes(1000)) * 20
+    for at in range(0, 19_000, 1500):
+        frames.feed(body[at : at + 1500])
+        taken(frames)
+        assert not frames.tick()
+    for byte in body[19_500:19_510]:
+        frames.feed(bytes((byte,)))
+        taken(frames)
+        assert frames.tick()
 
 
 def test_what_is_too_large_is_told_by_its_head(frames):
@@ -66,7 +79,7 @@ def test_so_many_in_a_second(frames, kind):
 def test_blocks_of_headers_are_bounded(frames):
     frames.feed(frame(HEADERS, 0, 1, b"x") + frame(CONTINUATION, 0, 1, b"x") * MAX_CONTINUATIONS)
     taken(frames)
-    assert frames.amid
+    assert frames.tick()
     frames.feed(frame(CONTINUATION, END_HEADERS, 1, b""))
     with pytest.raises(Flood):
         taken(frames)

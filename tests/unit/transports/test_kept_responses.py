@@ -502,6 +502,13 @@ async def test_items_that_are_not_there(house, client, keeps):
     assert len(house.generator.calls) == 2
 
 
+async def test_an_item_is_referred_to_once(client, keeps):
+    first = await ask(client)
+    with pytest.raises(openai.BadRequestError, match="Duplicate item") as error:
+        await ask(client, [*refer(first.output[0].id) * 2, USER])
+    assert error.value.param == "input[1]"
+
+
 async def test_what_surrounds_a_reference_is_checked_all_the_same(client, keeps):
     first = await ask(client)
     with pytest.raises(openai.BadRequestError) as error:

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import pytest
 from event_loop import later, move
 
@@ -42,6 +44,18 @@ async def test_what_is_held_is_counted_until_it_is_released(uploads, declared):
     assert uploads.held == 10
     small.release()
     assert uploads.held == 0
+
+
+async def test_a_body_is_in_memory_once(uploads):
+    """A copy of it would also stop the event loop while it is made."""
+    tracemalloc.start()
+    try:
+        upload = await read(uploads, key("a"), 16 * MB)
+        upload.take()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 24 * MB
 
 
 @pytest.mark.parametrize("declared", [True, False])

@@ -70,6 +70,7 @@ def test_what_open_engines_know_of_sampling(path: str, fields: dict[str, Any], s
         {"structured_outputs": None, "guided_json": None, "prompt_logprobs": None, "truncate_prompt_tokens": None},
         {"structured_outputs": {"json": None, "json_object": False}, "return_token_ids": False, "request_id": "r"},
         {"add_special_tokens": False, "allowed_token_ids": None, "echo": False},
+        {"structured_outputs": {"disable_any_whitespace": False, "disable_fallback": True}},
     ],
 )
 def test_what_changes_nothing(path: str, fields: dict[str, Any]) -> None:
@@ -89,6 +90,9 @@ def test_a_penalty_of_one_is_said_although_it_changes_nothing() -> None:
         ({"prompt_logprobs": 1}, "prompt_logprobs"),
         ({"length_penalty": 0.5}, "length_penalty"),
         ({"structured_outputs": {"structural_tag": {}}}, "structural_tag"),
+        ({"structured_outputs": {"json": {}, "disable_any_whitespace": True}}, "disable_any_whitespace"),
+        ({"structured_outputs": {"json": {}, "disable_additional_properties": True}}, "disable_additional_properties"),
+        ({"structured_outputs": {"json": {}, "whitespace_pattern": " ?"}}, "whitespace_pattern"),
         ({"echo": True}, "echo"),
     ],
 )
@@ -103,7 +107,7 @@ def test_what_is_refused_by_name(path: str, fields: dict[str, Any], param: str) 
     ("fields", "format"),
     [
         ({"structured_outputs": {"json": {"type": "object"}}}, Format(Shape.SCHEMA, '{"type":"object"}', "output")),
-        ({"guided_json": '{"type": "object"}'}, Format(Shape.SCHEMA, '{"type": "object"}', "output")),
+        ({"guided_json": '{"type": "object"}'}, Format(Shape.SCHEMA, '{"type":"object"}', "output")),
         ({"structured_outputs": {"json_object": True}}, Format(Shape.JSON)),
         ({"structured_outputs": {"choice": ["yes", "no"]}}, Format(Shape.CHOICE, '["yes","no"]')),
         ({"guided_choice": ["yes", "no"]}, Format(Shape.CHOICE, '["yes","no"]')),
@@ -124,6 +128,10 @@ def test_the_form_of_the_output(path: str, fields: dict[str, Any], format: Forma
         ({"guided_choice": [""]}, "guided_choice"),
         ({"structured_outputs": {"regex": "a", "choice": ["a"]}}, "structured_outputs"),
         ({"guided_regex": "a", "response_format": {"type": "json_object"}}, "guided_regex"),
+        ({"guided_json": "{bad"}, "guided_json"),
+        ({"guided_json": '{}}},"model":"another","x":{"y":{"z":{}'}, "guided_json"),  # it ends what it stands in
+        ({"structured_outputs": {"json": "[]"}}, "structured_outputs"),
+        ({"structured_outputs": {"json": "[" * 5000}}, "structured_outputs"),
         ({"top_k": -2}, "top_k"),
         ({"min_p": 2}, "min_p"),
         ({"repetition_penalty": 0}, "repetition_penalty"),
@@ -141,6 +149,18 @@ def test_what_the_template_is_told() -> None:
         '{"enable_thinking":false}'
     )
     assert asked(path, {"chat_template_kwargs": {}, "add_generation_prompt": True}) == asked(path, {})
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("wanted", [None, True, False])
+def test_reasoning_may_be_left_out(stream: bool, wanted: bool | None) -> None:
+    surface = negotiated("/v1/chat/completions", {"stream": stream, "include_reasoning": wanted}).surface
+    sent = b""
+    said = ReasoningDelta(0, "Hm", 1), TextDelta(0, "One", 1), ChoiceEnded(0, FinishReason.STOP)
+    for event in (Opened("m"), *said, Completed(TokenUsage(9, 2))):
+        sent += b"".join(each for each in surface.emit(event, 0).sends if isinstance(each, bytes))
+    assert (b'"reasoning_content":"Hm"' in sent) == (wanted is not False)
+    assert b'"content":"One"' in sent
 
 
 def test_both_names_of_one_bound() -> None:

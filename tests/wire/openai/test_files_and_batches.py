@@ -109,6 +109,16 @@ def test_an_input_is_checked_line_by_line():
     ]
 
 
+def test_a_body_that_is_no_text_concerns_its_line_alone():
+    """It is a line's own fault, which the endpoint reports."""
+    begin = json.dumps(LINE | {"body": 0}).encode().removesuffix(b"0}")
+    line = begin + b'{"model":"\xff"}}'
+    found, errors = checked(line)
+    assert (found.sound, errors) == (True, [])
+    call = BatchKind().item(line)
+    assert (call.path, call.body, call.model) == (CHAT, b'{"model":"\xff"}', "")
+
+
 def test_what_is_told_of_an_input_is_bounded(monkeypatch):
     monkeypatch.setattr(batch_lines, "MAX_ERRORS", 3)
     assert len(checked(*[b"{"] * 9)[1]) == 3
@@ -160,6 +170,8 @@ def test_a_line_of_a_recording_names_an_uploaded_file_or_an_address():
     assert item(stream=True, file="file-1").refusal is not None
     spec = asked(item(file="file-1", chunking_strategy={"type": "server_vad", "silence_duration_ms": 400})).spec
     assert spec.endpointing_ms == 400
+    nulls = {"url": None, "prompt": None, "chunking_strategy": {"type": "server_vad", "threshold": None}}
+    assert asked(item(file="file-1", **nulls)).spec == asked(uploaded).spec
     for call, data, param in (
         (item(), b"", "file"),
         (item(file=7), b"", "file"),

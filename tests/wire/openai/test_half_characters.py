@@ -1,5 +1,6 @@
 """Texts that were cut in the middle of a character: JSON may hold half of a surrogate pair, no text can."""
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -63,3 +64,19 @@ def test_another_fault_is_not_taken_for_it() -> None:
 def test_a_mark_of_the_byte_order_is_no_part_of_the_body() -> None:
     body = b'\xef\xbb\xbf{"model":"m","input":"a"}'
     assert Embeddings().negotiate(Opening("POST", "/"), body).spec.texts == ("a",)  # type: ignore[union-attr]
+
+
+def test_many_values_far_down_take_no_more_memory_than_the_body() -> None:
+    """Each of them has a long path."""
+    depth, name = 300, b"k" * 64
+    deep = b'{"%b":' % name * depth + b"[" + b"0," * 3_000 + rb'"\ud83d"]' + b"}" * depth
+    body = b'{"model":"m","messages":[{"role":"user","content":"a"}],"prediction":%b}' % deep
+    tracemalloc.start()
+    try:
+        with pytest.raises(CallerError, match="surrogate") as refused:
+            ChatCompletions().negotiate(Opening("POST", "/"), body)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert refused.value.param == "prediction" + f".{name.decode()}" * depth + "[3000]"
+    assert most < 10_000_000

@@ -6,6 +6,7 @@ import asyncio
 import json
 import uuid
 from base64 import b64encode
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
@@ -15,7 +16,10 @@ from pydantic import TypeAdapter
 from test_realtime_fuzz import mutated
 
 from antiphon.core.call import Call
+from antiphon.core.conversation import outputs
+from antiphon.core.conversation.inputs import Configure
 from antiphon.core.wire import Opening, Step
+from antiphon.surfaces.openai.realtime import live as module
 from antiphon.surfaces.openai.realtime.live import RealtimeEndpoint
 from session_house import House, audio, until
 
@@ -137,3 +141,42 @@ def test_any_order_of_events_keeps_the_session(script: list[str]):
 
 def test_all_that_makes_sense_is_said_once_at_least():
     asyncio.run(live([*PLAIN, "wait", *PLAIN]))
+
+
+def test_many_updates_that_are_answered_at_once_are_read_once(monkeypatch: Any) -> None:
+    """Each of them may be long."""
+    read, updated = 0, module.settings.updated
+
+    def counted(*given: Any) -> Any:
+        nonlocal read
+        read += 1
+        return updated(*given)
+
+    monkeypatch.setattr(module.settings, "updated", counted)
+    spec = module.settings.initial("realtime", "m")
+    surface = module.Realtime(spec, "s")
+    surface.emit(outputs.Began("c", spec, 0), 0)
+    updates = [event("session.update", session={"instructions": f"{n}"}) for n in range(50)]
+    asked = [surface.receive(update, 0).inputs[0] for update in updates]
+    for each in asked[:-1]:
+        assert isinstance(each, Configure)
+        surface.emit(outputs.Configured(each.spec), 0)
+    assert surface.receive(updates[0], 0).inputs[0].base == replace(spec, instructions="49")  # type: ignore[union-attr]
+    assert read == 50 + 1 + 1
+
+
+def test_a_schema_as_deep_as_can_be_read_is_shown() -> None:
+    """It is read where fewer calls are under way than where it is shown."""
+    depths = []
+    for depth in range(800, 1_000):
+        spec = module.settings.initial("realtime", "m")
+        surface = module.Realtime(spec, "s")
+        surface.emit(outputs.Began("c", spec, 0), 0)
+        schema = '{"a":' * depth + "1" + "}" * depth
+        tools = f'[{{"type":"function","name":"f","parameters":{schema}}}]'
+        given = surface.receive(f'{{"type":"session.update","session":{{"tools":{tools}}}}}', 0).inputs[0]
+        if isinstance(given, Configure):
+            (told,) = surface.emit(outputs.Configured(given.spec), 0).sends
+            assert schema in str(told)
+            depths.append(depth)
+    assert depths

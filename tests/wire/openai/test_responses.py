@@ -78,6 +78,12 @@ def asked(**fields: Any) -> GenerateSpec:
     return spec
 
 
+@pytest.mark.parametrize("item", [b'{"id":"\xff"}', b'{"role":"user","content":"\xff"}', b'{"id":' + b"[" * 5000])
+def test_an_item_that_is_no_json_is_refused(item: bytes) -> None:
+    with pytest.raises(CallerError, match="not a valid JSON object"):
+        ENDPOINT.negotiate(OPENING, b'{"model":"m","input":[%b]}' % item)
+
+
 def said(*items: dict[str, Any], **fields: Any) -> tuple[Message, ...]:
     prompt = asked(input=items, **fields).prompt
     assert not isinstance(prompt, str)

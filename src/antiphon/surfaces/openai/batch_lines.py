@@ -110,7 +110,7 @@ class BatchKind:
         asked = _LINE.decode(line)
         try:
             body = _BODY.decode(asked.body)
-        except msgspec.DecodeError:
+        except shared.NOT_JSON:
             return ItemCall(asked.url, bytes(asked.body))  # the endpoint reports errors
         refusal = None
         for name, given in (("stream", body.stream), ("background", body.background)):
@@ -134,7 +134,7 @@ class BatchKind:
         try:
             kept = _KEPT.decode(line)
             body = _SENDER.decode(kept.body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except shared.NOT_JSON:
             return None
         named = body.metadata.get(SUBJECT) if isinstance(body.metadata, dict) else None
         given = (each for each in (named, body.safety_identifier, body.user) if each and isinstance(each, str))
@@ -199,7 +199,7 @@ class _Checker:
         self._seen.add(asked.custom_id)
         try:
             self._models.add(_BODY.decode(asked.body).model)
-        except msgspec.DecodeError:
+        except shared.NOT_JSON:
             self._models.add("")
 
 

@@ -14,7 +14,7 @@ from antiphon.core.endpoints import AnswerRequest
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.events import ChoiceEnded, ReasoningDelta, ScoredToken, TextDelta, ToolCallDelta, ToolCallStarted
 from antiphon.core.specs import GenerateSpec, Sampling
-from antiphon.core.wire import Close, Opening, Step
+from antiphon.core.wire import NOTHING, Close, Opening, Step
 from antiphon.surfaces.openai import extensions, wire
 from antiphon.surfaces.openai import generation as shared
 from antiphon.surfaces.openai.addressing import model_of
@@ -115,11 +115,12 @@ class ChatCompletions(wire.Endpoint):
         unused = tuple(name for name in _WITHOUT_EFFECT if getattr(request, name) is not None)
         if marks_a_cache(request.messages) or any(each.marks_a_cache for each in request.tools or ()):
             unused += ("cache_control",)
-        tiered = request.service_tier is not None
+        tiered, thoughts = request.service_tier is not None, request.include_reasoning is not False
         if not stream:
-            whole = Whole(self, opening, ID_PREFIX, spec.choices, _renderer(tiered))
+            whole = Whole(self, opening, ID_PREFIX, spec.choices, _renderer(tiered, thoughts))
             return AnswerRequest(spec, whole.names(unused))
-        return AnswerRequest(spec, ChatStream(self, opening, spec.choices, tiered, with_usage, counts).names(unused))
+        streamed = ChatStream(self, opening, spec.choices, tiered, thoughts, with_usage, counts)
+        return AnswerRequest(spec, streamed.names(unused))
 
 
 def _refuse(request: ChatRequest) -> None:
@@ -159,15 +160,17 @@ def _sampling(request: ChatRequest) -> Sampling:
 # -- whole -------------------------------------------------------------------------------------------------------------
 
 
-def _renderer(tiered: bool) -> Render:
-    """Return the renderer of whole answers; `tiered`: the caller chose a service tier, so the answer names it."""
+def _renderer(tiered: bool, thoughts: bool) -> Render:
+    """Return the renderer of whole answers; `tiered`: the caller chose a service tier, so the answer names it;
+    `thoughts`: the caller wants the model's reasoning, too.
+    """
 
     def render(answer: Whole, choices: Sequence[Choice], usage: wire.CompletionUsage) -> wire.ChatCompletion:
         return wire.ChatCompletion(
             id=answer.id,
             created=answer.created_unix_s,
             model=answer.opened.model,
-            choices=[_choice(*pair) for pair in enumerate(choices)],
+            choices=[_choice(*pair, thoughts) for pair in enumerate(choices)],
             usage=usage,
             system_fingerprint=answer.opened.fingerprint or UNSET,
             service_tier="default" if tiered else UNSET,
@@ -176,14 +179,14 @@ def _renderer(tiered: bool) -> Render:
     return render
 
 
-def _choice(index: int, choice: Choice) -> wire.ChatChoice:
+def _choice(index: int, choice: Choice, thoughts: bool) -> wire.ChatChoice:
     text = "".join(choice.texts)
     calls = [
         wire.ToolCall(call.id, wire.FunctionCall(call.name, "".join(call.arguments))) for call in choice.calls.values()
     ]
     message = wire.ChatMessage(
         content=text if text or not calls else None,
-        reasoning_content="".join(choice.thoughts) or UNSET,
+        reasoning_content=("".join(choice.thoughts) if thoughts else "") or UNSET,
         tool_calls=calls or UNSET,
     )
     logprobs = _logprobs(choice.scored) if choice.scored else None
@@ -217,10 +220,18 @@ class ChatStream(Streamed):
     AFTER = b"}"
 
     def __init__(
-        self, endpoint: wire.Endpoint, opening: Opening, choices: int, tiered: bool, with_usage: bool, counts: bool
+        self,
+        endpoint: wire.Endpoint,
+        opening: Opening,
+        choices: int,
+        tiered: bool,
+        thoughts: bool,
+        with_usage: bool,
+        counts: bool,
     ) -> None:
         fields = {"object": "chat.completion.chunk"} | ({"service_tier": "default"} if tiered else {})
         super().__init__(endpoint, opening, ID_PREFIX, choices, fields, with_usage, counts)
+        self._thoughts = thoughts
 
     def _send(self, body: bytes, close: Close | None = None) -> Step:
         if not self._headed:
@@ -236,6 +247,8 @@ class ChatStream(Streamed):
 
     def _beside(self, event: ReasoningDelta | ToolCallStarted | ToolCallDelta) -> Step:
         match event:
+            case ReasoningDelta() if not self._thoughts:
+                return NOTHING
             case ReasoningDelta():
                 return self._chunk(event.choice, b'"reasoning_content":' + encode(event.text))
             case ToolCallStarted():

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct, json
 
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.specs import Format, Shape
-from antiphon.surfaces.openai.generation import Object, json_text, refuse_given
+from antiphon.surfaces.openai.generation import NOT_JSON, Object, json_text, refuse_given
 
 MAX_CHOICES = 512
 MAX_WORDS = 256
@@ -82,7 +82,12 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "use_beam_search": (False,),
 }
 _PLAIN = ("json", "json_object", "choice", "regex", "grammar")
-_REFUSED = (("structural_tag", "use 'json', 'choice', 'regex' or 'grammar'"),)
+_REFUSED = (
+    ("structural_tag", "use 'json', 'choice', 'regex' or 'grammar'"),
+    ("whitespace_pattern", "a schema does not say what space there is"),
+)
+# Options that are on or off. A server here has no other way of enforcing an output, to which it could fall back.
+_OFF = ("disable_any_whitespace", "disable_additional_properties")
 
 
 def sampling(asked: Extensions) -> dict[str, Any]:
@@ -109,6 +114,9 @@ def structured(asked: Extensions, format: Format) -> Format:
     """Return the output's format; `format` is that of OpenAI's own parameter. Raises `CallerError`."""
     given = asked.structured_outputs or StructuredOutputs()
     refuse_given(given, _REFUSED)
+    for option in _OFF:
+        if getattr(given, option):
+            raise UnsupportedParameter(f"'{option}' is not supported.", param=option)
     said = [(name, value) for name in _PLAIN if (value := getattr(given, name)) not in (None, False)]
     said += [(name, value) for name in _PLAIN if (value := getattr(asked, f"guided_{name}", None)) is not None]
     if not said:
@@ -119,8 +127,7 @@ def structured(asked: Extensions, format: Format) -> Format:
     name, value = said[0]
     match name:
         case "json":
-            schema = value if isinstance(value, str) else json_text(value)
-            return Format(Shape.SCHEMA, schema, "output", param=param)
+            return Format(Shape.SCHEMA, json_text(_schema(value, param)), "output", param=param)
         case "json_object":
             return Format(Shape.JSON, param=param)
         case "choice":
@@ -129,3 +136,15 @@ def structured(asked: Extensions, format: Format) -> Format:
                 raise CallerError(f"A choice has {bounds}.", param=param)
             return Format(Shape.CHOICE, json.encode(value).decode(), param=param)
     return Format(Shape(name), value, param=param)
+
+
+def _schema(given: str | Object, param: str) -> Object:
+    """Return a schema, which may come as a text. As JSON it is part of answers and of requests to engines, so a text
+    that is more, or less, must not get there. Raises `CallerError`.
+    """
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.decode(given, type=Object)
+    except NOT_JSON:
+        raise CallerError("The schema is not valid: it is no JSON object.", param=param) from None

@@ -107,7 +107,7 @@ def of_line(request: bytes) -> tuple[list[tuple[str, str]], str]:
     """Return the fields of a request in JSON, as a form has them but for the recording, and the URL of that, if it has
     one. Raises `CallerError`.
     """
-    values = decode(_OBJECT, request)
+    values = {name: value for name, value in decode(_OBJECT, request).items() if value is not None}
     url = values.get("url", "")
     if not isinstance(url, str):
         raise CallerError("'url' must be a text.", param="url")
@@ -120,14 +120,13 @@ def of_line(request: bytes) -> tuple[list[tuple[str, str]], str]:
 
 def _as_form(name: str, value: object) -> Iterator[tuple[str, str]]:
     match value:
-        case None:
-            return
         case list():
             for each in value:
                 yield f"{name}[]", str(each)
         case dict():
             for key, each in value.items():
-                yield f"{name}[{key}]", str(each)
+                if each is not None:
+                    yield f"{name}[{key}]", str(each)
         case bool():
             yield name, str(value).lower()
         case _:

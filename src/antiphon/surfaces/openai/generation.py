@@ -8,7 +8,7 @@ it may be part of a prompt.
 import codecs
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
@@ -47,6 +47,8 @@ Stop = str | Annotated[list[str], Meta(max_length=MAX_STOPS)]
 Metadata = Annotated[dict[str, str], Meta(max_length=MAX_METADATA)]
 Object = dict[str, Any]
 
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what a decoder raises
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _PLACE = re.compile(r" - at (?:`key` in )?`\$\.?(.*)`$", re.DOTALL)
@@ -68,7 +70,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, under: s
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise _misshapen(str(error), under) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         path = _half_a_character(bytes(body), under)
         if path is None:
             raise CallerError("The body is not a valid JSON object.") from None
@@ -91,21 +93,30 @@ def _half_a_character(body: bytes, under: str) -> str | None:
     grammar allows one, and clients that cut a text within a character send it.
     """
     try:
-        waiting = [(under, json.loads(body))]
+        whole = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    while waiting:
-        path, value = waiting.pop()
-        match value:
-            case str() if _SURROGATE.search(value):
-                return path
-            case dict():
-                if any(map(_SURROGATE.search, value)):
-                    return path
-                waiting += [(_join(path, key[:MAX_SHOWN]), value[key]) for key in reversed(value)]
-            case list():
-                waiting += [(f"{path}[{place}]", value[place]) for place in reversed(range(len(value)))]
+    # The steps to the present value, each with what is left at its level. A path for each value would take as much
+    # memory as the body is deep, times the number of its values.
+    levels = [("", iter(((under, whole),)))]
+    while levels:
+        for step, value in levels[-1][1]:
+            texts = (value,) if isinstance(value, str) else value if isinstance(value, dict) else ()
+            if any(map(_SURROGATE.search, texts)):
+                return "".join([*(taken for taken, _ in levels), step]).removeprefix(".")
+            if isinstance(value, dict | list):
+                levels.append((step, _steps(value)))
+                break
+        else:
+            levels.pop()
     return None
+
+
+def _steps(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what an object or an array holds, each with its step of a path."""
+    if isinstance(value, dict):
+        return ((f".{name[:MAX_SHOWN]}", each) for name, each in value.items())
+    return ((f"[{place}]", each) for place, each in enumerate(value))
 
 
 def _misshapen(said: str, under: str) -> CallerError:

@@ -132,7 +132,7 @@ def references(items: str | Sequence[Raw]) -> list[str]:
     """Return the ids of the items that are referred to. Invalid items are ignored, and too many of them."""
     found = []
     for raw in () if isinstance(items, str) or len(items) > shared.MAX_ITEMS else items:
-        with suppress(msgspec.DecodeError):
+        with suppress(*shared.NOT_JSON):
             if _PEEK.decode(raw).kind == _REFERENCE:
                 found.append(_REFERENCE_IN.decode(raw).id)
     return found
@@ -158,6 +158,7 @@ class Conversation:
         self._answers = answers
         self._known = known or {}
         self._called: set[str] = set()
+        self._referred: set[str] = set()
         self._parts = 0
         if isinstance(items, str):
             self._say("user", items, None, "input_text")
@@ -184,9 +185,12 @@ class Conversation:
             case OutputIn() as item:
                 self._output(item, path)
             case ReferenceIn() as item:
+                if item.id in self._referred:  # a short request could name a long item a thousand times
+                    raise CallerError(f"Duplicate item found with id '{item.id[: shared.MAX_SHOWN]}'.", param=path)
                 known = self._known.get(item.id)
                 if known is None:
                     raise NotFound(_NOT_FOUND.format(item.id[: shared.MAX_SHOWN]), param="input")
+                self._referred.add(item.id)
                 self._add(Raw(msgspec.json.encode(known)), path)
             case ReasoningIn() as item:
                 self._list("rs", item.id, type="reasoning", summary=item.summary or [], content=item.content or [])

@@ -121,7 +121,7 @@ class Realtime:
         self._id = f"sess_{stem}"
         self._rendering = Rendering(stem)
         self._spec = spec  # in effect
-        self._asked = spec  # in effect once the conversation has accepted all updates
+        self._ahead: ConverseSpec | None = spec  # `None` until `_asked` is needed again
         self._updates: deque[settings.SessionIn] = deque()  # sent to the conversation and not answered yet
         self._expires_unix_s: int | None = None  # known once it has begun
         self._closed = False
@@ -155,9 +155,10 @@ class Realtime:
             case events.Append():
                 return inputs.AppendAudio(items.audio(event.audio, "audio"), id)
             case events.Update():
-                base, self._asked = self._asked, settings.updated(self._asked, event.session)
+                base = self._asked
+                self._ahead = asked = settings.updated(base, event.session)
                 self._updates.append(event.session)
-                return inputs.Configure(self._asked, id, base)
+                return inputs.Configure(asked, id, base)
             case events.Commit():
                 return inputs.CommitAudio(id)
             case events.ClearInput():
@@ -225,12 +226,21 @@ class Realtime:
         return self._error(event.error, event_id, kind)
 
     def _answered(self) -> None:
-        """Apply the oldest unanswered update; recompute the result of the others from the settings now in effect."""
+        """Forget the oldest unanswered update, which is now in effect or refused."""
         self._updates.popleft()
-        self._asked = self._spec
-        for update in self._updates:
-            with suppress(CallerError):  # it will be refused
-                self._asked = settings.updated(self._asked, update)
+        self._ahead = None
+
+    @property
+    def _asked(self) -> ConverseSpec:
+        """The settings that are in effect once the conversation has accepted all updates. They are made of those in
+        effect now when they are needed, not with each answer: many updates may be answered at once.
+        """
+        if self._ahead is None:
+            self._ahead = self._spec
+            for update in self._updates:
+                with suppress(CallerError):  # it will be refused
+                    self._ahead = settings.updated(self._ahead, update)
+        return self._ahead
 
     def _error(self, error: AntiphonError, event_id: str, kind: str = "") -> Step:
         return self._send(self._error_event(error, event_id, kind))

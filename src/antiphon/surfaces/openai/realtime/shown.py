@@ -115,7 +115,7 @@ def _turns_shown(turns: Turns | None, answered: bool) -> Object | None:
 
 
 def _tool_shown(tool: Tool) -> Object:
-    parameters = msgspec.json.decode(tool.parameters)
+    parameters = msgspec.Raw(tool.parameters.encode())  # as it is: one that is deep could not be read here
     return {"type": "function", "name": tool.name, "description": tool.description, "parameters": parameters}
 
 
