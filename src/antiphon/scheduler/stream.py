@@ -406,12 +406,11 @@ class Stream:
 
     def _forget(self) -> None:
         """Drop audio that no utterance can need again."""
-        before = self._ends.position - self._ends.pre_roll - 2 * FRAME
-        if self._ends.state is not EndpointState.SILENCE:
-            before = min(before, self._ends.start)
-        else:
+        if self._ends.state is EndpointState.SILENCE:
             self._context.expire(self._ends.position)
-        before = min(before, self._context.needed_from(self._ends.position))
+        # Never ahead of the detector, although after a flush no utterance may start before the flush.
+        before = min(self._ends.earliest, self._context.needed_from(self._ends.position))
         if self._now.waiting:
             before = min(before, self._now.waiting.begin)
         self._tape.forget(before)
+        self._ends.forget(self._tape.begin)
