@@ -133,6 +133,10 @@ class _Raw:
             return [data]
         return self._resampler.push_bytes(data) if data else [b""] * self.channels
 
+    def realign(self) -> None:
+        """Drop half a sample: what follows begins with a whole one."""
+        self._rest = b""
+
     async def finish(self) -> list[bytes]:
         return [b""] if self._resampler is None else self._resampler.finish()
 
@@ -222,9 +226,12 @@ class _Wav:
             if self._skip:
                 data, self._skip = data[self._skip :], max(0, self._skip - len(data))
             elif self._left == 0:
+                before = self._raw
                 if not self._look(data):
                     self._held = data
                     break
+                if before is not None and self._raw is not before:
+                    out = _joined(out, await before.finish())
             else:
                 samples = data[: self._left]
                 data = data[len(samples) :]
@@ -251,7 +258,9 @@ class _Wav:
 
     def _open(self, wav: PlainWav) -> None:
         audio_format = AudioFormat(Encoding.LINEAR16, wav.sample_rate, wav.channels)
-        if audio_format != self._format:
+        if self._raw is not None and audio_format == self._format:
+            self._raw.realign()
+        else:
             before, self._format = self.channels, audio_format
             self._raw = _Raw(audio_format, self._multichannel, self._max_audio_ms)
             if self._raw.channels != (before or self._raw.channels):
