@@ -12,7 +12,7 @@ from antiphon.audio.decode import DecodeLimits, Decoder
 from antiphon.audio.frames import Kind
 from antiphon.audio.g711 import alaw_to_pcm, mulaw_to_pcm
 from antiphon.audio.resample import Resampler, check_shape
-from antiphon.audio.wav import HEADER_BYTES, PlainWav, begins_wav, chunk_bytes, endless, plain_header
+from antiphon.audio.wav import HEADER_BYTES, Bytes, PlainWav, begins_wav, chunk_bytes, endless, plain_header
 from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, SAMPLE_RATE, AudioFormat, Encoding
 from antiphon.core.errors import BadMedia, InternalError, TooLarge
 
@@ -221,25 +221,26 @@ class _Wav:
         out: list[bytearray] = []
         if self._left is None and begins_wav(data):
             self._left = 0
-        data, self._held = self._held + data, b""
-        while data:
+        view, self._held = memoryview(self._held + data), b""
+        while view:
             if self._skip:
-                data, self._skip = data[self._skip :], max(0, self._skip - len(data))
+                view, self._skip = view[self._skip :], max(0, self._skip - len(view))
             elif self._left == 0:
                 before = self._raw
-                if not self._look(data):
-                    self._held = data
+                if not self._look(view):
+                    self._held = bytes(view)
                     break
+                await asyncio.sleep(0)  # a message of nothing but headers must not delay the other streams
                 if before is not None and self._raw is not before:
                     out = _joined(out, await before.finish())
             else:
-                samples = data[: self._left]
-                data = data[len(samples) :]
+                samples = bytes(view[: self._left])
+                view = view[len(samples) :]
                 self._left = None if self._left is None else self._left - len(samples)
                 out = _joined(out, await self._hear(samples))
         return [bytes(part) for part in out] or [b""] * (self.channels or 0)
 
-    def _look(self, data: bytes) -> bool:
+    def _look(self, data: Bytes) -> bool:
         """Take what follows the declared samples. Returns `False` if more bytes are needed to tell what it is."""
         if begins_wav(data):
             header = plain_header(data)
