@@ -152,6 +152,7 @@ class _Container:
     def __init__(self, decoder: Decoder, multichannel: bool) -> None:
         self._decoder, self._multichannel = decoder, multichannel
         self._path: _Path | None = None
+        self._count = 0  # of parts, once it is known
 
     @property
     def channels(self) -> int | None:
@@ -163,14 +164,19 @@ class _Container:
                 return []
             self._path, data = self._begin(data)
         elif isinstance(self._path, _Guarded) and self._path.channels is not None and _begins(data):
-            last, channels = await self._path.finish(), self._path.channels
+            last = await self._path.finish()
             self._path.close()
             self._path, data = self._begin(data)
-            more = await self._path.feed(data)
-            if self._path.channels not in (None, channels):
-                raise _changed()
-            return [a + b for a, b in zip(last, more or [b""] * channels, strict=True)]
-        return await self._path.feed(data)
+            more = self._alike(await self._path.feed(data)) or [b""] * len(last)
+            return [a + b for a, b in zip(last, more, strict=True)]
+        return self._alike(await self._path.feed(data))
+
+    def _alike(self, parts: list[bytes]) -> list[bytes]:
+        """Return the parts. Raises `BadMedia` if they are not as many as before the stream began again."""
+        self._count = self._count or len(parts)
+        if parts and len(parts) != self._count:
+            raise _changed()
+        return parts
 
     def _begin(self, data: bytes) -> tuple[_Path, bytes]:
         if plain_header(data) is not None:
@@ -180,7 +186,7 @@ class _Container:
     async def finish(self) -> list[bytes]:
         if self._path is None:
             raise BadMedia("No audio was received.")
-        return await self._path.finish()
+        return self._alike(await self._path.finish())
 
     def close(self) -> None:
         if self._path is not None:
