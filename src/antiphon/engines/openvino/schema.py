@@ -66,8 +66,10 @@ _PLAIN_NAME = re.compile(r'[^"\\\x00-\x1f\x7f]*')
 # A pattern whose matches need no escapes in JSON: no dot, no negated class, no space but ' '.
 _COUNT = r"\{(\d{1,4})(,\d{0,4})?\}"
 _LITERAL = r"[A-Za-z0-9 _:/@,;=#%&~!'<>-]|\\[dw.+*?()\[\]{}|^$/-]"
+# No count is lazy or possessive: the grammar would take the second sign for a count of its own.
 _PATTERN = re.compile(
-    rf"\^?(?:{_LITERAL}|\[(?:[A-Za-z0-9 _.:/@,;+-]|\\[dw.-])+\]|\((?:\?:)?|\)|\||[*+?]|{_COUNT})*\$?", re.ASCII
+    rf"\^?(?:{_LITERAL}|\[(?:[A-Za-z0-9 _.:/@,;+-]|\\[dw.-])+\]|\(\?:|\((?!\?)|\)|\||(?:[*+?]|{_COUNT})(?![*+?]))*\$?",
+    re.ASCII,
 )
 _COUNTED = re.compile(_COUNT)
 
@@ -102,6 +104,7 @@ class _Root:
         self._schema = schema
         self._strict = strict
         self._parts = self._repeats = 0
+        self._sound: set[str] = set()  # references that do not lead to themselves
         self._whole: Mapping[str, Callable[[dict[str, Any], int], Any]] = {
             "$ref": self._reference,
             "const": lambda node, depth: {"const": _exact(node["const"])},
@@ -258,7 +261,9 @@ class _Root:
             target = self._target(node["$ref"])
             if node["$ref"] in seen:
                 raise ValueError("a $ref leads to itself")
-            self._follow(target, seen | {node["$ref"]})
+            if node["$ref"] not in self._sound:
+                self._follow(target, seen | {node["$ref"]})
+                self._sound.add(node["$ref"])
         for keyword in ("anyOf", "oneOf", "allOf"):
             branches = node.get(keyword, [])
             for branch in branches if isinstance(branches, list) else []:
@@ -311,7 +316,7 @@ def _types(node: dict[str, Any]) -> list[str]:
     types = [types] if isinstance(types, str) else types
     if not isinstance(types, list) or not all(name in _TYPES for name in types):
         raise ValueError(f"a type is none of {', '.join(_TYPES)}")
-    return types
+    return list(dict.fromkeys(types))
 
 
 def _of_types(node: dict[str, Any]) -> dict[str, Any]:
