@@ -102,6 +102,9 @@ def test_a_text_that_cannot_fit_is_not_even_split(text: str) -> None:
     assert "maximum context length is 100 tokens" in refused.value.message
     with pytest.raises(ContextLengthExceeded):
         asked(prompt=(*ASKED, Message(Role.USER, text)))
+    with pytest.raises(ContextLengthExceeded):
+        asked(tools=(Tool("time", text),))
+    asked(tools=(Tool("time", text),), tool_choice=ToolChoice(ToolMode.NONE))
 
 
 def test_no_message_is_no_conversation() -> None:

@@ -53,8 +53,8 @@ def translated(spec: GenerateSpec, number: int, model: Model, default_max_tokens
     """
     if not 1 <= spec.choices <= MAX_CHOICES:
         raise CallerError(f"The number of choices must be between 1 and {MAX_CHOICES}.", param="n")
-    _check_length(spec, model)
     tools = offered(spec)
+    _check_length(spec, tools, model)
     first = (seed if spec.sampling.seed is None else spec.sampling.seed) % 2**32
     bound = spec.sampling.max_tokens
     return Generate(
@@ -69,9 +69,10 @@ def translated(spec: GenerateSpec, number: int, model: Model, default_max_tokens
     )
 
 
-def _check_length(spec: GenerateSpec, model: Model) -> None:
+def _check_length(spec: GenerateSpec, tools: tuple[Tool, ...], model: Model) -> None:
     """Refuse a text that cannot fit before it is split into tokens, since all requests would wait for that."""
     texts = [spec.prompt] if isinstance(spec.prompt, str) else [message.text for message in spec.prompt]
+    texts += [tool.description for tool in tools]
     least = sum(len(text.encode(errors="replace")) for text in texts) // model.longest_bytes
     if least >= model.context_tokens:
         raise ContextLengthExceeded.by(least, model.context_tokens, prompt_param(spec))
