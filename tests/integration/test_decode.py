@@ -143,6 +143,20 @@ async def test_a_live_stream_that_begins_anew_is_followed(decoder: Decoder, name
     assert likeness(bytes(heard[-len(again) :]), again) > ALIKE  # some coders begin with a silence of their own
 
 
+async def test_a_live_stream_that_begins_anew_may_end_at_once(decoder: Decoder) -> None:
+    live = LiveDecoder(decoder, AudioFormat())
+    heard = await live.feed(encode(SPEECH, "flac"))
+    heard += await live.feed(encode(SPEECH, "flac")[:64])
+    heard += await live.finish()
+    live.close()
+    assert likeness(b"".join(heard), SPEECH) > ALIKE
+    empty = LiveDecoder(decoder, AudioFormat())
+    await empty.feed(encode(SPEECH, "flac")[:64])
+    with pytest.raises(BadMedia):
+        await empty.finish()
+    empty.close()
+
+
 async def test_a_live_stream_that_begins_anew_keeps_its_channels(decoder: Decoder) -> None:
     live = LiveDecoder(decoder, AudioFormat(), multichannel=True)
     assert len(await live.feed(encode(SPEECH, "flac", channels=2))) == 2
