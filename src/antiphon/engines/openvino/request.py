@@ -14,7 +14,7 @@ from antiphon.core.errors import CallerError, ContextLengthExceeded, Unsupported
 from antiphon.core.specs import Format, GenerateSpec, Message, Role, Sampling, Shape, Tool, ToolMode
 from antiphon.engines.openvino.ebnf import grammar, one_of
 from antiphon.engines.openvino.messages import Generate, Model
-from antiphon.engines.openvino.schema import enforceable
+from antiphon.engines.openvino.schema import Spent, enforceable
 
 # The pipeline returns log-probabilities only of the tokens it chose, and takes no bias of single tokens; its structural
 # tags have no regular expressions, and only a grammar language of their own. It runs models that read text.
@@ -238,7 +238,8 @@ def _check(sampling: Sampling) -> None:
 
 def _grammar(spec: GenerateSpec, tools: tuple[Tool, ...]) -> str:
     """Return a structural tag, empty if any text is permitted."""
-    shape = _shape(spec.format)
+    spent = Spent()
+    shape = _shape(spec.format, spent)
     if not tools:
         return json.dumps({"type": "structural_tag", "format": shape}) if shape else ""
     must = spec.tool_choice.mode is ToolMode.REQUIRED
@@ -247,7 +248,7 @@ def _grammar(spec: GenerateSpec, tools: tuple[Tool, ...]) -> str:
         {
             "type": "tag",
             "begin": call_head(tool),
-            "content": _kept_to(tool.parameters, tool.strict, "tools"),
+            "content": _kept_to(tool.parameters, tool.strict, "tools", spent),
             "end": CALL_END,
         }
         for tool in callable_
@@ -267,23 +268,23 @@ def _grammar(spec: GenerateSpec, tools: tuple[Tool, ...]) -> str:
     return json.dumps({"type": "structural_tag", "format": form})
 
 
-def _shape(format: Format) -> dict[str, Any] | None:
+def _shape(format: Format, spent: Spent) -> dict[str, Any] | None:
     match format.shape:
         case Shape.TEXT:
             return None
         case Shape.JSON:
-            return _kept_to("{}", True, "response_format")
+            return _kept_to("{}", True, "response_format", spent)
         case Shape.SCHEMA:
-            return _kept_to(format.schema, format.strict, "response_format")
+            return _kept_to(format.schema, format.strict, "response_format", spent)
         case Shape.CHOICE:
             return {"type": "grammar", "grammar": one_of(json.loads(format.schema))}
         case Shape.REGEX | Shape.GRAMMAR:
             raise ValueError("not among `ABILITIES`")
 
 
-def _kept_to(schema: str, strict: bool, param: str) -> dict[str, Any]:
+def _kept_to(schema: str, strict: bool, param: str, spent: Spent) -> dict[str, Any]:
     """Return a part of a structural tag. Raises `CallerError` with `param`."""
-    form = enforceable(schema, strict, param)
+    form = enforceable(schema, strict, param, spent)
     try:
         return {"type": "grammar", "grammar": grammar(form)}
     except ValueError as error:
