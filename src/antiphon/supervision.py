@@ -21,7 +21,7 @@ class Supervisor:
     def __init__(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self.failures: Counter[str] = Counter()
         self._sleep = sleep
-        self._down: set[str] = set()
+        self._down: dict[object, str] = {}  # names of essential tasks; several may have one name
 
     def start(self, name: str, work: Callable[[], Awaitable[None]], essential: bool = False) -> asyncio.Task[None]:
         """Run `work` until the task is cancelled. `essential` means that correctness depends on it."""
@@ -30,10 +30,10 @@ class Supervisor:
     @property
     def trouble(self) -> str | None:
         """The essential tasks that do not run now; `None` if all do."""
-        return f"not running: {', '.join(sorted(self._down))}" if self._down else None
+        return f"not running: {', '.join(sorted(set(self._down.values())))}" if self._down else None
 
     async def _run(self, name: str, work: Callable[[], Awaitable[None]], essential: bool) -> None:
-        now, pause_s = asyncio.get_running_loop().time, FIRST_PAUSE_S
+        now, pause_s, this = asyncio.get_running_loop().time, FIRST_PAUSE_S, object()
         try:
             while True:
                 begun_s = now()
@@ -47,12 +47,12 @@ class Supervisor:
                 if now() - begun_s >= LASTING_S:
                     pause_s = FIRST_PAUSE_S
                 if essential:
-                    self._down.add(name)
+                    self._down[this] = name
                 await self._sleep(pause_s)
-                self._down.discard(name)
+                self._down.pop(this, None)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         finally:
-            self._down.discard(name)
+            self._down.pop(this, None)
 
 
 supervisor = Supervisor()  # of this process

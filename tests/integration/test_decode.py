@@ -1,9 +1,11 @@
 """Every format through the real decoder processes: the same audio in, roughly the same samples out."""
 
 import asyncio
+import errno
 import io
 import os
 import signal
+import socket
 import struct
 import wave
 from array import array
@@ -139,6 +141,47 @@ async def test_a_live_stream_that_begins_anew_is_followed(decoder: Decoder, name
     live.close()
     assert likeness(bytes(heard[: len(SPEECH)]), SPEECH) > ALIKE
     assert likeness(bytes(heard[-len(again) :]), again) > ALIKE  # some coders begin with a silence of their own
+
+
+async def test_a_live_stream_that_begins_anew_may_end_at_once(decoder: Decoder) -> None:
+    live = LiveDecoder(decoder, AudioFormat())
+    heard = await live.feed(encode(SPEECH, "flac"))
+    heard += await live.feed(encode(SPEECH, "flac")[:64])
+    heard += await live.finish()
+    live.close()
+    assert likeness(b"".join(heard), SPEECH) > ALIKE
+    empty = LiveDecoder(decoder, AudioFormat())
+    await empty.feed(encode(SPEECH, "flac")[:64])
+    with pytest.raises(BadMedia):
+        await empty.finish()
+    empty.close()
+
+
+async def test_a_live_stream_that_begins_anew_keeps_its_channels(decoder: Decoder) -> None:
+    live = LiveDecoder(decoder, AudioFormat(), multichannel=True)
+    assert len(await live.feed(encode(SPEECH, "flac", channels=2))) == 2
+    again = encode(SPEECH, "flac")
+    await live.feed(again[:64])  # of one channel, but that is not known yet
+    with pytest.raises(BadMedia, match="number of channels"):
+        await live.feed(again[64:])
+    live.close()
+
+
+async def test_without_descriptors_there_is_no_decoder(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_descriptor() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    for started in (False, True):
+        with monkeypatch.context() as scarce:
+            scarce.setattr(socket, "socketpair", no_descriptor)
+            with pytest.raises(CapacityError):
+                await decoder.decode(encode(SPEECH, "mp3"))
+            with pytest.raises(CapacityError):
+                await decoder.open_live(split=False)
+            assert decoder.live_open == 0
+        if not started:
+            await decoder.start()
+    await decoder.decode(encode(SPEECH, "mp3"))
 
 
 async def test_a_live_wav_that_no_plain_reader_takes_goes_on_beyond_its_header(decoder: Decoder) -> None:

@@ -389,7 +389,7 @@ async def test_errors_by_blame(
     assert len(server[0].requests) == 1
 
 
-@pytest.mark.parametrize("told", ["Wed, 21 Oct 2026 07:28:00 GMT", "", "-1", "٣"])
+@pytest.mark.parametrize("told", ["Wed, 21 Oct 2026 07:28:00 GMT", "", "-1", "٣", "9" * 5000])
 async def test_a_time_to_retry_that_is_no_number(
     server: tuple[Server, str], engine: OpenAICompatible, told: str
 ) -> None:
@@ -458,7 +458,7 @@ async def test_too_long_is_said_in_words_that_clients_know(
 
 async def test_an_error_without_an_end_is_bounded(server: tuple[Server, str], engine: OpenAICompatible) -> None:
     server[0].answers(b"x" * 1_000_000, 400)
-    with pytest.raises(EngineError):
+    with pytest.raises(CallerError, match="refused the request"):
         await events(engine)
 
 
@@ -547,6 +547,18 @@ async def test_embeddings(server: tuple[Server, str]) -> None:
     assert request.path == "/v1/embeddings"
     assert body == {"model": "served", "input": ["one", [5, 6]], "encoding_format": "float"}
     server[0].answers({"data": data[:1]})
+    with pytest.raises(EngineError):
+        await embedder.embed(["one", "two"], CALL)
+    await embedder.close()
+
+
+@pytest.mark.parametrize(
+    ("vectors", "read"), [(([1.0], [1.0, 2.0]), 6), (([], []), 6), (([1.0], [2.0]), -6), (([1.0], [2.0]), 10**30)]
+)
+async def test_embeddings_that_make_no_sense(server: tuple[Server, str], vectors: list[list[float]], read: int) -> None:
+    embedder = OpenAICompatibleEmbedder(server[1], "served", "vllm", clock=FakeClock())
+    data = [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+    server[0].answers({"data": data, "usage": {"prompt_tokens": read}})
     with pytest.raises(EngineError):
         await embedder.embed(["one", "two"], CALL)
     await embedder.close()

@@ -247,9 +247,7 @@ async def test_a_grammar_the_compiler_refuses_harms_nobody(
     engine: OpenVinoGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that got past our own check of schemas."""
-    monkeypatch.setattr(
-        "antiphon.engines.openvino.request.enforceable", lambda schema, strict, param: json.loads(schema)
-    )
+    monkeypatch.setattr("antiphon.engines.openvino.request.enforceable", lambda schema, *_: json.loads(schema))
     beside = asyncio.create_task(ask(engine, chat("Say hello.")))
     with pytest.raises(CallerError) as refused:
         await ask(engine, chat("x", format=Format(Shape.SCHEMA, '{"type": "nonsense"}')))

@@ -81,3 +81,18 @@ async def test_nothing_is_down_that_was_stopped(pauses):
     await settle()
     await ended(task)
     assert supervisor.trouble is None
+
+
+async def test_tasks_of_one_name_are_told_apart(pauses):
+    supervisor = Supervisor(pauses)
+
+    async def fails():
+        raise ValueError
+
+    down = supervisor.start("listen", fails, essential=True)
+    well = supervisor.start("listen", asyncio.Event().wait, essential=True)
+    await settle()
+    await ended(well)
+    assert supervisor.trouble == "not running: listen"
+    await ended(down)
+    assert supervisor.trouble is None

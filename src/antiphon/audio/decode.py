@@ -100,21 +100,25 @@ class Decoder:
         return None if self._process is None else self._process.pid
 
     async def start(self) -> None:
-        """Start the forking process. Raises `InternalError` if that fails."""
+        """Start the forking process. Raises `InternalError` if that fails, `OSError` if there is no room for it."""
         async with self._starting:
             if self._alive():
                 return
             await self._end()
             ours, theirs = socket.socketpair()
-            with theirs:
-                nothing = asyncio.subprocess.DEVNULL
-                self._process = await asyncio.create_subprocess_exec(
-                    *children.command("antiphon.audio.worker"),
-                    stdin=theirs.fileno(),
-                    stdout=nothing,
-                    stderr=nothing,
-                    **children.apart(),
-                )
+            nothing = asyncio.subprocess.DEVNULL
+            try:
+                with theirs:
+                    self._process = await asyncio.create_subprocess_exec(
+                        *children.command("antiphon.audio.worker"),
+                        stdin=theirs.fileno(),
+                        stdout=nothing,
+                        stderr=nothing,
+                        **children.apart(),
+                    )
+            except OSError:
+                ours.close()
+                raise
             ours.setblocking(False)
             try:
                 async with asyncio.timeout(_START_S):
@@ -211,9 +215,12 @@ class Decoder:
         # The decoder holds the input up to three times while it arrives.
         memory = SPAWN.pack(self.limits.memory_bytes + 3 * input_bytes)
         for _ in range(_TRIES):
-            await self.start()
-            assert self._control is not None
-            ours, theirs = socket.socketpair()
+            try:
+                await self.start()
+                assert self._control is not None
+                ours, theirs = socket.socketpair()
+            except OSError as error:  # no descriptor is left, or no process; later there may be
+                raise CapacityError("No decoder process can be started at the moment.", retry_after_s=1) from error
             ours.setblocking(False)
             channel = Channel(ours, job.max_audio_ms, self.pid)
             try:

@@ -12,7 +12,7 @@ from antiphon.audio.decode import DecodeLimits, Decoder
 from antiphon.audio.frames import Kind
 from antiphon.audio.g711 import alaw_to_pcm, mulaw_to_pcm
 from antiphon.audio.resample import Resampler, check_shape
-from antiphon.audio.wav import HEADER_BYTES, PlainWav, begins_wav, chunk_bytes, endless, plain_header
+from antiphon.audio.wav import HEADER_BYTES, Bytes, PlainWav, begins_wav, chunk_bytes, endless, plain_header
 from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, SAMPLE_RATE, AudioFormat, Encoding
 from antiphon.core.errors import BadMedia, InternalError, TooLarge
 
@@ -133,6 +133,10 @@ class _Raw:
             return [data]
         return self._resampler.push_bytes(data) if data else [b""] * self.channels
 
+    def realign(self) -> None:
+        """Drop half a sample: what follows begins with a whole one."""
+        self._rest = b""
+
     async def finish(self) -> list[bytes]:
         return [b""] if self._resampler is None else self._resampler.finish()
 
@@ -148,6 +152,7 @@ class _Container:
     def __init__(self, decoder: Decoder, multichannel: bool) -> None:
         self._decoder, self._multichannel = decoder, multichannel
         self._path: _Path | None = None
+        self._count = 0  # of parts, once it is known
 
     @property
     def channels(self) -> int | None:
@@ -159,14 +164,19 @@ class _Container:
                 return []
             self._path, data = self._begin(data)
         elif isinstance(self._path, _Guarded) and self._path.channels is not None and _begins(data):
-            last, channels = await self._path.finish(), self._path.channels
+            last = await self._path.finish()
             self._path.close()
             self._path, data = self._begin(data)
-            more = await self._path.feed(data)
-            if self._path.channels not in (None, channels):
-                raise _changed()
-            return [a + b for a, b in zip(last, more or [b""] * channels, strict=True)]
-        return await self._path.feed(data)
+            more = self._alike(await self._path.feed(data)) or [b""] * len(last)
+            return [a + b for a, b in zip(last, more, strict=True)]
+        return self._alike(await self._path.feed(data))
+
+    def _alike(self, parts: list[bytes]) -> list[bytes]:
+        """Return the parts. Raises `BadMedia` if they are not as many as before the stream began again."""
+        self._count = self._count or len(parts)
+        if parts and len(parts) != self._count:
+            raise _changed()
+        return parts
 
     def _begin(self, data: bytes) -> tuple[_Path, bytes]:
         if plain_header(data) is not None:
@@ -176,7 +186,12 @@ class _Container:
     async def finish(self) -> list[bytes]:
         if self._path is None:
             raise BadMedia("No audio was received.")
-        return await self._path.finish()
+        try:
+            return self._alike(await self._path.finish())
+        except BadMedia:
+            if not self._count or self._path.channels is not None:
+                raise
+            return [b""] * self._count  # it began again, and ended before there were any samples
 
     def close(self) -> None:
         if self._path is not None:
@@ -217,22 +232,26 @@ class _Wav:
         out: list[bytearray] = []
         if self._left is None and begins_wav(data):
             self._left = 0
-        data, self._held = self._held + data, b""
-        while data:
+        view, self._held = memoryview(self._held + data), b""
+        while view:
             if self._skip:
-                data, self._skip = data[self._skip :], max(0, self._skip - len(data))
+                view, self._skip = view[self._skip :], max(0, self._skip - len(view))
             elif self._left == 0:
-                if not self._look(data):
-                    self._held = data
+                before = self._raw
+                if not self._look(view):
+                    self._held = bytes(view)
                     break
+                await asyncio.sleep(0)  # a message of nothing but headers must not delay the other streams
+                if before is not None and self._raw is not before:
+                    out = _joined(out, await before.finish())
             else:
-                samples = data[: self._left]
-                data = data[len(samples) :]
+                samples = bytes(view[: self._left])
+                view = view[len(samples) :]
                 self._left = None if self._left is None else self._left - len(samples)
                 out = _joined(out, await self._hear(samples))
         return [bytes(part) for part in out] or [b""] * (self.channels or 0)
 
-    def _look(self, data: bytes) -> bool:
+    def _look(self, data: Bytes) -> bool:
         """Take what follows the declared samples. Returns `False` if more bytes are needed to tell what it is."""
         if begins_wav(data):
             header = plain_header(data)
@@ -251,7 +270,9 @@ class _Wav:
 
     def _open(self, wav: PlainWav) -> None:
         audio_format = AudioFormat(Encoding.LINEAR16, wav.sample_rate, wav.channels)
-        if audio_format != self._format:
+        if self._raw is not None and audio_format == self._format:
+            self._raw.realign()
+        else:
             before, self._format = self.channels, audio_format
             self._raw = _Raw(audio_format, self._multichannel, self._max_audio_ms)
             if self._raw.channels != (before or self._raw.channels):

@@ -5,9 +5,12 @@ S/PDIF. A live stream cannot wait for that, and its samples need no decoder once
 """
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 HEADER_BYTES = 4096  # a longer header is not a plain one
+MOST_CHUNKS = 64  # up to the samples: a message may consist of nothing but empty ones
+Bytes = bytes | memoryview
 _PCM = 1
 _ENDLESS = 0xFFFF_FFFF
 # Chunks that writers put after the samples.
@@ -31,15 +34,12 @@ class PlainWav:
     data_bytes: int | None
 
 
-def plain_header(data: bytes) -> PlainWav | None:
+def plain_header(data: Bytes) -> PlainWav | None:
     """Return the header if `data` contains all of it; `None` for anything else, which needs a real decoder."""
     if not begins_wav(data):
         return None
     shape: tuple[int, int] | None = None
-    position = 12
-    while position + 8 <= len(data):
-        name, size = struct.unpack_from("<4sI", data, position)
-        position += 8
+    for name, size, position in _chunks(data):
         if name == b"data":
             known = size if 0 < size < LENGTH_UNKNOWN else None
             return PlainWav(*shape, position, known) if shape else None
@@ -50,16 +50,26 @@ def plain_header(data: bytes) -> PlainWav | None:
             if (tag, bits, frame_bytes) != (_PCM, 16, 2 * channels):
                 return None
             shape = (rate, channels)
-        position += size + (size & 1)
     return None
 
 
-def begins_wav(data: bytes) -> bool:
+def _chunks(data: Bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the name, the size and the position of the content of each chunk."""
+    position = 12
+    for _ in range(MOST_CHUNKS):
+        if position + 8 > len(data):
+            return
+        name, size = struct.unpack_from("<4sI", data, position)
+        yield name, size, position + 8
+        position += 8 + size + (size & 1)
+
+
+def begins_wav(data: Bytes) -> bool:
     """Return whether `data` begins like a WAV file."""
     return data[:4] == b"RIFF" and data[8:12] == b"WAVE"
 
 
-def chunk_bytes(data: bytes) -> int:
+def chunk_bytes(data: Bytes) -> int:
     """Return how many bytes at the beginning of `data` are not samples: a chunk that may follow them; 0 for none."""
     if len(data) < 8 or data[:4] not in _NO_SOUND:
         return 0
@@ -69,10 +79,7 @@ def chunk_bytes(data: bytes) -> int:
 
 def endless(data: bytes) -> bytes:
     """Return the beginning of a streamed WAV with an unknown length in its header."""
-    position = 12
-    while position + 8 <= len(data):
-        name, size = struct.unpack_from("<4sI", data, position)
+    for name, _, position in _chunks(data):
         if name == b"data":
-            return data[: position + 4] + _ENDLESS.to_bytes(4, "little") + data[position + 8 :]
-        position += 8 + size + (size & 1)
+            return data[: position - 4] + _ENDLESS.to_bytes(4, "little") + data[position:]
     return data

@@ -10,10 +10,11 @@ Rules:
 - No error contains texts.
 """
 
+import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from antiphon.engines.batches import Batches, Row, Vector
 WINDOW, OVERLAP = 480, 64  # characters
 MOST_CELLS = 2048  # of a batch
 MOST_WAITING_TOKENS = 400_000  # of all calls together
+BESIDE_CHARACTERS = 20_000  # of a call, whose tokens are made in a thread: more would hold up the event loop
 MIN_SCORE = 0.35
 
 _ADDRESS = dict.fromkeys(
@@ -36,6 +38,15 @@ KINDS: dict[str, tuple[Entity, ...]] = {
     "STATE": (Entity.PLACE, Entity.ADDRESS),
     **_ADDRESS,
 }
+
+
+class _Piece(NamedTuple):
+    """A window of the text of that number: its tokens, and their (start, end) in it."""
+
+    text: int
+    start: int
+    tokens: Row
+    offsets: Sequence[tuple[int, int]]
 
 
 class Rampart:
@@ -65,14 +76,30 @@ class Rampart:
 
     async def tag(self, texts: Sequence[str]) -> list[tuple[Span, ...]]:
         """Return the spans in each text, in order. Raises `CapacityError` if too much waits, `EngineError`."""
-        pieces = [(number, start, text[start:end]) for number, text in enumerate(texts) for start, end in windows(text)]
-        encoded = self._tokenizer.encode_batch([piece for _, _, piece in pieces])
-        labelled = await self._batches.compute([tuple(each.ids) for each in encoded])
+        beside = sum(map(len, texts)) > BESIDE_CHARACTERS
+        pieces = await asyncio.to_thread(self._pieces, texts) if beside else self._pieces(texts)
+        labelled = await self._batches.compute([piece.tokens for piece in pieces])
+        if beside:
+            return await asyncio.to_thread(self._spans, texts, pieces, labelled)
+        return self._spans(texts, pieces, labelled)
+
+    def _pieces(self, texts: Sequence[str]) -> list[_Piece]:
+        """Return the windows of the texts as tokens."""
+        cut = [(number, start, text[start:end]) for number, text in enumerate(texts) for start, end in windows(text)]
+        encoded = self._tokenizer.encode_batch([piece for _, _, piece in cut])
+        return [
+            _Piece(number, start, tuple(each.ids), each.offsets)
+            for (number, start, _), each in zip(cut, encoded, strict=True)
+        ]
+
+    def _spans(
+        self, texts: Sequence[str], pieces: Sequence[_Piece], labelled: Sequence[Vector]
+    ) -> list[tuple[Span, ...]]:
         found: list[list[Span]] = [[] for _ in texts]
-        for (number, start, _), each, labels in zip(pieces, encoded, labelled, strict=True):
-            for (first, last), label in zip(each.offsets, labels, strict=True):
+        for piece, labels in zip(pieces, labelled, strict=True):
+            for (first, last), label in zip(piece.offsets, labels, strict=True):
                 if last > first and self._kinds[int(label)]:
-                    found[number].append(Span(start + first, start + last, self._kinds[int(label)]))
+                    found[piece.text].append(Span(piece.start + first, piece.start + last, self._kinds[int(label)]))
         return [tuple(grown(text, spans)) for text, spans in zip(texts, found, strict=True)]
 
     async def close(self) -> None:

@@ -117,7 +117,8 @@ class WaitingRoom:
 
     def _measure(self, now_ns: int) -> None:
         if self._measured_ns is not None:
-            self._live_ms += len(self._speaking) * (now_ns - self._measured_ns) / NS_PER_MS
+            # Nobody looks while no stream sends anything, and then nobody speaks for longer than that either.
+            self._live_ms += len(self._speaking) * min(now_ns - self._measured_ns, SPEAKING_NS) / NS_PER_MS
         self._measured_ns = now_ns
         if self._live_ms > MEMORY_MS:
             self._live_ms /= 2

@@ -86,6 +86,13 @@ class Endpointer:
         """Where the speech before the present pause ended; `None` outside a pause."""
         return self.speech_end if self.state is EndpointState.PAUSE else None
 
+    @property
+    def earliest(self) -> int:
+        """Where the utterance starts; without one, where the next one starts at the earliest."""
+        if self.state is not EndpointState.SILENCE:
+            return self.start
+        return max(self._floor, self.position - self._run * FRAME - self.pre_roll)
+
     def tune(self, silence_ms: int | None, pre_roll: int, parts: bool = True, threshold: float = 0.5) -> None:
         """Set the silence that ends an utterance, the samples before its speech that belong to it (`pre_roll`), and the
         `threshold` (0 to 1) from which a frame is more likely speech than not. Without `parts`, only silence ends an
@@ -134,6 +141,10 @@ class Endpointer:
         self.state = EndpointState.SILENCE
         self._run, self._evidence = 0, 0.0
         self._floor = floor
+
+    def forget(self, before: int) -> None:
+        """Start no utterance before that position: its audio is gone."""
+        self._floor = max(self._floor, before)
 
     def split(self, at: int) -> None:
         """Start the next utterance at `at`, where this one was cut."""

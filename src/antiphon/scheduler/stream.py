@@ -360,6 +360,10 @@ class Stream:
             return
         if work.segment:
             self.emit(error)
+        self._leave_out(work)
+
+    def _leave_out(self, work: Work) -> None:
+        """Go on without a result for the open utterance; more audio brings another."""
         if work is self._now.running:
             self._now.running = None
             self._now.tried_end = work.end
@@ -369,8 +373,11 @@ class Stream:
         if self.closed:
             return
         if work.context:
-            if repeats_context(hypothesis, work.context) and (work.segment or self._ends.state is EndpointState.PAUSE):
-                self._put_alone(work)
+            if repeats_context(hypothesis, work.context):
+                if work.segment or self._ends.state is EndpointState.PAUSE:
+                    self._put_alone(work)
+                else:  # the speaker continues
+                    self._leave_out(work)
                 return
             hypothesis = without(hypothesis, work.start - work.begin)
         if work.segment:
@@ -406,12 +413,11 @@ class Stream:
 
     def _forget(self) -> None:
         """Drop audio that no utterance can need again."""
-        before = self._ends.position - self._ends.pre_roll - 2 * FRAME
-        if self._ends.state is not EndpointState.SILENCE:
-            before = min(before, self._ends.start)
-        else:
+        if self._ends.state is EndpointState.SILENCE:
             self._context.expire(self._ends.position)
-        before = min(before, self._context.needed_from(self._ends.position))
+        # Never ahead of the detector, although after a flush no utterance may start before the flush.
+        before = min(self._ends.earliest, self._context.needed_from(self._ends.position))
         if self._now.waiting:
             before = min(before, self._now.waiting.begin)
         self._tape.forget(before)
+        self._ends.forget(self._tape.begin)

@@ -75,7 +75,10 @@ class Clauses:
                     for place in range(0, len(text), _PIECE):
                         phrases += self._append(text[place : place + _PIECE], start + place)
                 case Text(text, start, end):
-                    self._put(text, [start] * len(text), [end] * len(text))
+                    if text.isspace():
+                        self._space(text, start, end)
+                    else:
+                        self._put(text, [start] * len(text), [end] * len(text))
                     phrases += self._cut()
                 case Said(words, start, end):
                     self._known.append(words)
@@ -95,12 +98,15 @@ class Clauses:
             if not run[0].isspace():
                 self._put(run[0], range(place, place + len(run[0])), range(place + 1, place + len(run[0]) + 1))
                 continue
-            kind = "\n" if "\n" in run[0] else " "
-            if not self._text[-1:].isspace():
-                self._put(kind, [place], [place + 1])
-            elif kind == "\n":
-                self._text = self._text[:-1] + kind
+            self._space(run[0], place, place + 1)
         return self._cut() if changed or self._schedule or len(self._text) > LONGEST else []
+
+    def _space(self, written: str, start: int, end: int) -> None:
+        kind = "\n" if "\n" in written else " "
+        if not self._text[-1:].isspace():
+            self._put(kind, [start], [end])
+        elif kind == "\n":
+            self._text = self._text[:-1] + kind
 
     def _put(self, text: str, starts: Iterable[int], ends: Iterable[int]) -> None:
         self._text += text

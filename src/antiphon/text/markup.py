@@ -19,7 +19,7 @@ from antiphon.text.say_as import say_as
 LONGEST_TAG = 4096  # bytes
 DEEPEST = 32  # nested elements
 LONGEST_BREAK_MS = 10_000
-LONGEST_SAY_AS = 1000  # characters
+LONGEST_SAY_AS = 1000  # characters; and of an alias
 SPEEDS = (0.25, 4.0)
 PARAGRAPH_MS = 500
 
@@ -28,6 +28,7 @@ _ROOT, _ROOT_END = b"<_>", b"</_>"
 # Characters that XML cannot hold, and our own placeholder: replaced one by one, so that positions stay.
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
 _UNWRITABLE = re.compile(f"[\ud800-\udfff\ufffe\uffff{READ}]")
+_REFERENCE = re.compile(rb"&[#\w]+;")
 # From Azure's documentation; the recommendation leaves them open.
 _RATES = {"x-slow": 0.5, "slow": 0.64, "medium": 1.0, "default": 1.0, "fast": 1.55, "x-fast": 2.0}
 _STRENGTHS_MS = {"none": 0, "x-weak": 100, "weak": 250, "medium": 500, "strong": 750, "x-strong": 1000}
@@ -265,7 +266,7 @@ class Ssml:
     def _without_declaration(self, text: str) -> str:
         """Replace an `<?xml ...?>` at the beginning, which has no meaning here, by spaces."""
         begun = text.lstrip()[:5]
-        if not begun or ("<?xml".startswith(begun) and "?>" not in text and len(text) < LONGEST_TAG):
+        if "<?xml".startswith(begun) and "?>" not in text and len(text) < LONGEST_TAG:
             self._opening = text
             return ""
         self._opening = None
@@ -282,6 +283,7 @@ class Ssml:
             self._parser.Parse(data)
         except expat.ExpatError as error:
             raise CallerError(f"The markup is malformed{self._where()}.", param="text") from error
+        self._here()  # comments, which nothing else passes, must not pile up
         if self._fed - self._parser.CurrentByteIndex > LONGEST_TAG + _PIECE * 4:
             raise TooLarge("A tag is too long.", param="text")
 
@@ -308,8 +310,8 @@ class Ssml:
 
     def _characters(self, data: str) -> None:
         start = self._here()
-        length = self._bytes.find(b";") + 1 if self._bytes[:1] == b"&" else len(data)
-        text = Text(data, start, start + length)
+        reference = _REFERENCE.match(self._bytes) if len(data) == 1 else None
+        text = Text(clean(data), start, start + (len(data) if reference is None else reference.end()))
         if self._held is None:
             self._events.append(text)
             return
@@ -342,6 +344,8 @@ class Ssml:
         elif name in ("say-as", "sub"):
             if ("interpret-as" if name == "say-as" else "alias") not in attributes:
                 raise CallerError(f"<{name}> needs an attribute.", param="text")
+            if len(attributes.get("alias", "")) > LONGEST_SAY_AS:
+                raise TooLarge("The attribute alias of <sub> is too long.", param="text")
             self._held = []
 
     def _faster(self, attributes: Mapping[str, str]) -> None:

@@ -191,7 +191,7 @@ class _Forms:
 _SILENT = re.compile(
     r"""
       (?m:^)[^\S\n]*(?:[-*+•◦▪‣·]\s+(?:\[[ xX]\]\s)?|\#{1,6}\s+|>+\s)      # items, headings, quotations
-    | (?m:^)[^\S\n]*(?:(?:[-*_=]\s?){3,}|[`~]{3,}[\w+-]*|\|?[\s:|-]*-{3,}[\s:|-]*)(?m:$)  # rules, fences
+    | (?m:^)[^\S\n]*+(?:(?:[-*_=]\s?){3,}|[`~]{3,}[\w+-]*|(?:-{0,2}[\s:|])*---[\s:|-]*)(?m:$)  # rules, fences
     | \]\((?:[^()\s]|\([^()\s]*\))*(?:\s+"[^"]*")?\)                        # the address behind a link's text
     | \]\[[^\]\s]*\] | !?\[(?=[^\[\]]*\][(\[]) | \[\^?[0-9]+\]               # the rest of a link, a footnote
     | </?[a-zA-Z][^<>]{0,80}> | &(?:nbsp|lt|gt|quot|\#39);                 # what is left of HTML

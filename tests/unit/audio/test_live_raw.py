@@ -126,3 +126,18 @@ async def test_a_header_that_needs_a_decoder_does_not_count_where_samples_are_de
 async def test_channels_apart_are_as_declared() -> None:
     live = _live(Encoding.LINEAR16, channels=2, multichannel=True)
     assert sum(map(len, await live.feed(_wav(bytes(4), 16_000, 2)))) == 48
+
+
+async def test_a_header_after_half_a_sample_begins_with_a_whole_one() -> None:
+    tone = array("h", [1_000] * 1_600).tobytes()
+    endless = _wav(b"", 16_000, 1)
+    live = _live(Encoding.CONTAINER)
+    heard = [await live.feed(endless + tone + b"\x05"), await live.feed(endless + tone), await live.finish()]
+    assert b"".join(part for (part,) in heard) == 2 * tone
+
+
+async def test_a_header_with_another_rate_loses_none_of_the_samples_before() -> None:
+    recordings = [_wav(bytes(2 * rate), rate, 1) for rate in (8_000, 24_000, 16_000)]  # a second each
+    live = _live(Encoding.CONTAINER)
+    heard = [await live.feed(b"".join(recordings)), await live.finish()]
+    assert sum(len(part) for (part,) in heard) == 3 * 2 * 16_000

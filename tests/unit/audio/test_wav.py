@@ -1,12 +1,14 @@
 """Headers as writers make them, whole or not, honest or not."""
 
+import asyncio
 import struct
+import time
 
 import pytest
 
 from antiphon.audio.decode import Decoder
 from antiphon.audio.live import LiveDecoder
-from antiphon.audio.wav import PlainWav, plain_header
+from antiphon.audio.wav import PlainWav, endless, plain_header
 from antiphon.core.audio import AudioFormat
 from antiphon.core.errors import BadMedia
 
@@ -52,6 +54,27 @@ async def test_live_samples_end_where_the_header_says() -> None:
     assert live.channels == 1
     assert await live.feed(b"\4\5\6LIST....") == [b"\3\4\5\6"]
     assert await live.finish() == [b""]
+
+
+@pytest.mark.parametrize("again", [b"JUNK" + bytes(4), _header(size=2) + b"\0\0"], ids=["chunks", "headers"])
+async def test_a_message_of_nothing_but_headers_delays_nobody(again: bytes) -> None:
+    live = LiveDecoder(Decoder(), AudioFormat())
+    await live.feed(_header(size=2) + b"\0\0")
+    message = again * ((1 << 18) // len(again))
+    feeding = asyncio.create_task(live.feed(message))
+    turns = 0
+    while not feeding.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 1000
+
+
+def test_the_samples_are_not_looked_for_without_end() -> None:
+    begun = time.process_time()
+    data = _header()[:12] + (b"JUNK" + bytes(4)) * 1_000_000
+    assert plain_header(data) is None
+    assert endless(data) == data
+    assert time.process_time() - begun < 0.1
 
 
 SAMPLES = bytes(range(200))

@@ -1,6 +1,7 @@
 """Server-sent events out of bytes, however these come."""
 
 import itertools
+import time
 
 import pytest
 from hypothesis import given
@@ -44,3 +45,13 @@ def test_an_event_is_bounded_over_lines() -> None:
     splitter.feed(b"data: " + b"x" * 90 + b"\n")
     with pytest.raises(EngineError, match="100 bytes"):
         splitter.feed(b"data: " + b"x" * 20 + b"\n")
+
+
+def test_an_event_of_many_lines_takes_time_in_proportion() -> None:
+    splitter = EventSplitter(1 << 20)
+    begun = time.process_time()
+    for _ in range(12):
+        splitter.feed(b"data:xx\n" * 8192)
+    (payload,) = splitter.feed(b"\n")
+    assert len(payload) == 12 * 8192 * 3 - 1
+    assert time.process_time() - begun < 1

@@ -243,3 +243,20 @@ async def test_a_server_that_is_not_there_and_a_client_that_is_closed():
     await client.close()
     with pytest.raises(errors.EngineError, match="closed"):
         await client.check()
+
+
+async def test_bytes_that_are_no_answer_are_the_engines_fault(client, monkeypatch):
+    monkeypatch.setattr(pb.ModelInferResponse, "SerializeToString", lambda _: b"\xff\xff")
+    with pytest.raises(errors.EngineError):
+        await client.infer(asks(), CALL)
+
+
+async def test_closing_fails_running_calls(server):
+    client = made(server)
+    server.gate.clear()
+    call = asyncio.create_task(client.infer(asks(), CALL))
+    while not server.asked:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    await client.close()
+    with pytest.raises(errors.EngineError):
+        await call

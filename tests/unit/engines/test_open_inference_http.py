@@ -173,11 +173,13 @@ async def test_errors_are_told_apart_by_blame(server, client, status, spec, blam
         b'{"outputs":[{"name":"y","datatype":"FP32","shape":[1],"data":[null]}]}',
         b'{"outputs":[{"name":"y","datatype":"FP32","shape":[1]}]}',
         b'{"outputs":[{"name":"y","datatype":"FP32","shape":[1],"parameters":{"binary_data_size":4}}]}',
+        b'{"outputs":[{"name":"y","datatype":"FP32","shape":[0],"parameters":{"binary_data_size":-4}}]}',
         b'{"outputs":[]}' + b" " * 2000,
     ],
 )
-async def test_an_answer_that_is_none_is_the_engines_fault(server, client, answer):
-    server.answers["/v2/models/m/1/infer"] = (200, answer, {})
+@pytest.mark.parametrize("length", [None, "9" * 5000])
+async def test_an_answer_that_is_none_is_the_engines_fault(server, client, answer, length):
+    server.answers["/v2/models/m/1/infer"] = (200, answer, {} if length is None else {LENGTH: length})
     with pytest.raises(errors.EngineError):
         await client.infer(asks(), CALL)
 
@@ -204,6 +206,18 @@ async def test_a_deadline_that_has_passed_is_said(server, client, clock):
     with pytest.raises(errors.EngineTimeout):
         await client.infer(asks(), EngineCall("c", deadline_ns=1_000_000))
     assert not server.asked
+
+
+async def test_the_question_of_what_a_server_has_counts_towards_the_deadline(server, client, clock):
+    server.gate.clear()
+    call = asyncio.create_task(client.infer(asks(), EngineCall("c", deadline_ns=60_000_000_000)))
+    while not server.asked:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    clock.advance_ms(60_000)
+    server.gate.set()
+    with pytest.raises(errors.EngineTimeout):
+        await call
+    assert [path for _, path, _, _ in server.asked] == ["/v2"]
 
 
 async def test_a_deadline_travels(server, client):

@@ -236,6 +236,9 @@ def test_choices_are_counted_apart() -> None:
         b'{"choices":[{"delta":{"content":7}}]}',
         b'{"choices":' + b"[" * 10_000,
         b'\xff{"choices":[]}',
+        b'{"choices":[],"usage":{"prompt_tokens":-1,"completion_tokens":1}}',
+        b'{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":9007199254740993}}',
+        b'{"choices":[{"delta":{"tool_calls":[{"index":-1,"function":{"arguments":"{}"}}]}}]}',
     ],
 )
 def test_what_is_no_chunk_is_the_engines_failure(told: bytes) -> None:

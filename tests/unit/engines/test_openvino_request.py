@@ -21,6 +21,7 @@ from antiphon.core.specs import (
 )
 from antiphon.engines.openvino.messages import Generate, Model
 from antiphon.engines.openvino.request import ABILITIES, translated
+from antiphon.engines.openvino.schema import MAX_PARTS, MAX_REQUEST_PARTS
 
 PLAIN = Model([b"a"], 100, 8, False, None, None)
 KNOWING = Model([b"a"], 100, 8, True, 0.6, 0.9)
@@ -102,6 +103,9 @@ def test_a_text_that_cannot_fit_is_not_even_split(text: str) -> None:
     assert "maximum context length is 100 tokens" in refused.value.message
     with pytest.raises(ContextLengthExceeded):
         asked(prompt=(*ASKED, Message(Role.USER, text)))
+    with pytest.raises(ContextLengthExceeded):
+        asked(tools=(Tool("time", text),))
+    asked(tools=(Tool("time", text),), tool_choice=ToolChoice(ToolMode.NONE))
 
 
 def test_no_message_is_no_conversation() -> None:
@@ -294,3 +298,18 @@ def test_arguments_that_cannot_be_told_stay_text(value: str) -> None:
     messages = asked(KNOWING, prompt=(*ASKED, called)).prompt
     assert isinstance(messages, list)
     assert messages[1]["tool_calls"][0]["function"]["arguments"] == value
+
+
+def test_the_schemas_of_all_tools_are_bounded_together() -> None:
+    properties = {f"p{n}": {"type": "string"} for n in range(MAX_PARTS - 1)}
+    large = json.dumps({"type": "object", "properties": properties})
+    fitting = MAX_REQUEST_PARTS // MAX_PARTS
+    named = [f"tool{n}" for n in range(fitting + 1)]
+    assert asked(tools=tuple(Tool(name, "", large, strict=True) for name in named[:fitting])).grammar
+    with pytest.raises(CallerError, match="with the others") as refused:
+        asked(tools=tuple(Tool(name, "", large, strict=True) for name in named))
+    assert refused.value.param == "tools"
+    tags = grammar(asked(tools=tuple(Tool(name, "", large, strict=False) for name in named)))["tags"]
+    *whole, last = (tag["content"]["grammar"] for tag in tags)
+    assert all("p498" in one for one in whole)
+    assert "p498" not in last

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from typing import Any
 
 import pytest
@@ -118,6 +119,10 @@ def test_only_values_of_the_type_are_chosen_from() -> None:
         ({"type": "string", "format": "made-up"}, "format"),
         ({"type": "string", "pattern": "a.b"}, "pattern"),
         ({"type": "string", "pattern": '[^a]"'}, "pattern"),
+        ({"type": "string", "pattern": "a+?"}, "pattern"),
+        ({"type": "string", "pattern": "a?+"}, "pattern"),
+        ({"type": "string", "pattern": "a{2,3}?"}, "pattern"),
+        ({"type": "string", "pattern": "(?=a)a"}, "pattern"),
         ({"type": "string", "pattern": "(a{99}){99}"}, "counts"),
         ({"type": "string", "pattern": "a", "maxLength": 3}, "only one"),
         ({"type": "string", "maxLength": 100_000}, "maxLength"),
@@ -176,6 +181,18 @@ def test_schemas_are_bounded() -> None:
     assert "deeper" in refusal(deep)
     with pytest.raises(CallerError):
         enforceable("[" * 30_000, True, "response_format")
+
+
+def test_a_type_counts_once_however_often_it_is_written() -> None:
+    assert form({"type": ["string"] * 5000, "maxLength": 3}) == {"type": "string", "maxLength": 3}
+
+
+def test_no_schema_takes_long() -> None:
+    begun = time.process_time()
+    assert "pattern" in refusal({"type": "string", "pattern": "(?:a)" * 18 + "."})
+    both = {f"a{n}": {"anyOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(18)}
+    assert form({"$ref": "#/$defs/a0", "$defs": both | {"a18": {"type": "string"}}})
+    assert time.process_time() - begun < 0.15
 
 
 def test_a_format_is_a_pattern() -> None:

@@ -42,7 +42,7 @@ class Board:
 
 
 class Rig:
-    """One stream. `say("SSQ.")` speaks a frame at a time: S speech, Q quiet, on a clock of 32 ms a frame."""
+    """One stream. `say("sSSQ")` is a frame for each letter, 32 ms apart: S speech, s soft speech, Q quiet."""
 
     def __init__(self, spec: StreamSpec | None = None, call: EngineCall = NOBODYS, **fields) -> None:
         self.board = Board()
@@ -64,7 +64,7 @@ class Rig:
     def feed(self, samples: int, script: str = "", loudness: int = 1000) -> None:
         """Audio only; `script` is what its frames will be taken for."""
         self.stream.feed(loudness.to_bytes(2, "little") * samples, self.now_ns)
-        self._script += [{"S": 0.95, "Q": 0.1}[letter] for letter in script]
+        self._script += [{"S": 0.95, "s": 0.61, "Q": 0.1}[letter] for letter in script]
 
     def listen(self, most: int = 32) -> None:
         """One round of the voice detector."""

@@ -142,6 +142,19 @@ def test_silent_streams_do_not_count_in_the_share():
     assert board.stream_share() == share
 
 
+def test_a_time_in_which_nobody_looks_is_no_time_of_speech():
+    board = room()
+    learn_nothing(board)
+    board.live = 10
+    run(board, 600, ms_a_second=10 * 100)
+    before = board.stream_share()
+    for _ in range(10):
+        put(board, WorkKind.FIRST)
+    board.take(600 * SECOND)
+    board.take(4200 * SECOND)
+    assert board.stream_share() == pytest.approx(before, rel=0.05)
+
+
 def test_who_wanted_nothing_for_a_while_is_silent():
     board = room()
     board.take(0)

@@ -68,6 +68,24 @@ def test_what_does_not_go_on_is_heard_alone(silence_ms, script):
     assert not any(utterance.prefix for utterance in given(one))
 
 
+def test_what_was_said_before_is_no_interim_of_what_follows():
+    one = Rig(endpointing_ms=200)
+    one.say("S" * 20 + "Q" * 10)
+    while one.board.waiting:
+        one.decode("and so it was that")
+    one.say("S" * 10 + "QQQ")
+    (ahead,) = one.board.waiting
+    utterance = one.start(ahead)
+    assert utterance.prefix
+    one.say("S" * 4)
+    said = len(one.interims)
+    one.finish(ahead, utterance, "And so it was that")
+    assert one.interims[said:] == []
+    one.say("S" * 10)
+    one.decode("we met")
+    assert [interim.transcript.text for interim in one.interims[said:]] == ["we met"]
+
+
 def test_no_more_is_heard_again_than_is_worth_it():
     one = rig()
     spoken(one, *[SENTENCE + "QQQQ"] * 12)

@@ -310,6 +310,26 @@ def test_speech_without_a_pause_is_cut_at_its_quietest_point_and_nothing_is_lost
     assert second.cause is Cause.ENDPOINT
 
 
+@pytest.mark.parametrize("before", range(20, 40))
+def test_speech_that_begins_softly_is_decoded_from_its_beginning(before):
+    rig = Rig(interims=False)
+    rig.say("Q" * before + "s" * 6 + "S" * 10 + "QQQ")
+    (final,) = rig.board.waiting
+    assert final.start == (before - 7) * FRAME
+    assert len(rig.start(final).pcm) == 2 * (final.end - final.start)
+
+
+@pytest.mark.parametrize("before", range(20, 40))
+def test_longer_padding_begins_where_there_still_is_audio(before):
+    rig = Rig(interims=False)
+    rig.say("Q" * before)
+    rig.stream.change(Tuning(300, padding_ms=5000), rig.now_ns)
+    rig.say("S" * 10 + "QQQ")
+    (final,) = rig.board.waiting
+    assert len(rig.start(final).pcm) == 2 * (final.end - final.start)
+    assert final.start <= (before - 7) * FRAME
+
+
 def test_what_follows_a_cut_counts_from_the_cut_and_not_from_when_it_was_spoken():
     rig = Rig()
     rig.say("S" * 100, loudness=900)

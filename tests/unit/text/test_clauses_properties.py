@@ -11,7 +11,7 @@ from antiphon.core.errors import CallerError
 from antiphon.core.specs import Markup
 from antiphon.text.boundaries import LONGEST
 from antiphon.text.clauses import Clauses, Phrase
-from antiphon.text.reading import LONGEST_WORD, MOST_DOTS, MOST_REPEATS
+from antiphon.text.reading import LONGEST_WORD, MOST_DOTS, MOST_REPEATS, read
 from antiphon.text.tables import SPELLED_SIGNS
 
 WRITTEN = st.sampled_from(
@@ -108,7 +108,8 @@ TAGS = st.sampled_from(
         "<speak>", "</speak>", "<p>", "</p>", "<s>", "</s>", "<break/>", "<break time='1s'/>", "<break time='",
         "<prosody rate='50%'>", "<prosody rate='fast'>", "</prosody>", "<say-as interpret-as='characters'>",
         "<say-as interpret-as='date' format='mdy'>", "</say-as>", "<sub alias='Doctor'>", "</sub>", "&amp;", "&lt;",
-        "&#65;", "&unknown;", "<!-- a -->", "<![CDATA[a < b]]>", "<voice>", "<!DOCTYPE a [<!ENTITY b 'c'>]>",
+        "&#65;", "&#32;", "&#xE000;", "&unknown;", "<!-- a -->", "<![CDATA[a < b]]>", "<voice>",
+        "<!DOCTYPE a [<!ENTITY b 'c'>]>",
         "<?xml version='1.0'?>", "<?pi?>", "ABC 3.", "Hello, world. ", "5 km", "\r\n", "é😀", "\ud83d", "<", ">",
         "&", '"', "</_>", "<_>",
     ]
@@ -188,6 +189,14 @@ def test_no_text_takes_long() -> None:
     ):
         assert seconds([unit * (3_000 // len(unit))]) < 2, unit
         assert seconds(list(unit * (600 // len(unit)))) < 2, unit
+
+
+@pytest.mark.parametrize("unit", ["-", " ", "|-", "-- "])
+def test_a_line_that_is_almost_a_rule_takes_no_longer_than_one(unit: str) -> None:
+    line = unit * (1000 // len(unit)) + "x"
+    begun = time.process_time()
+    read(line, range(len(line)), range(1, len(line) + 1))
+    assert time.process_time() - begun < 1
 
 
 def test_one_long_word_is_spoken_in_bounded_phrases() -> None:

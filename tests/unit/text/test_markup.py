@@ -5,6 +5,7 @@ import pytest
 from antiphon.core.errors import CallerError, TooLarge, UnsupportedParameter
 from antiphon.core.specs import Markup
 from antiphon.text.clauses import Clauses, Phrase
+from antiphon.text.markup import LONGEST_TAG, Ssml, reader
 
 
 def phrases(text: str, markup: Markup = Markup.SSML) -> list[Phrase]:
@@ -129,6 +130,35 @@ def test_entities_and_sections_are_text() -> None:
     assert [text[word.start : word.end] for word in phrase.words][:3] == ["Tom", "&amp;", "Jerry"]
 
 
+@pytest.mark.parametrize("space", ["&#32;", "&#160;", "&#10;", " &#32;"])
+def test_references_to_white_space_are_white_space(space: str) -> None:
+    words = [word for phrase in phrases(f"<speak>{space * 3}one{space * 3}two</speak>") for word in phrase.words]
+    assert [word.read for word in words] == ["one", "two"]
+    assert words[0].start == len("<speak>") + 3 * len(space)
+
+
+def test_a_reference_to_the_reader_s_own_sign_is_not_that_sign() -> None:
+    (phrase,) = phrases("<speak>one &#xE000; <sub alias='two'>2</sub></speak>")
+    assert [word.read for word in phrase.words] == ["one", "two"]
+
+
+def test_an_ampersand_in_a_section_is_one_character() -> None:
+    (phrase,) = phrases("<speak><![CDATA[& one]]> two &lt; 3</speak>")
+    assert [(word.read, word.start) for word in phrase.words][:3] == [("and", 16), ("one", 18), ("two", 25)]
+
+
+def test_white_space_before_and_comments_are_not_kept() -> None:
+    blank, comments = reader(Markup.SSML), reader(Markup.SSML)
+    assert isinstance(blank, Ssml)
+    assert isinstance(comments, Ssml)
+    comments.feed("<speak>")
+    for _ in range(100):
+        blank.feed(" " * 1000)
+        comments.feed("<!-- a comment -->" * 50)
+    assert len(blank._opening or "") <= LONGEST_TAG
+    assert len(comments._bytes) <= LONGEST_TAG
+
+
 def test_a_declaration_and_a_namespace_mean_nothing() -> None:
     head = '<?xml version="1.0" encoding="UTF-8"?>\n'
     head += '<speak version="1.1" xmlns="http://www.w3.org/2001/10/synthesis" xml:lang="en-GB">'
@@ -166,6 +196,7 @@ def test_a_declaration_and_a_namespace_mean_nothing() -> None:
         ("<speak>" + "<s>" * 40, TooLarge, "<s>"),
         ("<speak><break time='" + "1" * 20_000, TooLarge, "too long"),
         ("<speak><sub alias='a'>" + "b" * 2_000, TooLarge, "<sub>"),
+        ("<speak><sub alias='" + "a" * 2_000 + "'>b</sub></speak>", TooLarge, "alias of <sub>"),
     ],
 )
 def test_what_is_not_honoured_is_refused_by_name(text: str, kind: type[CallerError], named: str) -> None:

@@ -6,6 +6,7 @@ show a wrong credential, address or model name are ours, all others the engine's
 error too.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -99,12 +100,21 @@ class OpenInferenceGrpc:
         invoke = self._connected().unary_unary(
             SERVICE + method, request_serializer=type(request).SerializeToString, response_deserializer=kind.FromString
         )
+        closed = EngineError("The connection to the model's server is closed.")
         try:
-            return await invoke(request, timeout=timeout_s)
+            answer = await invoke(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             raise _blamed(error.code().name, error.details() or "", spec) from None
         except grpc.aio.UsageError:
-            raise EngineError("The connection to the model's server is closed.") from None
+            raise closed from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise closed from None  # gRPC says so of a call whose channel was closed
+        if answer is None:  # it could not be decoded
+            raise EngineError("The model's server answered with something that is not the protocol's.")
+        return answer
 
     def _connected(self) -> Any:
         """Return the channel, made on first use because it needs a running loop."""

@@ -6,6 +6,7 @@ classified by who caused them: 400, 413 and 422 are the caller's; 429 and 503 me
 like the address and the model's name; all others are the engine's. An unknown version is the caller's error.
 """
 
+import re
 from math import isfinite
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -31,6 +32,7 @@ JSON_LENGTH = "Inference-Header-Content-Length"
 _BINARY_SIZE, _BINARY = "binary_data_size", "binary_data_output"
 _CALLERS, _FULL = frozenset({400, 413, 422}), frozenset({429, 503})
 _MAX_ERROR_BYTES = 65_536
+_LENGTH = re.compile("[0-9]{1,18}")
 _FLOATS = frozenset({"FP32", "FP64"})
 _ONLY_BYTES = frozenset({"FP16", tensors.BF16})  # JSON has no notation for them that all servers read
 
@@ -92,10 +94,10 @@ class OpenInferenceHttp:
 
     async def infer(self, spec: InferSpec, call: EngineCall) -> Inferred:
         with self._turnstile.passing():
-            timeout = self._timeout(left_s(call, self._clock))
-            binary = await self._has_binary(timeout) or any(not _fits_json(tensor) for tensor in spec.inputs)
+            binary = await self._has_binary(call) or any(not _fits_json(tensor) for tensor in spec.inputs)
             body, headers = _request(spec, call, binary)
             url = f"{self._versioned(spec.version)}/infer"
+            timeout = self._timeout(left_s(call, self._clock))
             status, told, answer = await self._exchange("POST", url, timeout, body, headers)
         if status != 200:
             raise _refusal(status, spec, answer)
@@ -122,9 +124,9 @@ class OpenInferenceHttp:
         if self._client is not None:
             await self._client.close()
 
-    async def _has_binary(self, timeout: aiohttp.ClientTimeout) -> bool:
+    async def _has_binary(self, call: EngineCall) -> bool:
         if self._binary is None:
-            status, _, answer = await self._exchange("GET", self._root, timeout)
+            status, _, answer = await self._exchange("GET", self._root, self._timeout(left_s(call, self._clock)))
             if status != 200:
                 raise EngineError(f"The model's server answered {status}.")
             self._binary = BINARY_EXTENSION in (_decode(answer, _Server).extensions or ())
@@ -159,7 +161,7 @@ class OpenInferenceHttp:
                 if good and len(answer) > self._limits.answer_bytes:
                     raise EngineError(f"The model's server answered with more than {self._limits.answer_bytes} bytes.")
                 length = response.headers.get(JSON_LENGTH, "")
-                return response.status, int(length) if length.isdecimal() else None, answer
+                return response.status, int(length) if _LENGTH.fullmatch(length) else None, answer
         except aiohttp.ConnectionTimeoutError:
             raise EngineError("The model's server cannot be reached.") from None
         except TimeoutError:
@@ -238,6 +240,8 @@ def _answer(json_length: int | None, body: bytes) -> Inferred:
         parameters = _parameters(each.parameters)
         size = parameters.pop(_BINARY_SIZE, None)
         if isinstance(size, int):
+            if size < 0:
+                raise ValueError("its size is negative")
             data = body[at : at + size]
             at += size
         elif each.data is not None:

@@ -49,6 +49,8 @@ _REASONS = {
     "content_filter": FinishReason.FILTERED,
 }
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]  # any greater one is nonsense, and the ledger cannot hold all
+
 
 class _Function(msgspec.Struct):
     name: str | None = None
@@ -62,7 +64,7 @@ class _Function(msgspec.Struct):
 
 
 class _Call(msgspec.Struct):
-    index: int | None = None
+    index: Count | None = None
     id: str | None = None
     function: _Function | None = None
 
@@ -109,19 +111,19 @@ class _Choice(msgspec.Struct):
 
 
 class _InputDetails(msgspec.Struct):
-    cached_tokens: int | None = None
+    cached_tokens: Count | None = None
 
 
 class _OutputDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
+    reasoning_tokens: Count | None = None
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
     prompt_tokens_details: _InputDetails | None = None
     completion_tokens_details: _OutputDetails | None = None
-    reasoning_tokens: int | None = None  # SGLang's place for it
+    reasoning_tokens: Count | None = None  # SGLang's place for it
 
 
 class Chunk(msgspec.Struct):

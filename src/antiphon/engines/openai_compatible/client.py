@@ -191,13 +191,16 @@ class Exchange:
         return late_refusal(answer, self._content)
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> AntiphonError:
-        body = await _bounded(response, MAX_ERROR_BYTES) if blame(response.status) is CallerError else b""
+        body = b""
+        if blame(response.status) is CallerError:
+            with suppress(EngineError):  # too long, as where a server repeats the request: the status says enough
+                body = await _bounded(response, MAX_ERROR_BYTES)
         return refusal(response.status, body, self._content, _retry_after(response))
 
 
 def _retry_after(response: aiohttp.ClientResponse) -> int:
     told = response.headers.get("Retry-After", "")
-    return min(int(told), MAX_RETRY_S) if told.isascii() and told.isdigit() else 1
+    return min(int(told), MAX_RETRY_S) if told.isascii() and told.isdigit() and len(told) < 10 else 1
 
 
 async def _bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:

@@ -17,7 +17,7 @@ from antiphon.core.events import Embedded, Generated, TokenUsage
 from antiphon.core.ports import Clock, EngineCall
 from antiphon.core.specs import GenerateSpec
 from antiphon.engines.openai_compatible import request
-from antiphon.engines.openai_compatible.answer import Chunk, Translation, decode
+from antiphon.engines.openai_compatible.answer import Chunk, Count, Translation, decode
 from antiphon.engines.openai_compatible.client import Exchange, Limits, Upstream
 from antiphon.engines.openai_compatible.presets import PRESETS, Counts
 from antiphon.engines.openai_compatible.sse import EventSplitter
@@ -147,7 +147,7 @@ class _Vector(msgspec.Struct):
 
 
 class _Read(msgspec.Struct):
-    prompt_tokens: int = 0
+    prompt_tokens: Count = 0
 
 
 class _Vectors(msgspec.Struct):
@@ -183,6 +183,10 @@ class OpenAICompatibleEmbedder(_Server):
             raise EngineError("The model's server answered in a form that is not OpenAI's.") from None
         if sorted(vector.index for vector in told.data) != list(range(count)):
             raise EngineError("The model's server did not return one embedding for each text.")
+        if len({len(vector.embedding) for vector in told.data}) > 1 or not all(
+            vector.embedding for vector in told.data
+        ):
+            raise EngineError("The model's server returned embeddings of different lengths, or empty ones.")
         vectors = sorted(told.data, key=lambda vector: vector.index)
         read = told.usage.prompt_tokens if told.usage else 0
         return Embedded(tuple(tuple(vector.embedding) for vector in vectors), read or _estimated(texts))

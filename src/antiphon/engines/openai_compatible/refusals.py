@@ -2,7 +2,8 @@
 
 Errors are classified by `blame`. A server's message reaches the caller only for errors of the caller, cut to
 `MESSAGE_CHARS` characters, and not if it contains any `ECHO_CHARS` characters in a row of the caller's input: messages
-must contain no content, and some servers quote their input.
+must contain no content, and some servers quote their input. With an input of more than `MOST_COMPARED_CHARS` it never
+does, since comparing blocks the event loop.
 """
 
 import re
@@ -23,6 +24,7 @@ from antiphon.core.errors import (
 
 MESSAGE_CHARS = 300
 ECHO_CHARS = 12
+MOST_COMPARED_CHARS = 1_000_000
 LEAST_ECHO_CHARS = 4  # a shorter prompt cannot be distinguished from the server's own words
 
 # Parameters that a server may blame; any other name may be content.
@@ -125,10 +127,14 @@ def _told(body: bytes) -> tuple[str, str | None, tuple[object, ...]]:
 
 
 def _quotes(message: str, content: Iterable[str]) -> bool:
-    """Return whether `message` repeats some of `content`."""
+    """Return whether `message` may repeat some of `content`."""
     shown = message[:MESSAGE_CHARS]
     pieces = [shown[at : at + ECHO_CHARS] for at in range(max(1, len(shown) - ECHO_CHARS + 1))]
+    left = MOST_COMPARED_CHARS
     for text in content:
+        left -= len(text)
+        if left < 0:
+            return True
         text = text.strip()
         if LEAST_ECHO_CHARS <= len(text) < ECHO_CHARS:
             if text in shown:

@@ -11,12 +11,13 @@ from antiphon.core.errors import EngineError
 class EventSplitter:
     """Splits one stream into events. One longer than `max_bytes` is the engine's failure."""
 
-    __slots__ = ("_data", "_max_bytes", "_rest")
+    __slots__ = ("_data", "_data_bytes", "_max_bytes", "_rest")
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._rest = b""  # of a line that has not ended
-        self._data: bytes | None = None  # of an event that has not ended
+        self._data: list[bytes] = []  # lines of an event that has not ended
+        self._data_bytes = 0
 
     def feed(self, received: bytes) -> list[bytes]:
         """Return the payloads of the events that ended in `received`. Raises `EngineError`."""
@@ -29,11 +30,12 @@ class EventSplitter:
                 value = line[6:] if line[5:6] == b" " else line[5:]
                 if value.endswith(b"\r"):
                     value = value[:-1]
-                data = value if data is None else data + b"\n" + value
-            elif data is not None and line in (b"", b"\r"):
-                payloads.append(data)
-                data = None
-        self._data = data
-        if len(self._rest) + (len(data) if data else 0) > self._max_bytes:
+                data.append(value)
+                self._data_bytes += len(value) + 1
+            elif data and line in (b"", b"\r"):
+                payloads.append(b"\n".join(data))
+                data.clear()
+                self._data_bytes = 0
+        if len(self._rest) + self._data_bytes > self._max_bytes:
             raise EngineError(f"The model's server sent an event of more than {self._max_bytes} bytes.")
         return payloads

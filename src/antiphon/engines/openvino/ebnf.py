@@ -51,6 +51,7 @@ class _Rules:
     def __init__(self, form: dict[str, Any]) -> None:
         self._form = form
         self._lines: list[str] = []
+        self._names: dict[str, str] = {}  # of the rules, by their expressions
         self._references = {"#": "root"}
 
     def text(self) -> str:
@@ -58,10 +59,11 @@ class _Rules:
         return "\n".join([root, *self._lines]) + _BASE
 
     def _rule(self, expression: str) -> str:
-        """Add a rule for an expression. Returns the rule's name."""
-        name = f"r{len(self._lines)}"
-        self._lines.append(f"{name} ::= {expression}")
-        return name
+        """Add a rule for an expression, unless there is one. Returns the rule's name."""
+        if expression not in self._names:
+            self._names[expression] = f"r{len(self._lines)}"
+            self._lines.append(f"{self._names[expression]} ::= {expression}")
+        return self._names[expression]
 
     def _of(self, node: Any) -> str:
         return self._rule(self._expression(node))

@@ -14,7 +14,7 @@ from antiphon.core.errors import CallerError, ContextLengthExceeded, Unsupported
 from antiphon.core.specs import Format, GenerateSpec, Message, Role, Sampling, Shape, Tool, ToolMode
 from antiphon.engines.openvino.ebnf import grammar, one_of
 from antiphon.engines.openvino.messages import Generate, Model
-from antiphon.engines.openvino.schema import enforceable
+from antiphon.engines.openvino.schema import Spent, enforceable
 
 # The pipeline returns log-probabilities only of the tokens it chose, and takes no bias of single tokens; its structural
 # tags have no regular expressions, and only a grammar language of their own. It runs models that read text.
@@ -53,8 +53,8 @@ def translated(spec: GenerateSpec, number: int, model: Model, default_max_tokens
     """
     if not 1 <= spec.choices <= MAX_CHOICES:
         raise CallerError(f"The number of choices must be between 1 and {MAX_CHOICES}.", param="n")
-    _check_length(spec, model)
     tools = offered(spec)
+    _check_length(spec, tools, model)
     first = (seed if spec.sampling.seed is None else spec.sampling.seed) % 2**32
     bound = spec.sampling.max_tokens
     return Generate(
@@ -69,9 +69,10 @@ def translated(spec: GenerateSpec, number: int, model: Model, default_max_tokens
     )
 
 
-def _check_length(spec: GenerateSpec, model: Model) -> None:
+def _check_length(spec: GenerateSpec, tools: tuple[Tool, ...], model: Model) -> None:
     """Refuse a text that cannot fit before it is split into tokens, since all requests would wait for that."""
     texts = [spec.prompt] if isinstance(spec.prompt, str) else [message.text for message in spec.prompt]
+    texts += [tool.description for tool in tools]
     least = sum(len(text.encode(errors="replace")) for text in texts) // model.longest_bytes
     if least >= model.context_tokens:
         raise ContextLengthExceeded.by(least, model.context_tokens, prompt_param(spec))
@@ -237,7 +238,8 @@ def _check(sampling: Sampling) -> None:
 
 def _grammar(spec: GenerateSpec, tools: tuple[Tool, ...]) -> str:
     """Return a structural tag, empty if any text is permitted."""
-    shape = _shape(spec.format)
+    spent = Spent()
+    shape = _shape(spec.format, spent)
     if not tools:
         return json.dumps({"type": "structural_tag", "format": shape}) if shape else ""
     must = spec.tool_choice.mode is ToolMode.REQUIRED
@@ -246,7 +248,7 @@ def _grammar(spec: GenerateSpec, tools: tuple[Tool, ...]) -> str:
         {
             "type": "tag",
             "begin": call_head(tool),
-            "content": _kept_to(tool.parameters, tool.strict, "tools"),
+            "content": _kept_to(tool.parameters, tool.strict, "tools", spent),
             "end": CALL_END,
         }
         for tool in callable_
@@ -266,23 +268,23 @@ def _grammar(spec: GenerateSpec, tools: tuple[Tool, ...]) -> str:
     return json.dumps({"type": "structural_tag", "format": form})
 
 
-def _shape(format: Format) -> dict[str, Any] | None:
+def _shape(format: Format, spent: Spent) -> dict[str, Any] | None:
     match format.shape:
         case Shape.TEXT:
             return None
         case Shape.JSON:
-            return _kept_to("{}", True, "response_format")
+            return _kept_to("{}", True, "response_format", spent)
         case Shape.SCHEMA:
-            return _kept_to(format.schema, format.strict, "response_format")
+            return _kept_to(format.schema, format.strict, "response_format", spent)
         case Shape.CHOICE:
             return {"type": "grammar", "grammar": one_of(json.loads(format.schema))}
         case Shape.REGEX | Shape.GRAMMAR:
             raise ValueError("not among `ABILITIES`")
 
 
-def _kept_to(schema: str, strict: bool, param: str) -> dict[str, Any]:
+def _kept_to(schema: str, strict: bool, param: str, spent: Spent) -> dict[str, Any]:
     """Return a part of a structural tag. Raises `CallerError` with `param`."""
-    form = enforceable(schema, strict, param)
+    form = enforceable(schema, strict, param, spent)
     try:
         return {"type": "grammar", "grammar": grammar(form)}
     except ValueError as error:

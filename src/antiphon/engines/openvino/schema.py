@@ -19,7 +19,8 @@ MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32
 MAX_REPEATS = 1000  # of an item, or of a character in a pattern
 MAX_PARTS = 500  # schemas within a schema, and eight values of an enum count as one: about a second to compile
-MAX_ALL_REPEATS = 2000  # of the whole schema
+MAX_ALL_REPEATS = 2000  # of all schemas of a request
+MAX_REQUEST_PARTS = 2000  # of all schemas of a request, its tools: five seconds to compile, while all requests wait
 VALUES_A_PART = 8
 MAX_LENGTH = 128  # of a text with a bounded length: with 1000, each of its tokens takes half a second
 _MAX_EXACT = 2**53
@@ -66,8 +67,10 @@ _PLAIN_NAME = re.compile(r'[^"\\\x00-\x1f\x7f]*')
 # A pattern whose matches need no escapes in JSON: no dot, no negated class, no space but ' '.
 _COUNT = r"\{(\d{1,4})(,\d{0,4})?\}"
 _LITERAL = r"[A-Za-z0-9 _:/@,;=#%&~!'<>-]|\\[dw.+*?()\[\]{}|^$/-]"
+# No count is lazy or possessive: the grammar would take the second sign for a count of its own.
 _PATTERN = re.compile(
-    rf"\^?(?:{_LITERAL}|\[(?:[A-Za-z0-9 _.:/@,;+-]|\\[dw.-])+\]|\((?:\?:)?|\)|\||[*+?]|{_COUNT})*\$?", re.ASCII
+    rf"\^?(?:{_LITERAL}|\[(?:[A-Za-z0-9 _.:/@,;+-]|\\[dw.-])+\]|\(\?:|\((?!\?)|\)|\||(?:[*+?]|{_COUNT})(?![*+?]))*\$?",
+    re.ASCII,
 )
 _COUNTED = re.compile(_COUNT)
 
@@ -76,9 +79,16 @@ class _Unenforceable(Exception):
     """Says why a part has no form that the grammar enforces."""
 
 
-def enforceable(schema: str, strict: bool, param: str) -> dict[str, Any]:
+class Spent:
+    """What the schemas of one request hold so far."""
+
+    def __init__(self) -> None:
+        self.parts = self.repeats = 0
+
+
+def enforceable(schema: str, strict: bool, param: str, spent: Spent | None = None) -> dict[str, Any]:
     """Return the schema's form for the grammar. Raises `CallerError` with `param` if it is invalid or not
-    enforceable.
+    enforceable. `spent` is shared by the schemas of one request.
     """
     if len(schema.encode()) > MAX_BYTES:
         raise CallerError(f"The schema is larger than {MAX_BYTES} bytes.", param=param)
@@ -86,7 +96,7 @@ def enforceable(schema: str, strict: bool, param: str) -> dict[str, Any]:
         parsed = json.loads(schema)
         if not isinstance(parsed, dict):
             raise ValueError("it is not an object")
-        return _Root(parsed, strict).form()
+        return _Root(parsed, strict, spent or Spent()).form()
     except _Unenforceable as error:
         raise CallerError(f"The schema cannot be enforced: {error}.", param=param) from None
     except (ValueError, ArithmeticError, RecursionError) as error:
@@ -98,10 +108,12 @@ def enforceable(schema: str, strict: bool, param: str) -> dict[str, Any]:
 class _Root:
     """One schema, with its definitions. Its methods raise `ValueError` for an invalid schema."""
 
-    def __init__(self, schema: dict[str, Any], strict: bool) -> None:
+    def __init__(self, schema: dict[str, Any], strict: bool, spent: Spent) -> None:
         self._schema = schema
         self._strict = strict
-        self._parts = self._repeats = 0
+        self._parts = 0
+        self._spent = spent
+        self._sound: set[str] = set()  # references that do not lead to themselves
         self._whole: Mapping[str, Callable[[dict[str, Any], int], Any]] = {
             "$ref": self._reference,
             "const": lambda node, depth: {"const": _exact(node["const"])},
@@ -134,17 +146,24 @@ class _Root:
         except _Unenforceable:
             if self._strict:
                 raise
-            spent = self._parts > MAX_PARTS or self._repeats > MAX_ALL_REPEATS
-            return {} if spent else _of_types(node)
+            return {} if self._excess() else _of_types(node)
 
     def _spend(self, parts: int = 0, repeats: int = 0) -> None:
         """Count parts and repeats. Raises `_Unenforceable` if the whole takes too long to compile."""
         self._parts += parts
-        self._repeats += repeats
+        self._spent.parts += parts
+        self._spent.repeats += repeats
+        if excess := self._excess():
+            raise _Unenforceable(excess)
+
+    def _excess(self) -> str:
         if self._parts > MAX_PARTS:
-            raise _Unenforceable(f"it has more than {MAX_PARTS} parts")
-        if self._repeats > MAX_ALL_REPEATS:
-            raise _Unenforceable(f"its lengths and counts come to over {MAX_ALL_REPEATS}")
+            return f"it has more than {MAX_PARTS} parts"
+        if self._spent.parts > MAX_REQUEST_PARTS:
+            return f"with the others it has more than {MAX_REQUEST_PARTS} parts"
+        if self._spent.repeats > MAX_ALL_REPEATS:
+            return f"its lengths and counts come to over {MAX_ALL_REPEATS}"
+        return ""
 
     def _asserted(self, node: dict[str, Any], depth: int) -> dict[str, Any]:
         asserted = [key for key in node if key in _ASSERTIONS and not (key in _NEVER and node[key] is False)]
@@ -258,7 +277,9 @@ class _Root:
             target = self._target(node["$ref"])
             if node["$ref"] in seen:
                 raise ValueError("a $ref leads to itself")
-            self._follow(target, seen | {node["$ref"]})
+            if node["$ref"] not in self._sound:
+                self._follow(target, seen | {node["$ref"]})
+                self._sound.add(node["$ref"])
         for keyword in ("anyOf", "oneOf", "allOf"):
             branches = node.get(keyword, [])
             for branch in branches if isinstance(branches, list) else []:
@@ -311,7 +332,7 @@ def _types(node: dict[str, Any]) -> list[str]:
     types = [types] if isinstance(types, str) else types
     if not isinstance(types, list) or not all(name in _TYPES for name in types):
         raise ValueError(f"a type is none of {', '.join(_TYPES)}")
-    return types
+    return list(dict.fromkeys(types))
 
 
 def _of_types(node: dict[str, Any]) -> dict[str, Any]:
