@@ -21,7 +21,7 @@ class Piece:
 
     @property
     def judged(self) -> str:
-        return f"{self.lead} {self.text}".lstrip()
+        return f"{self.lead} {self.text}" if self.lead else self.text
 
 
 def pieces_of(document: str, but: Container[str] = ()) -> list[Piece]:

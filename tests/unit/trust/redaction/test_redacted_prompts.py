@@ -67,6 +67,16 @@ async def test_the_same_text_has_the_same_placeholder_in_all_messages():
     assert await hidden(EmbedSpec("m", (NUMBER, "nothing"))) == EmbedSpec("m", ("[PHONE_1]", "nothing"))
 
 
+@pytest.mark.parametrize("before", [" ", "\n", "\n\n    "])
+async def test_a_text_that_begins_with_blanks_stays_whole(before):
+    """As instructions in code often do."""
+    for after in ("You are kind.", f"Call {NUMBER}, or wait."):
+        spec = await hidden(asking(f"{before}{after}"))
+        assert spec.prompt[0].text == before + after.replace(NUMBER, "[PHONE_1]")
+    blank = asking(before)
+    assert await hidden(blank) == blank
+
+
 async def test_nothing_is_left_in_tools_their_calls_and_schemas():
     tool = Tool("call", f"Calls {NUMBER}.", json.dumps({"properties": {"to": {"enum": [NUMBER], "maximum": 4000000}}}))
     calls = (ToolCall("1", "call", json.dumps({"phone_number": 4155550132, "note": "none"})),)
