@@ -21,7 +21,7 @@ from antiphon.core.events import (
     Transcript,
 )
 from antiphon.core.redaction import Redaction, Span, Tagger
-from antiphon.trust.redaction.hiding import hidden, pieces_of, rewritten, unique
+from antiphon.trust.redaction.hiding import hidden, pieces_of, rewritten
 from antiphon.trust.redaction.labels import Labels
 from antiphon.trust.redaction.texts import TextStream
 from antiphon.trust.redaction.transcripts import Transcripts
@@ -152,7 +152,7 @@ class Redactor:
     async def _document(self, text: str) -> str:
         if not text.strip():
             return text
-        pieces = unique(pieces_of(text))
+        pieces = pieces_of(text)
         tags = await self._tag([piece.judged for piece in pieces]) if self._tagger is not None else [()] * len(pieces)
         shown = {
             piece: hidden(piece, self._wanted, self._labels, tagged) for piece, tagged in zip(pieces, tags, strict=True)

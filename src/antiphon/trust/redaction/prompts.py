@@ -15,22 +15,14 @@ from typing import Any, TypeVar
 from antiphon.core.errors import AntiphonError, EngineTimeout, InternalError, PolicyError, TooLarge
 from antiphon.core.redaction import ALL, Redaction, Span, Substitution, Tagger
 from antiphon.core.specs import EmbedSpec, Format, GenerateSpec, Image, Message, Role, Shape, Spec
+from antiphon.trust.redaction.documents import Piece
 from antiphon.trust.redaction.finding import needs_model
-from antiphon.trust.redaction.hiding import Piece, hidden, pieces_of, rewritten
+from antiphon.trust.redaction.hiding import hidden, pieces_of, rewritten
 from antiphon.trust.redaction.labels import HASHED, Labels, same_text
 
 MAX_CHARS = 1 << 20  # of a prompt, with everything around it
 BESIDE_CHARS = 8_192  # more is searched in a thread
 PROMPT_S = 30.0  # to search it
-
-# Keys of JSON schemas whose values are words of the schema.
-_SCHEMA_WORDS = frozenset(
-    {
-        *("$id", "$ref", "$schema", "contentEncoding", "exclusiveMaximum", "exclusiveMinimum", "format", "maxItems"),
-        *("maxLength", "maxProperties", "maximum", "minItems", "minLength", "minProperties", "minimum", "multipleOf"),
-        *("pattern", "required", "strict", "type", "uniqueItems"),
-    }
-)
 
 Asked = TypeVar("Asked", bound=Spec)
 
@@ -105,7 +97,7 @@ class Prompts:
         def write(text: str, how: _How) -> str:
             if how is _How.TEXT:
                 return shown[Piece(text)]
-            return rewritten(text, shown.__getitem__, _SCHEMA_WORDS if how is _How.SCHEMA else ())
+            return rewritten(text, shown.__getitem__, schema=how is _How.SCHEMA)
 
         written: Asked = _mapped(spec, write)
         return written
@@ -144,7 +136,7 @@ class _Remembering(Labels):
 def _pieces(text: str, how: _How) -> Sequence[Piece]:
     if how is _How.TEXT:
         return [Piece(text)]
-    return pieces_of(text, _SCHEMA_WORDS if how is _How.SCHEMA else ())
+    return pieces_of(text, schema=how is _How.SCHEMA)
 
 
 def _mapped(spec: Any, write: _Write) -> Any:

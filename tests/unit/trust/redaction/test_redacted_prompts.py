@@ -77,6 +77,20 @@ async def test_a_text_that_begins_with_blanks_stays_whole(before):
     assert await hidden(blank) == blank
 
 
+async def test_names_that_are_content_are_hidden_in_results_but_not_in_schemas():
+    answers = Message(Role.TOOL, json.dumps({MAIL: {"visits": 3}, "first_name": "x"}), tool_call_id="1")
+    schema = json.dumps({"type": "object", "properties": {"phone_1_415_555_0132": {"type": "string"}}})
+    spec = await hidden(GenerateSpec("m", (answers,), tools=(Tool("call", "", schema),)))
+    assert json.loads(spec.prompt[0].text) == {"[EMAIL_1]": {"visits": 3}, "first_name": "x"}
+    assert spec.tools[0].parameters == schema
+
+
+async def test_words_of_a_schema_are_content_in_its_examples():
+    schema = {"properties": {"default": {"type": "string", "maximum": 4155550132}}, "examples": [{"format": NUMBER}]}
+    spec = await hidden(asking("hi", tools=(Tool("call", "", json.dumps(schema)),)))
+    assert json.loads(spec.tools[0].parameters) == schema | {"examples": [{"format": "[PHONE_1]"}]}
+
+
 async def test_nothing_is_left_in_tools_their_calls_and_schemas():
     tool = Tool("call", f"Calls {NUMBER}.", json.dumps({"properties": {"to": {"enum": [NUMBER], "maximum": 4000000}}}))
     calls = (ToolCall("1", "call", json.dumps({"phone_number": 4155550132, "note": "none"})),)

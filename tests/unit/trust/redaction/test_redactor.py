@@ -335,6 +335,34 @@ async def test_arguments_with_nothing_to_hide_are_as_they_were_written():
     assert out[0] == ToolCallDelta(0, 0, written, 4)
 
 
+async def test_a_name_that_occurs_twice_hides_nothing():
+    """Readers of JSON differ in which of its values they take."""
+    written = '{"a": "call 415-555-0132", "b": 1, "a": "call nobody"}'
+    out = await Redactor(WANTED, None).push((ToolCallDelta(0, 0, written, 4), STOP))
+    assert out[0].arguments == '{"a": "call [PHONE]", "b": 1, "a": "call nobody"}'
+
+
+async def test_names_in_arguments_are_judged_too():
+    written = '{"people": {"ana@example.org": [true, null]}, "price": 1.10, "ratio": NaN}'
+    out = await Redactor(WANTED, None).push((ToolCallDelta(0, 0, written, 4), STOP))
+    assert out[0].arguments == '{"people": {"[EMAIL]": [true, null]}, "price": 1.10, "ratio": NaN}'
+
+
+async def test_a_model_does_not_make_somebody_of_an_identifier():
+    written = '["args", {"args": 1}]'
+    out = await Redactor(WANTED, Names("args")).push((ToolCallDelta(0, 0, written, 4), STOP))
+    assert out[0].arguments == '["[NAME]", {"args": 1}]'
+    out = await Redactor(WANTED, Names()).push((ToolCallDelta(0, 0, '{"Zbigniew": 1}', 4), STOP))
+    assert out[0].arguments == '{"[NAME]": 1}'
+
+
+@pytest.mark.parametrize("deep", [64, 65, 10_000])
+async def test_arguments_of_any_depth_are_judged(deep):
+    written = '{"a": ' * deep + '"call 415-555-0132"' + "}" * deep
+    out = await Redactor(WANTED, None).push((ToolCallDelta(0, 0, written, 4), STOP))
+    assert out[0].arguments == written.replace("415-555-0132", "[PHONE]")
+
+
 async def test_arguments_that_are_no_json_are_judged_as_text():
     out = await Redactor(WANTED, None).push((ToolCallDelta(0, 0, '{"a": "call 415-555-0132', 4), STOP))
     assert out[0].arguments == '{"a": "call [PHONE]'
