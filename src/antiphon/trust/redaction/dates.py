@@ -73,7 +73,7 @@ def _date(tokens: Sequence[Token], at: int) -> tuple[int, bool] | None:
             return None
     if ordinal is None:
         return None
-    end = ordinal + _is(tokens, ordinal, "day") + 0
+    end = ordinal + _is(tokens, ordinal, "day")
     end += _is(tokens, end, "of")
     if end < len(tokens) and tokens[end].word in MONTHS:
         return _year(tokens, end + 1)
@@ -99,7 +99,8 @@ def _ordinal(tokens: Sequence[Token], at: int) -> int | None:
 
 def _day(tokens: Sequence[Token], at: int) -> int | None:
     number = read_number(tokens, at)
-    return number.end if number and not number.scaled and 0 < int(number.digits) <= 31 else None
+    short = number is not None and not number.scaled and len(number.digits) <= 2
+    return number.end if number and short and 0 < int(number.digits) <= 31 else None
 
 
 def _year(tokens: Sequence[Token], at: int) -> tuple[int, bool]:

@@ -3,14 +3,17 @@
 A text in a document is searched together with the words of its name there, which may say what it is.
 """
 
+import asyncio
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from antiphon.core.redaction import Redaction, Span
 from antiphon.trust.redaction import documents
 from antiphon.trust.redaction.documents import Piece, Show
 from antiphon.trust.redaction.finding import find
 from antiphon.trust.redaction.labels import Labels
+
+BESIDE_CHARS = 8_192  # more is searched in a thread
 
 # A name such as `args` or `first_name`, of which a model that reads nothing around it can make somebody's.
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
@@ -34,6 +37,18 @@ def rewritten(document: str, show: Show, *, schema: bool = False) -> str:
         return documents.rewritten(document, show, schema=schema)
     except documents.Unreadable:
         return show(Piece(document))
+
+
+async def shown(
+    pieces: Sequence[Piece], wanted: Redaction, labels: Labels, tags: Sequence[Sequence[Span]]
+) -> Mapping[Piece, str]:
+    """Return each piece's text, redacted. `tags` are a model's spans in each."""
+
+    def search() -> Mapping[Piece, str]:
+        return {piece: hidden(piece, wanted, labels, tagged) for piece, tagged in zip(pieces, tags, strict=True)}
+
+    long = sum(len(piece.judged) for piece in pieces) > BESIDE_CHARS
+    return await asyncio.to_thread(search) if long else search()
 
 
 def hidden(piece: Piece, wanted: Redaction, labels: Labels, tagged: Iterable[Span]) -> str:

@@ -17,11 +17,10 @@ from antiphon.core.redaction import ALL, Redaction, Span, Substitution, Tagger
 from antiphon.core.specs import EmbedSpec, Format, GenerateSpec, Image, Message, Role, Shape, Spec
 from antiphon.trust.redaction.documents import Piece
 from antiphon.trust.redaction.finding import needs_model
-from antiphon.trust.redaction.hiding import hidden, pieces_of, rewritten
+from antiphon.trust.redaction.hiding import pieces_of, rewritten, shown
 from antiphon.trust.redaction.labels import HASHED, Labels, same_text
 
 MAX_CHARS = 1 << 20  # of a prompt, with everything around it
-BESIDE_CHARS = 8_192  # more is searched in a thread
 PROMPT_S = 30.0  # to search it
 
 Asked = TypeVar("Asked", bound=Spec)
@@ -89,23 +88,15 @@ class Prompts:
         if size > MAX_CHARS:
             raise TooLarge(f"A prompt that is redacted can have at most {MAX_CHARS} characters.")
         tags = await self._tagged([piece.judged for piece in pieces])
-        if size > BESIDE_CHARS:
-            shown = await asyncio.to_thread(self._shown, list(pieces), tags)
-        else:
-            shown = self._shown(list(pieces), tags)
+        found = await shown(list(pieces), self._wanted, self._labels, tags)
 
         def write(text: str, how: _How) -> str:
             if how is _How.TEXT:
-                return shown[Piece(text)]
-            return rewritten(text, shown.__getitem__, schema=how is _How.SCHEMA)
+                return found[Piece(text)]
+            return rewritten(text, found.__getitem__, schema=how is _How.SCHEMA)
 
         written: Asked = _mapped(spec, write)
         return written
-
-    def _shown(self, pieces: Sequence[Piece], tags: Sequence[Sequence[Span]]) -> dict[Piece, str]:
-        return {
-            piece: hidden(piece, self._wanted, self._labels, tagged) for piece, tagged in zip(pieces, tags, strict=True)
-        }
 
     async def _tagged(self, texts: Sequence[str]) -> Sequence[Sequence[Span]]:
         if not needs_model(self._wanted):

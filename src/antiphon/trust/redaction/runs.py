@@ -33,8 +33,9 @@ YEAR = 4  # digits
 CARD_LENGTHS = range(13, 20)
 
 _SPELLED_CUES = ("cvv", "cvc", "ssn", "mrn", "dob", "pin", "id", "ip", "nhs")
-_MARKS = frozenset("-–.,/()+#*:")
+_MARKS = frozenset("-.,/()+#*:")
 _CUTS = frozenset(".,;:")
+_BETWEEN = frozenset(JOINERS) | FILLERS | SOFT_JOINERS
 _ACRONYMS = word_set(
     "usa uk fbi cia ibm pdf url abc nbc cbs bbc cnn gps atm hr it tv vip faq rsvp diy ceo cfo cto mba phd asap led "
     "lcd usb dna eta ssn cvv cvc dob mrn pin nhs iban api sms gp er icu ups dhl irs dmv id ac dc bc ad am pm ok"
@@ -106,8 +107,8 @@ def _read(tokens: Sequence[Token], start: int) -> Run | None:
         return None
     _trim(tokens, run)
     run.open = all(
-        token.kind in (Kind.MARK, Kind.TIMES) or token.word in JOINERS or token.word in FILLERS | SOFT_JOINERS
-        for token in tokens[run.end :]
+        tokens[each].kind in (Kind.MARK, Kind.TIMES) or tokens[each].word in _BETWEEN
+        for each in range(run.end, len(tokens))  # a slice for each run would take quadratic time
     )
     return run if run.end > run.start else None
 
@@ -129,7 +130,7 @@ def _sign(tokens: Sequence[Token], at: int, run: Run) -> int | None:
         spelled = _as_in(tokens, at + 1)
         return spelled if spelled else at + 1
     behind = tokens[at + 1] if at + 1 < len(tokens) else None
-    if token.word in NATO and (run.size or (behind and (behind.word in NATO or behind.kind in NUMERALS))):
+    if token.word in NATO and (run.end > run.start or (behind and (behind.word in NATO or behind.kind in NUMERALS))):
         part.letters += token.word[0]
         return at + 1
     # Letters next to digits without a space: AB1234, AB-1234, 12AB.

@@ -261,8 +261,9 @@ def _octets(tokens: Sequence[Token], at: int) -> int | None:
 
 
 def _passwords(tokens: Sequence[Token]) -> Iterator[Span]:
+    end = 0
     for at, token in enumerate(tokens):
-        if token.word not in ("password", "passphrase", "passcode", "pwd", "passwords"):
+        if at < end or token.word not in ("password", "passphrase", "passcode", "pwd", "passwords"):
             continue
         start = at + 1
         while start < len(tokens) and tokens[start].word in (
@@ -315,7 +316,7 @@ def _odd(tokens: Sequence[Token], at: int) -> bool:
     signs as no word has them: "blue#elephant", "blue-green-elephant".
     """
     end = at + 1
-    while end < len(tokens) and tokens[end].glued:
+    while end < len(tokens) and tokens[end].glued and end - at < MAX_LABEL_TOKENS:
         end += 1
     signs = [token.word for token in tokens[at + 1 : end - 1] if token.kind is Kind.MARK]
     signed = any(sign not in "-.,:;?!'\"/()" for sign in signs) or signs.count("-") > 1
