@@ -66,7 +66,7 @@ async def start(monkeypatch, **settings):
 async def test_a_certificate_and_a_port_that_cannot_be_had_cost_no_first_key(monkeypatch, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
-        with pytest.raises(Invalid, match="settings host and grpc.port"):
+        with pytest.raises(Invalid, match=r"settings host and grpc\.port"):
             await start(monkeypatch, grpc=Grpc(port=taken))
         with pytest.raises(Invalid, match="settings host and port"):
             await start(monkeypatch, port=taken)
