@@ -80,12 +80,12 @@ def _from_text(field: str, text: str) -> Any:
 
 def _entry(settings: dict[str, Any], message: str) -> str:
     """Put the name of the wrong table of several, such as `[engines.NAME]`, in place of msgspec's `engines[...]`."""
-    found = re.match(r"setting (\w+)\[\.\.\.\]", message)
-    for name, value in settings[found[1]].items() if found else ():
-        try:
-            msgspec.convert({found[1]: {name: value}}, Config)
-        except msgspec.ValidationError:
-            return message.replace("[...]", f".{name}", 1)
+    if found := re.match(r"setting (\w+)\[\.\.\.\]", message):
+        for name, value in settings[found[1]].items():
+            try:
+                msgspec.convert({found[1]: {name: value}}, Config)
+            except msgspec.ValidationError:
+                return message.replace("[...]", f".{name}", 1)
     return message
 
 

@@ -62,9 +62,10 @@ _KINDS = (
 _BY_WORD = {word: kind for words, kind in _KINDS for word in words}
 # Signs with a sign of ASCII that looks the same, by it: hyphens and dashes, which language models write in numbers, and
 # the wide forms of Chinese and Japanese keyboards. Each is one character, so that positions stay.
-_ASCII = str.maketrans(
-    {**dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\ufe63", "-"), **{0xFEE0 + n: n for n in range(0x21, 0x7F)}}
-)
+_ASCII = {
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212\ufe63"), "-"),
+    **{0xFEE0 + n: chr(n) for n in range(0x21, 0x7F)},
+}
 _TOKEN = re.compile(r"[0-9]+|[^\W\d_]+(?:['’][^\W\d_]+)*|\S")
 
 NUMERALS = frozenset({Kind.DIGITS, Kind.UNIT, Kind.TEEN, Kind.TENS, Kind.TIMES})
