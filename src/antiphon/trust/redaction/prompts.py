@@ -116,7 +116,8 @@ class _Remembering(Labels):
     def label(self, span: Span, text: str, *, lasts: bool = True) -> str:
         label = super().label(span, text, lasts=lasts)
         first = self._texts.setdefault(label, text)
-        if label != HASHED and same_text(first) != same_text(text):
+        kind = self.kind(span)
+        if label != HASHED and same_text(first, kind) != same_text(text, kind):
             raise TooLarge("A prompt that is redacted can have at most 10,000 different texts of a kind to hide.")
         return label
 

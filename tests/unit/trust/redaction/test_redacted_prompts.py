@@ -67,6 +67,25 @@ async def test_the_same_text_has_the_same_placeholder_in_all_messages():
     assert await hidden(EmbedSpec("m", (NUMBER, "nothing"))) == EmbedSpec("m", ("[PHONE_1]", "nothing"))
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "kind"),
+    [
+        ("ana.lee@example.org", "analee@example.org", Entity.EMAIL),
+        ("1/12/2024", "11/2/2024", Entity.DATE),
+        ("11.1.1.1", "1.1.1.11", Entity.IP),
+        ("https://example.org/a-b", "https://example.org/ab", Entity.URL),
+        ("sk-abcdef0123456789abcdef", "sk-ABCDEF0123456789abcdef", Entity.PASSWORD),
+    ],
+)
+async def test_texts_that_differ_in_signs_or_case_are_not_taken_for_each_other(one, other, kind):
+    """Or a call of a tool would go to another address than the caller's."""
+    prompts = Prompts(Redaction(frozenset({kind})), None, restores=True)
+    spec = await prompts.hide(asking(f"from {one} to {other}"))
+    name = kind.value.upper()
+    assert spec.prompt[0].text == f"from [{name}_1] to [{name}_2]"
+    assert prompts.texts == {f"[{name}_1]": one, f"[{name}_2]": other}
+
+
 @pytest.mark.parametrize("before", [" ", "\n", "\n\n    "])
 async def test_a_text_that_begins_with_blanks_stays_whole(before):
     """As instructions in code often do."""

@@ -144,6 +144,14 @@ async def test_an_address_of_mail_over_two_utterances():
     assert "gmail" not in second.transcript.text
 
 
+async def test_a_number_with_a_pause_after_each_digit():
+    redactor = Redactor(WANTED, None)
+    assert (await one(redactor, final("My pin is"))).transcript.text == "My pin is"
+    for n, digit in enumerate(("eight", "two", "eight", "four")):
+        shown = await one(redactor, final(digit, 3000 + 2500 * n))
+        assert shown.transcript.text == "[PIN]"
+
+
 async def test_after_a_long_pause_an_utterance_stands_alone():
     redactor = Redactor(WANTED, None)
     await one(redactor, final("My card is"))
