@@ -6,6 +6,7 @@ signs enough. A run is cut into parts at commas and full stops; if one part look
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from antiphon.core.redaction import Entity
 from antiphon.trust.redaction.cues import HARMLESS_BEFORE, UNITS_BEHIND, Cue, cue_before, cue_behind
@@ -25,6 +26,7 @@ from antiphon.trust.redaction.tokens import (
 MIN_CODE = 5  # digits and letters that are hidden without a cue
 MIN_OPEN = 3  # digits at the end of an utterance
 MIN_SINGLE = 4  # digits, spoken one by one
+MIN_LISTED = 7  # digits, each with a comma after it, as recognisers write what is read out slowly
 MIN_SPELLED = 3  # letters
 MIN_SOFT = 3  # digits, spoken one by one, after which "and" or "then" may go on
 MAX_BETWEEN = 4  # joining tokens at most between two signs
@@ -33,7 +35,7 @@ YEAR = 4  # digits
 CARD_LENGTHS = range(13, 20)
 
 _SPELLED_CUES = ("cvv", "cvc", "ssn", "mrn", "dob", "pin", "id", "ip", "nhs")
-_MARKS = frozenset("-.,/()+#*:")
+_MARKS = frozenset("-._,/()+#*:\\")
 _CUTS = frozenset(".,;:")
 _BETWEEN = frozenset(JOINERS) | FILLERS | SOFT_JOINERS
 _ACRONYMS = word_set(
@@ -281,6 +283,8 @@ def looks_like_a_code(run: Run, least: int) -> bool:
     total = len(run.digits)
     if run.letters and run.size >= least and total >= 2 and total + len(run.letters) > min(least, MIN_CODE - 1):
         return True
+    if total >= MIN_LISTED and all(part.singles == len(part.digits) for part in run.parts) and not _counts(run.digits):
+        return True
     for part in run.parts:
         if part.grouped:
             continue
@@ -295,6 +299,12 @@ def looks_like_a_code(run: Run, least: int) -> bool:
         if least < MIN_CODE and part.written == YEAR and part.digits[:2] not in ("18", "19", "20"):
             return True
     return False
+
+
+def _counts(digits: str) -> bool:
+    """Return whether somebody counts: each digit is one more, or one less, than the one before."""
+    steps = {int(after) - int(before) for before, after in pairwise(digits)}
+    return steps in ({1}, {-1})
 
 
 def _harmless(tokens: list[Token], run: Run) -> bool:

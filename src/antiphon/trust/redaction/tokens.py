@@ -60,10 +60,11 @@ _KINDS = (
     *((SCALES, Kind.SCALE), (TIMES, Kind.TIMES)),
 )
 _BY_WORD = {word: kind for words, kind in _KINDS for word in words}
-# Signs with a sign of ASCII that looks the same, by it: hyphens and dashes, which language models write in numbers, and
+# The sign of ASCII that looks like each of these: hyphens, dashes and dots, which language models write in numbers, and
 # the wide forms of Chinese and Japanese keyboards. Each is one character, so that positions stay.
 _ASCII = {
     **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212\ufe63"), "-"),
+    **dict.fromkeys(map(ord, "\u00b7\u2022\u2027\u2219"), "."),
     **{0xFEE0 + n: chr(n) for n in range(0x21, 0x7F)},
 }
 _TOKEN = re.compile(r"[0-9]+|[^\W\d_]+(?:['’][^\W\d_]+)*|\S")
