@@ -26,7 +26,7 @@ from antiphon.metering.export.stripe_hook import Account, StripeHook
 from antiphon.metering.export.webhook import Webhook
 from antiphon.stores import open_exports
 
-_NAME = re.compile(r"[a-z0-9](-?[a-z0-9]){0,23}")
+_NAME = re.compile(r"(?=.{1,24}$)[a-z0-9](-?[a-z0-9])*")
 _METER = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _URL = re.compile(r"https?://[^\s/?#]+\S*")
 
