@@ -83,6 +83,8 @@ def test_empty_in_the_environment_is_not_said(name):
         (f"{FAR}weight = 0", "engines.far.weight"),
         (f"{FAR}wait = 0", "engines.far"),
         ('[models.m]\nengines = ["far"]\nhedge_after_ms = -1', "models.m.hedge_after_ms"),
+        ('[budgets]\nsecret_env = "SECRET"', "budgets.secret_env"),
+        ('[oidc]\naudience = "antiphon"', "oidc.issuer"),
         ("nonsense", "--config"),
     ],
 )

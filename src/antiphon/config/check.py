@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from antiphon.config.engines import OpenAI, OpenInference, Piper, Recogniser, Remote, Version
 from antiphon.config.exports import Export
 from antiphon.config.settings import Config
+from antiphon.config.tables import Oidc
 from antiphon.core.errors import CallerError
 from antiphon.core.place import MAX_CHARS, NOBODY, NOWHERE, PROCESSOR, REGION, RETENTION, SELF, parse_retention
 from antiphon.trust.oidc import is_safe
@@ -55,6 +56,10 @@ def check(config: Config) -> None:
                 raise Invalid(
                     f"setting engines.{name}.url: expected {' or '.join(f'{s}://HOST:PORT' for s in schemes)}"
                 )
+    if config.budgets.secret_env and not config.budgets.webhook:
+        raise Invalid("setting budgets.secret_env: it signs for a webhook, which is not set")
+    if not config.oidc.issuer and config.oidc != Oidc():
+        raise Invalid("setting oidc.issuer: without it, nobody signs in by this table")
     if config.oidc.issuer and not is_safe(config.oidc.issuer):
         raise Invalid("setting oidc.issuer: expected https://HOST, the provider's issuer")
     if config.oidc.issuer and not (config.oidc.audience and config.oidc.roles):
