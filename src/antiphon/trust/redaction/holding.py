@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 from antiphon.trust.redaction.places import REACH as NEAR
 from antiphon.trust.redaction.spoken import local_start
-from antiphon.trust.redaction.tokens import FILLERS, JOINERS, NUMERALS, SOFT_JOINERS, Kind, Token, word_set
+from antiphon.trust.redaction.tokens import FILLERS, JOINERS, NATO, NUMERALS, SOFT_JOINERS, Kind, Token, word_set
 
 MAX_STREET_WORDS = 4  # between a number and the word that makes it an address
-_WORDS = frozenset(("and", "for", "to", "of", "in", "the", "as", *FILLERS, *SOFT_JOINERS))  # not without a sign before
+_WORDS = frozenset(
+    ("and", "for", "to", "of", "in", "the", "as", "like", *FILLERS, *SOFT_JOINERS)
+)  # not without a sign before
 _LINKS = _WORDS | frozenset((*JOINERS, "at", "@", "oh", "capital", "number"))
 _HOMES = word_set("live lives living address deliver located ship moved")
 
@@ -17,7 +19,7 @@ def open_from(tokens: Sequence[Token]) -> int:
     is.
     """
     at = len(tokens)
-    while at > 0 and _may_go_on(tokens[at - 1]):
+    while at > 0 and (_may_go_on(tokens[at - 1]) or _spells(tokens, at - 1)):
         at -= 1
     while at < len(tokens) and tokens[at].kind is Kind.MARK and tokens[at].word not in "(+@":
         at += 1
@@ -35,6 +37,12 @@ def _may_go_on(token: Token) -> bool:
         or (token.kind is Kind.LETTER and token.word not in ("i", "a"))
     )
     return spelled or token.kind is Kind.MARK or token.word in _LINKS
+
+
+def _spells(tokens: Sequence[Token], at: int) -> bool:
+    """Return whether a word spells a letter before it: "b as in bravo"."""
+    said = [token.word for token in tokens[max(0, at - 2) : at]]
+    return said in (["as", "in"], ["like", "in"]) or (said[-1:] in (["for"], ["like"]) and tokens[at].word in NATO)
 
 
 def _street_from(tokens: Sequence[Token]) -> int:

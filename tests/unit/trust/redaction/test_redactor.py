@@ -177,6 +177,16 @@ async def test_an_interim_shows_nothing_of_a_number_that_grows(cut):
     assert all(word.text in out.transcript.text for word in out.transcript.words)
 
 
+@pytest.mark.parametrize("link", ["as in", "like in", "for", "like"])
+@pytest.mark.parametrize("heard", range(3, 12))
+async def test_an_interim_shows_nothing_of_letters_that_words_spell(heard, link):
+    said = f"it is j {link} juliet o {link} oscar h n {link} november at gmail dot com"
+    text = " ".join(said.split()[:heard])
+    shown = (await one(Redactor(WANTED, None), interim(text))).transcript.text
+    assert shown.startswith("it is")
+    assert not any(word in shown.split() for word in ("j", "juliet", "o", "oscar", "h", "november"))
+
+
 async def test_what_an_interim_withholds_comes_with_the_word_behind_it():
     redactor = Redactor(WANTED, None)
     assert (await one(redactor, interim("we were four"))).transcript.text == "we were"
