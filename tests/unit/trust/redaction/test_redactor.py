@@ -187,6 +187,24 @@ async def test_an_interim_shows_nothing_of_letters_that_words_spell(heard, link)
     assert not any(word in shown.split() for word in ("j", "juliet", "o", "oscar", "h", "november"))
 
 
+@pytest.mark.parametrize("heard", range(4, 12))
+@pytest.mark.parametrize(
+    "address",
+    [
+        "jens underscore olafsen at example dot no",
+        "maria dot santos at marlow clinic dot org",
+        "w w w dot marlow clinic dot com slash forms",
+        "alpha bravo seven seven charlie",
+    ],
+)
+async def test_an_interim_shows_nothing_of_an_address_that_grows(address, heard):
+    """But for a word that nothing has joined to another yet."""
+    text = " ".join(f"it is {address}".split()[:heard])
+    shown = (await one(Redactor(WANTED, None), interim(text))).transcript.text
+    assert shown.startswith("it is")
+    assert not set(shown.split()) & set(address.split())
+
+
 async def test_what_an_interim_withholds_comes_with_the_word_behind_it():
     redactor = Redactor(WANTED, None)
     assert (await one(redactor, interim("we were four"))).transcript.text == "we were"
