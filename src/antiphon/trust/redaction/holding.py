@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from antiphon.trust.redaction.cues import STOPWORDS
 from antiphon.trust.redaction.places import REACH as NEAR
-from antiphon.trust.redaction.spoken import MAX_LOCAL_WORDS, local_start
+from antiphon.trust.redaction.spoken import address_from, local_start
 from antiphon.trust.redaction.tokens import FILLERS, JOINERS, NATO, NUMERALS, SOFT_JOINERS, Kind, Token, word_set
 
 MAX_STREET_WORDS = 4  # between a number and the word that makes it an address
@@ -12,7 +11,6 @@ _WORDS = frozenset(
     ("and", "for", "to", "of", "in", "the", "as", "like", *FILLERS, *SOFT_JOINERS)
 )  # not without a sign before
 _LINKS = _WORDS | frozenset((*JOINERS, "at", "@", "oh", "capital", "number"))
-_SIGNS_OF_ADDRESSES = frozenset(("at", "@", "dot", "underscore", "dash", "hyphen", "slash"))
 _HOMES = word_set("live lives living address deliver located ship moved")
 
 
@@ -29,7 +27,7 @@ def open_from(tokens: Sequence[Token]) -> int:
         at += 1  # without anything before it, it joins nothing
     if at < len(tokens) and tokens[-1].word in ("at", "@", "dot", "underscore", "dash"):
         at = min(at, local_start(tokens, len(tokens) - 1))
-    return min(at, _address_from(tokens), _street_from(tokens))
+    return min(at, address_from(tokens), _street_from(tokens))
 
 
 def _may_go_on(token: Token) -> bool:
@@ -46,25 +44,6 @@ def _spells(tokens: Sequence[Token], at: int) -> bool:
     """Return whether a word spells a letter before it: "b as in bravo"."""
     said = [token.word for token in tokens[max(0, at - 2) : at]]
     return said in (["as", "in"], ["like", "in"])
-
-
-def _address_from(tokens: Sequence[Token]) -> int:
-    """Return the index of the first word of what may become a dictated address of mail or of a page, as "maria dot
-    santos at example"; `len(tokens)` if the text ends with nothing of the kind.
-    """
-    start, words, joined = len(tokens), 0, False
-    while start > 0:
-        token = tokens[start - 1]
-        if token.word in _SIGNS_OF_ADDRESSES:
-            joined, words = joined or token.word not in ("at", "@"), 0
-        elif token.kind is Kind.MARK or (token.word in STOPWORDS and token.kind is not Kind.LETTER):
-            break
-        else:
-            words += token.kind is Kind.WORD
-            if words > MAX_LOCAL_WORDS:
-                break
-        start -= 1
-    return start if joined else len(tokens)
 
 
 def _street_from(tokens: Sequence[Token]) -> int:

@@ -144,6 +144,18 @@ async def test_an_address_of_mail_over_two_utterances():
     assert "gmail" not in second.transcript.text
 
 
+@pytest.mark.parametrize("cut", range(3, 9))
+async def test_an_address_of_mail_with_a_pause_at_any_word(cut):
+    said = ["write", "to", "maria", "dot", "santos", "at", "example", "dot", "org", "please"]
+    redactor = Redactor(WANTED, None)
+    first = await one(redactor, final(" ".join(said[:cut])))
+    second = await one(redactor, final(" ".join(said[cut:]), 3000))
+    shown = f"{first.transcript.text} {second.transcript.text}".split()
+    assert not {"santos", "example", "org"} & set(shown)
+    assert shown[:2] == ["write", "to"]
+    assert shown[-1] == "please"
+
+
 async def test_a_number_with_a_pause_after_each_digit():
     redactor = Redactor(WANTED, None)
     assert (await one(redactor, final("My pin is"))).transcript.text == "My pin is"
