@@ -17,7 +17,7 @@ from antiphon import config as settings
 from antiphon.catalogue.catalogue import Catalogue
 from antiphon.catalogue.language import Served, Serves
 from antiphon.catalogue.voices import Voice, Voices
-from antiphon.config import Config, Invalid
+from antiphon.config import Config, Invalid, secret_in
 from antiphon.core.place import SELF
 from antiphon.core.ports import Aligner, Clause, Clock, Embedder, Generator, Inferrer, Recogniser
 from antiphon.core.redaction import Tagger
@@ -267,9 +267,7 @@ async def _engine(
 
             if engine.server not in upstreams.PRESETS:
                 raise Invalid(f"setting engines.{name}.server: expected one of {', '.join(upstreams.PRESETS)}")
-            key = os.environ.get(engine.api_key_env) if engine.api_key_env else None
-            if engine.api_key_env and not key:
-                raise Invalid(f"setting engines.{name}.api_key_env: {engine.api_key_env} is not set")
+            key = secret_in(os.environ, f"engines.{name}.api_key_env", engine.api_key_env) or None
             limits = upstreams.Limits(outstanding=engine.outstanding)
             server = (engine.url, engine.model, engine.server, clock, key, limits)
             if engine.embeds:

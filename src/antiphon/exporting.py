@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from antiphon.config import Config, Export, Invalid, OpenMeterExport, StripeExport, WebhookExport
+from antiphon.config import Config, Export, Invalid, OpenMeterExport, StripeExport, WebhookExport, secret_in
 from antiphon.core.errors import AntiphonError, NotFound
 from antiphon.core.ports import Clock
 from antiphon.core.stores import Exports, Usage
@@ -26,7 +26,7 @@ from antiphon.metering.export.stripe_hook import Account, StripeHook
 from antiphon.metering.export.webhook import Webhook
 from antiphon.stores import open_exports
 
-_NAME = re.compile(r"[a-z0-9](-?[a-z0-9]){0,23}")
+_NAME = re.compile(r"(?=.{1,24}$)[a-z0-9](-?[a-z0-9])*")
 _METER = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _URL = re.compile(r"https?://[^\s/?#]+\S*")
 
@@ -85,7 +85,7 @@ def _accounts(config: Config, environment: Mapping[str, str], found: Iterable[Ta
     for target in found:
         table = config.export[target.name]
         if isinstance(table, StripeExport) and table.webhook_secret_env and isinstance(target.receiver, Stripe):
-            secret = _secret(environment, f"export.{target.name}.webhook_secret_env", table.webhook_secret_env)
+            secret = secret_in(environment, f"export.{target.name}.webhook_secret_env", table.webhook_secret_env)
             yield Account(target.name, target.receiver, secret)
 
 
@@ -123,11 +123,12 @@ def receiver_of(name: str, table: Export, environment: Mapping[str, str], custom
     if not _NAME.fullmatch(name):
         raise Invalid(f"setting export: {name!r} is not 1 to 24 characters of a-z, 0-9 and '-'")
     if isinstance(table, StripeExport):
-        key = _secret(environment, f"export.{name}.api_key_env", table.api_key_env)
+        key = secret_in(environment, f"export.{name}.api_key_env", table.api_key_env)
         return Stripe(key, customer, _url(f"export.{name}.url", table.url))
     if isinstance(table, OpenMeterExport):
         return OpenMeter(
-            _url(f"export.{name}.url", table.url), _secret(environment, f"export.{name}.api_key_env", table.api_key_env)
+            _url(f"export.{name}.url", table.url),
+            secret_in(environment, f"export.{name}.api_key_env", table.api_key_env),
         )
     assert isinstance(table, WebhookExport)
     signing = _signing(f"export.{name}", table.secret_env, environment)
@@ -140,7 +141,7 @@ def receiver_of(name: str, table: Export, environment: Mapping[str, str], custom
         limits=_limits(table),
         fields=table.fields,
         envelope=table.envelope,
-        token=_secret(environment, f"export.{name}.api_key_env", table.api_key_env),
+        token=secret_in(environment, f"export.{name}.api_key_env", table.api_key_env),
         secret=signing,
     )
 
@@ -186,21 +187,8 @@ def _url(setting: str, url: str) -> str:
 
 def _signing(table: str, variable: str, environment: Mapping[str, str]) -> bytes:
     """Return the secret that signs messages; empty if no variable is named. Raises `Invalid`."""
-    secret = _secret(environment, f"{table}.secret_env", variable)
+    secret = secret_in(environment, f"{table}.secret_env", variable)
     try:
         return webhook.parse_secret(secret) if secret else b""
     except AntiphonError as error:
         raise Invalid(f"setting {table}.secret_env: {error.message}") from None
-
-
-def _secret(environment: Mapping[str, str], setting: str, variable: str) -> str:
-    """Return the value of the variable; empty if none is named. Raises `Invalid` if it is not set or not printable
-    ASCII.
-    """
-    if not variable:
-        return ""
-    if not (secret := environment.get(variable, "")):
-        raise Invalid(f"setting {setting}: {variable} is not set")
-    if not all("!" <= character <= "~" for character in secret):
-        raise Invalid(f"setting {setting}: {variable} has other characters than printable ASCII")
-    return secret

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import structs
 
 from antiphon import __version__
-from antiphon.config import Config, Invalid
+from antiphon.config import Config, Invalid, secret_in
 from antiphon.core.audit import Action
 from antiphon.core.errors import CallerError
 from antiphon.core.identity import Webhook
@@ -201,10 +201,11 @@ def _bucket(config: Config) -> Bucket | None:
     settings = config.audit.bucket
     if settings is None:
         return None
-    for name in (settings.key_id_env, settings.secret_env):
-        if not os.environ.get(name):
-            raise Invalid(f"setting audit.bucket: the variable {name} is not set")
-    return Bucket(settings.url, settings.region, os.environ[settings.key_id_env], os.environ[settings.secret_env])
+    key_id = secret_in(os.environ, "audit.bucket.key_id_env", settings.key_id_env)
+    secret = secret_in(os.environ, "audit.bucket.secret_env", settings.secret_env)
+    if not (key_id and secret):
+        raise Invalid("setting audit.bucket: set both key_id_env and secret_env")
+    return Bucket(settings.url, settings.region, key_id, secret)
 
 
 def _described(config: Config) -> str:

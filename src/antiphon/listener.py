@@ -10,7 +10,8 @@ import resource
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,14 +117,18 @@ async def serve(config: Config, ready: Callable[[House, int, int | None], None],
     Raises `Invalid` if an address or the data directory is unavailable.
     """
     descriptors = _raise_descriptor_limit()
-    with _bind(config) as listening:
+    with _bind(config, config.port) as listening:
+        # What may be wrong is tried before the first API key is made, which is shown once.
+        tls = _Tls(config) if config.tls_cert else None
+        _check_grpc(config)
         async with assemble(config, accept_loss) as house:
             most = config.limits.connections or most_connections(descriptors)
             grpc_most = min(GRPC_CONNECTIONS, most // 4) if config.grpc.port is not None else 0
             places = Connections(most - grpc_most, config.limits.connections_per_address)
             house.observer.watch_connections(places)
             _spare_the_collector()
-            tls = _Tls(config) if config.tls else None
+            if config.tls_self_signed:
+                tls = _Tls(config)
             http = _http_listener(config, house, listening, places, tls)
             listeners: list[Listener] = [http]
             stopped = _stopped(http)
@@ -137,6 +142,16 @@ async def serve(config: Config, ready: Callable[[House, int, int | None], None],
             ready(house, listening.getsockname()[1], grpc_port)
             await stopped.wait()
             await _drain(listeners, house, config.limits.drain_s)
+
+
+def _check_grpc(config: Config) -> None:
+    """Raise `Invalid` if gRPC is to be served and cannot be."""
+    if config.grpc.port is None:
+        return
+    needed = ["grpc", *(["grpc_reflection"] if config.grpc.reflection else [])]
+    if not all(map(find_spec, needed)):
+        raise Invalid("setting grpc.port: this needs `pip install 'antiphon[grpc]'`")
+    _bind(config, config.grpc.port, "grpc.port").close()
 
 
 def _grpc_listener(config: Config, house: House, places: Connections, tls: _Tls | None, most: int) -> "GrpcListener":
@@ -226,18 +241,24 @@ def _web_sockets(usual_bytes: int, places: Connections) -> type[WebSocketProtoco
     return type("Protocol", (WebSocketProtocol,), {"larger": larger, "places": places})
 
 
-def _bind(config: Config) -> socket.socket:
+def _bind(config: Config, port: int, setting: str = "port") -> socket.socket:
     """Return a socket that is bound to the port, before slow work begins; it accepts no connections yet."""
-    try:
-        family, kind, number, _, address = socket.getaddrinfo(
-            config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, number)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-    except OSError as error:
-        raise Invalid(f"settings host and port: {config.host} port {config.port}: {error.strerror}") from None
-    return listening
+    with ExitStack() as stack:
+        try:
+            family, kind, number, _, address = socket.getaddrinfo(
+                config.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            listening = stack.enter_context(socket.socket(family, kind, number))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+        except UnicodeError:
+            reason = "this is no name of a host"
+        else:
+            stack.pop_all()
+            return listening
+    raise Invalid(f"settings host and {setting}: {config.host} port {port}: {reason}")
 
 
 def _raise_descriptor_limit() -> int:

@@ -1,6 +1,8 @@
 """Structured logs: one JSON object per line, with a fixed set of fields, so that content and keys cannot get in."""
 
+import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 
@@ -10,13 +12,14 @@ FIELDS = (
     *("session", "project", "key", "surface", "model", "outcome", "charged"),
     *("backend", "state", "error", "reason", "restarts", "task"),
 )
+_VALUE = re.compile("""[\n'"(<\\[{]""")  # where a value may begin
 
 
 class JsonLines(logging.Formatter):
     """A formatter of the message, the named fields, and where an exception was raised, but never its text.
 
-    Libraries put values into their messages (asyncio whole exceptions), so only the first line of their template is
-    kept.
+    Libraries put values into their messages (asyncio the arguments of a callback, and whole exceptions), so of their
+    template only what stands before the first sign of one is kept.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -24,7 +27,7 @@ class JsonLines(logging.Formatter):
         line = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "message": record.getMessage() if ours else str(record.msg).partition("\n")[0],
+            "message": record.getMessage() if ours else _without_values(record.msg),
         }
         line |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
         if record.exc_info and record.exc_info[0]:
@@ -35,7 +38,14 @@ class JsonLines(logging.Formatter):
                 frames.append(f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}")
                 trace = trace.tb_next
             line["where"] = " > ".join(frames[-8:])
-        return msgspec.json.encode(line).decode()
+        try:
+            return msgspec.json.encode(line).decode()
+        except UnicodeEncodeError:  # half a character, such as a file's name can have
+            return json.dumps(line)
+
+
+def _without_values(message: object) -> str:
+    return _VALUE.split(message, 1)[0].rstrip() if isinstance(message, str) else type(message).__name__
 
 
 def configure(level: str) -> None:

@@ -139,6 +139,15 @@ def test_each_recording_gets_a_file_of_its_own(server: Server, recording: Path, 
         run(server, recording, other, "--format", "vtt")
 
 
+def test_no_recording_replaces_the_file_of_another(server: Server, recording: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / recording.name
+    other.parent.mkdir()
+    other.write_bytes(recording.read_bytes())
+    with pytest.raises(CallerError, match=recording.name):
+        run(server, recording, other, "--output-dir", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_live_sends_the_samples_and_prints_each_final_once(server: Server, recording: Path) -> None:
     assert run(server, recording, "--live") == "Hello there.\nGeneral.\n"
     assert server.received == b"\x01\x02" * 5_600

@@ -74,6 +74,14 @@ async def test_what_is_wrong_with_an_engine_is_named(tmp_path, wrong, setting):
         await build({"one": Version(engines=("one",))}, tmp_path, {"one": engine})
 
 
+@pytest.mark.parametrize("key", ["a key", "schlüssel", "key\n"])
+async def test_a_key_that_no_header_can_have_is_named(tmp_path, monkeypatch, key):
+    monkeypatch.setenv("ANTIPHON_TEST_ENGINE_KEY", key)
+    engine = OpenAI(server="vllm", url=URL, model="m", api_key_env="ANTIPHON_TEST_ENGINE_KEY")
+    with pytest.raises(Invalid, match=r"engines\.one\.api_key_env"):
+        await build({"one": Version(engines=("one",))}, tmp_path, {"one": engine})
+
+
 @pytest.mark.parametrize(
     ("given", "used"),
     [

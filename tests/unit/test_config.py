@@ -74,6 +74,17 @@ def test_empty_in_the_environment_is_not_said(name):
             "models.m.hedge_after_ms",
         ),
         ("models = 3", "models"),
+        ('data_dir = "~nobody-of-this-name/data"', "data_dir"),
+        ('[audit]\nfile = "~nobody-of-this-name/log"', "audit.file"),
+        ('[pricing]\nbooks = ["a.toml", "~nobody-of-this-name/b.toml"]', "pricing.books[1]"),
+        (FAR.replace("http://far:1", "http://"), "engines.far.url"),
+        (FAR.replace("http://far:1", "http://far:99999"), "engines.far.url"),
+        (FAR.replace("http://far:1", "grpc://far:1"), "engines.far.url"),
+        (f"{FAR}weight = 0", "engines.far.weight"),
+        (f"{FAR}wait = 0", "engines.far"),
+        ('[models.m]\nengines = ["far"]\nhedge_after_ms = -1', "models.m.hedge_after_ms"),
+        ('[budgets]\nsecret_env = "SECRET"', "budgets.secret_env"),
+        ('[oidc]\naudience = "antiphon"', "oidc.issuer"),
         ("nonsense", "--config"),
     ],
 )
@@ -88,6 +99,9 @@ def test_an_error_in_the_file_names_the_setting(tmp_path, text, named):
     [
         ({"ANTIPHON_PORT": "eighty"}, "port"),
         ({"ANTIPHON_PORT": "-1"}, "port"),
+        ({"ANTIPHON_PORT": "\u0668\u0660"}, "port"),  # eighty, in Arabic digits
+        ({"ANTIPHON_PORT": "8\u00b2"}, "port"),
+        ({"ANTIPHON_PORT": "8" * 5000}, "port"),
         ({"ANTIPHON_OFFLINE": "maybe"}, "offline"),
         ({"ANTIPHON_API_KEY": "short"}, "ANTIPHON_API_KEY"),
     ],
@@ -105,6 +119,8 @@ def test_grpc_has_a_port_of_its_own(tmp_path):
     assert load(file, {"ANTIPHON_GRPC_PORT": "2"}).grpc.port == 2
     given = load(file, {"ANTIPHON_GRPC_PORT": "2"}, {"grpc_port": 3}).grpc
     assert (given.port, given.reflection) == (3, True)
+    with pytest.raises(Invalid, match="setting grpc: "):
+        load(write(tmp_path, "grpc = 1"), {"ANTIPHON_GRPC_PORT": "2"})
     for wrong in ("x", "70000"):
         with pytest.raises(Invalid, match=r"grpc\.port"):
             load(None, {"ANTIPHON_GRPC_PORT": wrong})

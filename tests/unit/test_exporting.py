@@ -90,6 +90,7 @@ transaction_id = "id"
     [
         ('[export.Stripe]\nkind = "stripe"', "export"),
         (f'[export.{"a" * 25}]\nkind = "stripe"', "export"),
+        (f'[export.{"a-" * 20}a]\nkind = "stripe"', "export: 'a-a-a-"),
         ('[export.s]\nkind = "paddle"', "export"),
         ('[export.s]\nkind = "stripe"\napi_key_env = "NOT_SET"', "export.s.api_key_env"),
         ('[export.s]\nkind = "stripe"\napi_key_env = "ODD"', "export.s.api_key_env"),

@@ -83,7 +83,26 @@ def test_what_libraries_put_into_their_messages_is_left_out(logs):
     with logs:
         logging.getLogger("somebody.else").warning("got %s", SECRET)
         logging.getLogger("somebody").error(f"failed\n{SECRET}")
-    assert [line["message"] for line in logs.lines] == ["got %s", "failed"]
+        logging.getLogger("somebody").error(ValueError(SECRET))
+    assert [line["message"] for line in logs.lines] == ["got %s", "failed", "ValueError"]
+
+
+async def test_a_callback_that_fails_tells_nothing_of_its_arguments(logs):
+    def take(data):
+        raise ValueError(data)
+
+    with logs:
+        asyncio.get_running_loop().call_soon(take, SECRET)
+        await asyncio.sleep(0.01)
+    (line,) = logs.lines
+    assert line["message"].startswith("Exception in callback")
+    assert SECRET[:8] not in json.dumps(line)
+
+
+def test_half_a_character_costs_no_line(logs):
+    with logs:
+        logging.getLogger("antiphon").error("cannot be read", extra={"reason": "\udcff.pem"})
+    assert [line["reason"] for line in logs.lines] == ["\udcff.pem"]
 
 
 async def test_a_task_that_nobody_waited_for_tells_nothing(logs):

@@ -83,7 +83,7 @@ def stt(
 def parse_counts(text: str, option: str = "--streams") -> list[int]:
     """Return the numbers of a text like `"1,8,32"`. Raises `CallerError`."""
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() and 1 <= int(part) <= MAX_STREAMS for part in parts):
+    if not all(re.fullmatch("[0-9]{1,9}", part) and 1 <= int(part) <= MAX_STREAMS for part in parts):
         raise CallerError(f"{option} needs numbers from 1 to {MAX_STREAMS} with commas between, not {text!r}")
     return [int(part) for part in parts]
 
@@ -114,7 +114,7 @@ def read_report(path: Path) -> dict[str, Sequence[Level]]:
         found = msgspec.json.decode(path.read_bytes(), type=_Report)
     except (OSError, msgspec.MsgspecError) as error:
         raise CallerError(f"{path}: not a file written by --json ({error})") from error
-    return {found.url: found.levels}
+    return {f"{found.url}, {path.stem}": found.levels}  # most often the same server, before a change
 
 
 def _clips_table(loaded: Sequence[clips.Clip]) -> Table:

@@ -230,7 +230,7 @@ def _asked(url: str, api_key: str, whose: dict[str, str]) -> list[dict[str, Any]
 
     try:
         status, answer = asyncio.run(ask())
-    except (aiohttp.ClientError, ValueError) as error:
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         raise InternalError(f"no answer from {url}: {error or type(error).__name__}") from error
     if status != 200:
         raise CallerError(answer["error"]["message"])

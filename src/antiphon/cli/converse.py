@@ -151,9 +151,14 @@ class _Shown:
                 self._open = True
             case "response.done":
                 self._end()
+                if failed := (event.response.get("status_details") or {}).get("error"):
+                    self._error(failed)
             case "error":
                 self._end()
-                print(f"error: {harmless(str(event.error.get('message')))}")
+                self._error(event.error)
+
+    def _error(self, error: Mapping[str, Any]) -> None:
+        print(f"error: {harmless(str(error.get('message')))}")
 
     def _end(self) -> None:
         if self._open:

@@ -25,6 +25,7 @@ from antiphon.core.errors import CallerError
 from antiphon.core.place import Processing
 from antiphon.core.stores import Trail
 from antiphon.core.units import NS_PER_MS
+from antiphon.storage.directory import PRIVATE_MODE
 from antiphon.storage.identity import server_id
 from antiphon.trust.checkpoint import Checkpoint, Verifier
 from antiphon.trust.evidence.facts import ERASURES, Facts, Integrity, Processor, parse_period, read_log
@@ -146,10 +147,11 @@ def _without_secrets(value: Any) -> Any:
 
 
 def _prepare(out: Path) -> None:
-    """Create the folder. Raises `CallerError` if there is something in it."""
-    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Create the folder, for the owner alone. Raises `CallerError` if there is something in it."""
+    out.mkdir(mode=PRIVATE_MODE, parents=True, exist_ok=True)
     if any(out.iterdir()):
         raise CallerError(f"{out} is not empty", param="out")
+    out.chmod(PRIVATE_MODE)  # an empty one may be open to others, and gets the audit log
 
 
 async def _verified(trail: Trail, last: Checkpoint | None, key: Verifier) -> Integrity:

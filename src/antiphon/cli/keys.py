@@ -46,6 +46,7 @@ Surfaces = Annotated[
     list[str] | None, typer.Option("--surface", help="A vendor's API on which it may be used, as openai; repeatable.")
 ]
 
+_LAST_S = int(datetime.max.replace(tzinfo=UTC).timestamp()) - 1
 _UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
 
@@ -185,8 +186,8 @@ def now_unix_ms() -> int:
 
 
 def shown_time(unix_ms: int) -> str:
-    """Return the time to the minute, in UTC."""
-    return datetime.fromtimestamp(unix_ms // 1000, UTC).strftime("%Y-%m-%d %H:%MZ")
+    """Return the time to the minute, in UTC; at most the last of the year 9999, after which `datetime` has none."""
+    return datetime.fromtimestamp(min(unix_ms // 1000, _LAST_S), UTC).strftime("%Y-%m-%d %H:%MZ")
 
 
 def parse_duration_ms(text: str, param: str = "expires") -> int:

@@ -128,7 +128,7 @@ async def _post(url: str, api_key: str, path: str, body: object) -> None:
             if answer.content_type == "application/json":
                 sys.stdout.buffer.write(b"\n")
             sys.stdout.buffer.flush()
-    except aiohttp.ClientError as error:
+    except (aiohttp.ClientError, TimeoutError) as error:
         raise AntiphonError(f"{url} does not answer: {type(error).__name__}") from None
 
 

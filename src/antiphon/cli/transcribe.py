@@ -7,6 +7,7 @@ stream, the list of its finals.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -91,6 +92,8 @@ def transcribe(
     if len(files) > 1 and output_dir is None and form is not Format.TEXT:
         raise CallerError(f"{form} of several files needs --output-dir")
     if output_dir:
+        if twice := [name for name, times in Counter(path.name for path in files).items() if times > 1]:
+            raise CallerError(f"--output-dir: several files are named {twice[0]}, and one would replace the other")
         output_dir.mkdir(parents=True, exist_ok=True)
     server = Server("http" + url.removeprefix("http").removeprefix("ws").rstrip("/"), api_key, model)
 

@@ -23,6 +23,7 @@ from antiphon.config.names import (
     VENDOR_SPEECH_NAMES,
     VENDOR_VOICE_NAMES,
 )
+from antiphon.config.secrets import secret_in
 from antiphon.config.settings import (
     DETECTOR,
     ENGINES,
@@ -100,4 +101,5 @@ __all__ = [
     "Witness",
     "load",
     "processing_of",
+    "secret_in",
 ]

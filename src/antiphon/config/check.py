@@ -2,10 +2,14 @@
 
 import ipaddress
 import re
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from antiphon.config.engines import OpenAI, OpenInference, Piper, Recogniser, Remote, Version
 from antiphon.config.exports import Export
 from antiphon.config.settings import Config
+from antiphon.config.tables import Oidc
 from antiphon.core.errors import CallerError
 from antiphon.core.place import MAX_CHARS, NOBODY, NOWHERE, PROCESSOR, REGION, RETENTION, SELF, parse_retention
 from antiphon.trust.oidc import is_safe
@@ -45,14 +49,24 @@ def check(config: Config) -> None:
         if not isinstance(config.engines.get(own), Piper):
             raise Invalid(f"setting voices: {name!r} refers to {own!r}, but no speech engine has that name")
     for name, table in config.engines.items():
-        if isinstance(table, OpenAI | OpenInference) and not table.url.startswith(("http://", "https://", "grpc://")):
-            raise Invalid(f"setting engines.{name}.url: expected http://HOST:PORT")
+        if isinstance(table, OpenAI | OpenInference):
+            calls = isinstance(table, OpenInference) and table.grpc
+            schemes = ("http", "https", *(("grpc", "grpcs") if calls else ()))
+            if not _is_origin(table.url, schemes):
+                raise Invalid(
+                    f"setting engines.{name}.url: expected {' or '.join(f'{s}://HOST:PORT' for s in schemes)}"
+                )
+    if config.budgets.secret_env and not config.budgets.webhook:
+        raise Invalid("setting budgets.secret_env: it signs for a webhook, which is not set")
+    if not config.oidc.issuer and config.oidc != Oidc():
+        raise Invalid("setting oidc.issuer: without it, nobody signs in by this table")
     if config.oidc.issuer and not is_safe(config.oidc.issuer):
         raise Invalid("setting oidc.issuer: expected https://HOST, the provider's issuer")
     if config.oidc.issuer and not (config.oidc.audience and config.oidc.roles):
         raise Invalid("setting oidc: set audience and roles, too")
     if config.oidc.url and not (is_safe(f"{config.oidc.url}/") and re.fullmatch(r"https?://[^/?#@]+", config.oidc.url)):
         raise Invalid("setting oidc.url: expected https://HOST, where browsers reach this server")
+    _check_paths(config)
     _check_places(config)
     _check_profiles(config)
     if bool(config.tls_cert) != bool(config.tls_key):
@@ -65,7 +79,7 @@ def check(config: Config) -> None:
     urls |= {"audit.bucket.url": config.audit.bucket.url} if config.audit.bucket else {}
     urls |= {f"audit.witnesses[{at}].url": each.url for at, each in enumerate(config.audit.witnesses)}
     for setting, url in urls.items():
-        if url and not url.startswith(("http://", "https://")):
+        if url and not _is_origin(url):
             raise Invalid(f"setting {setting}: expected http://HOST:PORT or https://HOST")
     if any(char.isspace() or char == "+" for char in config.audit.origin):
         raise Invalid("setting audit.origin: expected a name without blanks and plus signs, as example.com/audit")
@@ -79,6 +93,31 @@ def check(config: Config) -> None:
             ipaddress.ip_network(network)
         except ValueError:
             raise Invalid(f"setting {setting}: {network!r} is not a network such as 10.0.0.0/8") from None
+
+
+def _is_origin(url: str, schemes: Sequence[str] = ("http", "https")) -> bool:
+    """Return whether it is an address with a scheme, a host, and a port if any, maybe with a path."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+
+
+def _check_paths(config: Config) -> None:
+    """Check that the home directory is known of each path that begins with one."""
+    paths = {"data_dir": config.data_dir, "tls_cert": config.tls_cert, "tls_key": config.tls_key}
+    paths |= {"encryption.key_file": config.encryption.key_file, "audit.file": config.audit.file}
+    paths |= {"provenance.chain": config.provenance.chain, "provenance.key": config.provenance.key}
+    paths |= {"redaction.model": config.redaction.model}
+    paths |= {f"pricing.books[{at}]": each for at, each in enumerate(config.pricing.books)}
+    local = {name: e for name, e in config.engines.items() if not isinstance(e, Remote)}
+    paths |= {f"engines.{name}.model": each.model for name, each in local.items()}
+    for setting, path in paths.items():
+        try:
+            Path(path).expanduser()
+        except RuntimeError:
+            raise Invalid(f"setting {setting}: {path!r} names no home directory") from None
 
 
 def _check_places(config: Config) -> None:

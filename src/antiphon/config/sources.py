@@ -3,6 +3,7 @@
 line. Every error names the setting.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,11 +45,9 @@ def load(path: Path | None, environment: Mapping[str, str], overrides: Mapping[s
     settings |= {field: environment[name] for name, field in ENVIRONMENT.items() if environment.get(name)}
     settings |= {field: value for field, value in (overrides or {}).items() if value is not None}
     if "grpc_port" in settings:
-        port = settings.pop("grpc_port")
-        settings["grpc"] = {
-            **settings.get("grpc", {}),
-            "port": _from_text("port", port) if isinstance(port, str) else port,
-        }
+        port, table = settings.pop("grpc_port"), settings.setdefault("grpc", {})
+        if isinstance(table, dict):
+            settings["grpc"] = table | {"port": _from_text("port", port) if isinstance(port, str) else port}
     for field in ("port", "offline", "tls_self_signed"):
         settings[field] = (
             _from_text(field, settings[field])
@@ -58,7 +57,7 @@ def load(path: Path | None, environment: Mapping[str, str], overrides: Mapping[s
     try:
         config = msgspec.convert(settings, Config)
     except msgspec.ValidationError as error:
-        raise Invalid(_named(str(error))) from None
+        raise Invalid(_entry(settings, _named(str(error)))) from None
     check(config)
     return config
 
@@ -75,8 +74,19 @@ def _imply_recognisers(settings: dict[str, Any]) -> None:
 def _from_text(field: str, text: str) -> Any:
     """Convert a value that the environment has only as text."""
     if field == "port":
-        return int(text) if text.isdigit() else text
+        return int(text) if re.fullmatch("[0-9]{1,9}", text) else text
     return {"1": True, "true": True, "0": False, "false": False}.get(text.lower(), text)
+
+
+def _entry(settings: dict[str, Any], message: str) -> str:
+    """Put the name of the wrong table of several, such as `[engines.NAME]`, in place of msgspec's `engines[...]`."""
+    if found := re.match(r"setting (\w+)\[\.\.\.\]", message):
+        for name, value in settings[found[1]].items():
+            try:
+                msgspec.convert({found[1]: {name: value}}, Config)
+            except msgspec.ValidationError:
+                return message.replace("[...]", f".{name}", 1)
+    return message
 
 
 def _named(message: str) -> str:

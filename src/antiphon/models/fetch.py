@@ -282,6 +282,8 @@ def _open_hub(source: Source, target: Path) -> Iterator[Opener]:
     def open_file(file: ModelFile) -> tuple[IO[bytes], int]:
         url = f"{endpoint}/{repository}/resolve/{revision}/{urllib.parse.quote(source.member(file))}"
         have_bytes = _part(target, file).stat().st_size if _part(target, file).exists() else 0
+        if have_bytes > file.size_bytes:
+            have_bytes = 0  # killed before a file that is too long was dropped: no range begins there
         if have_bytes == file.size_bytes:
             return io.BytesIO(), have_bytes  # killed before the check: nothing left to request
         headers = {"Range": f"bytes={have_bytes}-"} if have_bytes else {}

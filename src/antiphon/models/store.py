@@ -6,6 +6,7 @@ one process pull at a time; finding a model takes no lock and uses no network.
 """
 
 import fcntl
+import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -113,15 +114,19 @@ class Store:
         if not is_hub_name(name):
             raise UnknownModel(f"model {name} not found; available: {', '.join(self.catalog)}", param="model")
         pinned = self.root / f"{folder_name(name)}.json"
-        if pinned.is_file():
+        with suppress(FileNotFoundError, msgspec.MsgspecError):  # a power failure can leave an empty one
             return msgspec.json.decode(pinned.read_bytes(), type=ModelEntry)
         if self.offline or not pulling:
             raise ModelAbsent(f"the model {name} is not here: run `antiphon models pull {name}`")
         entry = look_up(name)
         self.root.mkdir(parents=True, exist_ok=True)
         fresh = pinned.with_suffix(".part")
-        fresh.write_bytes(msgspec.json.encode(entry))
+        with fresh.open("wb") as file:
+            file.write(msgspec.json.encode(entry))
+            file.flush()
+            os.fsync(file.fileno())
         fresh.rename(pinned)  # whole, or not at all: from now on the name means these files
+        sync_directory(self.root)
         return entry
 
     def _folder(self, entry: ModelEntry) -> Path:

@@ -42,8 +42,9 @@ class Exports(Collector):
                 continue
             position.add_metric((each.name,), status.position)
             waiting.add_metric((each.name,), status.waiting)
-            oldest_ms = status.oldest_waiting_unix_ms
-            age.add_metric((each.name,), 0 if oldest_ms is None else (self._clock.unix_ms() - oldest_ms) / 1000)
+            now_ms = self._clock.unix_ms()
+            oldest_ms = now_ms if status.oldest_waiting_unix_ms is None else status.oldest_waiting_unix_ms
+            age.add_metric((each.name,), max(0, now_ms - oldest_ms) / 1000)  # the clock may have been put back
             gaps.add_metric((each.name, "refused"), status.refused)
             gaps.add_metric((each.name, "unknown"), status.unknown)
         yield from (attempts, position, waiting, age, gaps)

@@ -277,7 +277,8 @@ LABELS = {
     "end": "`done`, `failed`, `cancelled` or `expired`",
     "gap": "`refused` (the receiver does not take it) or `unknown` (it may have been taken)",
     "good": "`true` or `false`",
-    "job": "the kind of job: `openai.batch` or `assemblyai.transcript`",
+    "job": "the kind of job: `openai.batch`, `assemblyai.transcript`, `elevenlabs.transcript`, "
+    "`google.batch_recognize` or `google.long_running_recognize`",
     "kind": "`final`, `first` (the first interim of an utterance), `refresh` (a later interim) or `recording`",
     "model": "the version of a model that answered, as the configuration names it",
     "percent": "`50`, `80` or `100`",
@@ -285,7 +286,8 @@ LABELS = {
     "outcome": "`completed`, `abandoned` (the caller left), or the code of the error that ended the session",
     "result": "`taken`, `later` (to be sent again), `refused` or `unanswered`",
     "state": "`closed` (healthy), `open` (excluded) or `half_open` (tried again)",
-    "surface": "the vendor whose API was called: `deepgram`, `elevenlabs`, `google`, `openai` or `open-inference`",
+    "surface": "the vendor whose API was called: `amazon`, `assemblyai`, `deepgram`, `elevenlabs`, `google`, `openai` "
+    "or `open-inference`",
     "target": "the name of an `[export]` table",
     "task": "the name of the task",
 }

@@ -8,7 +8,7 @@ from antiphon.core.units import NS_PER_MS
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One utterance. `None` if there was nothing to measure: no interims, or none with the final's first word."""
+    """One utterance. `None` if there was nothing to measure: no interims were requested, or the final has no word."""
 
     ttfb_ms: float | None
     first_word_ms: float | None
@@ -43,8 +43,9 @@ class UtteranceTimer:
         if interims:
             first_ns = sent_ns if self._first_sent_ns is None else self._first_sent_ns
             ttfb_ms = (first_ns - onset_ns) / NS_PER_MS
-            word_ns = self._word_sent_ns if self._word == _first_word(text) else sent_ns
-            first_word_ms = (word_ns - onset_ns) / NS_PER_MS
+            if word := _first_word(text):
+                word_ns = self._word_sent_ns if self._word == word else sent_ns
+                first_word_ms = (word_ns - onset_ns) / NS_PER_MS
         self._begin()
         return Measured(ttfb_ms, first_word_ms, (sent_ns - spoken_ns) / NS_PER_MS)
 

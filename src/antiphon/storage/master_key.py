@@ -51,13 +51,22 @@ class MasterKeySource:
         if self.text:
             return self._parse(self.text)
         try:
-            tighten(self.file)
+            self._tighten()
             with open(self.file, "rb") as opened:
                 return self._parse(opened.read(MAX_TEXT).decode("latin-1"))
         except FileNotFoundError:
             return None
         except OSError as error:
             raise CallerError(f"the master key cannot be read from {self.file}: {error.strerror}") from None
+
+    def _tighten(self) -> None:
+        """Restrict the file, as far as it is ours: secrets are mounted read-only, and others say who reads them."""
+        try:
+            tighten(self.file)
+        except OSError as error:
+            if self.may_be_made:
+                raise
+            log.warning("the master key can be read by others", extra={"reason": f"{self.file}: {error.strerror}"})
 
     def make(self) -> bytes:
         """Make a key in the file, unless another process did, and return it. Raises `CallerError` if the file is none

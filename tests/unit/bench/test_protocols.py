@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import aiohttp
 import msgspec
 import pytest
 
@@ -16,7 +17,7 @@ from antiphon.bench.protocols.google import field, fields
 from antiphon.bench.protocols.line import Broken, Result, Target
 from antiphon.bench.protocols.table import PROTOCOLS
 from antiphon.bench.speech import Span
-from antiphon.core.errors import CapacityError
+from antiphon.core.errors import CapacityError, EngineError
 from antiphon.core.events import Audio, Cause, End, Final, Interim, Opened, Transcript, Word
 from antiphon.core.wire import HALF_CLOSED, Opening, Signed
 from antiphon.surfaces.amazon.live import StreamEndpoint
@@ -156,6 +157,22 @@ def test_each_is_loaded_when_it_is_spoken() -> None:
     )
     said = subprocess.run([sys.executable, "-c", asks], check=True, capture_output=True, text=True).stdout
     assert said.split() == []
+
+
+@pytest.mark.parametrize("protocol", ["assemblyai", "elevenlabs"])
+async def test_a_server_of_another_protocol_is_said_in_one_line(protocol: str) -> None:
+    class Elsewhere:
+        """A server whose first message is another's."""
+
+        async def ws_connect(self, *_: object, **__: object) -> "Elsewhere":
+            return self
+
+        async def receive(self) -> aiohttp.WSMessage:
+            return aiohttp.WSMessage(aiohttp.WSMsgType.TEXT, '["hello"]', None)
+
+    line = PROTOCOLS[protocol].line(TARGET, Elsewhere())  # type: ignore[arg-type]
+    with pytest.raises(EngineError, match="not of the protocol"):
+        await line.open()
 
 
 @pytest.mark.parametrize(

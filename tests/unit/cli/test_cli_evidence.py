@@ -112,6 +112,14 @@ def lines(folder, name):
     return [json.loads(line)["record"] for line in (folder / name).read_text().splitlines()]
 
 
+def test_nobody_else_reads_the_folder(place):
+    folder = place.path / "out" / "soc2"
+    folder.mkdir(parents=True)
+    folder.chmod(0o755)
+    _, out = place.evidence()
+    assert out.stat().st_mode & 0o777 == 0o700
+
+
 def test_the_records_of_the_period_are_sorted_into_files(place):
     run, out = place.evidence()
     assert "9 records of 2026-Q4" in run.stdout

@@ -55,6 +55,11 @@ def test_a_key_is_printed_alone_works_and_is_revoked(run, tmp_path):
     assert "revoked" in run("keys", "list").stdout
 
 
+def test_a_key_that_outlasts_the_calendar_is_listed(run):
+    assert run("keys", "create", "--expires", "999999w").exit_code == 0
+    assert "valid until 9999-12-31" in run("keys", "list").stdout
+
+
 def test_a_webhooks_secret_is_printed_alone_and_once(run, tmp_path):
     made = run("webhooks", "create", "https://x.example/hook", "--name", "ours")
     assert made.exit_code == 0

@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+import socket
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from antiphon.cli import app
-from antiphon.core.errors import CallerError, NotFound
+from antiphon.cli import subjects as command
+from antiphon.core.errors import AntiphonError, CallerError, NotFound
 from antiphon.core.wire import Keep
 from antiphon.storage.directory import lock_directory
 from antiphon.stores import open_server_stores
@@ -78,3 +80,11 @@ def test_beside_a_running_server_it_is_refused_with_what_to_do(run, tmp_path):
     with pytest.raises(CallerError, match="--url"):
         run("subjects", "erase", JANE, "--project", "acme", "--yes")
     assert held
+
+
+def test_a_server_that_does_not_answer_in_time_is_said(run, monkeypatch):
+    monkeypatch.setattr(command, "ANSWER_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(AntiphonError, match="does not answer: TimeoutError"):
+            run("subjects", "export", JANE, "--url", url, "--api-key", "key")

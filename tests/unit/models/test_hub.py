@@ -91,6 +91,23 @@ def test_what_is_no_model_is_refused(tmp_path: Path, hub: Hub) -> None:
     assert list(tmp_path.glob("*.json")) == []
 
 
+def test_a_record_that_a_power_failure_emptied_is_made_anew(tmp_path: Path, hub: Hub) -> None:
+    Store(tmp_path, catalog={}).pull([NAME])
+    (record,) = tmp_path.glob("*.json")
+    record.write_bytes(b"")
+    with pytest.raises(ModelAbsent):
+        Store(tmp_path, offline=True, catalog={}).path(NAME)
+    Store(tmp_path, catalog={}).pull([NAME])
+    assert Store(tmp_path, offline=True, catalog={}).path(NAME).is_dir()
+
+
+def test_a_name_that_no_address_can_hold_is_none(tmp_path: Path, hub: Hub) -> None:
+    for name in ("Owner/m\u00f6del", "Owner/model@\u0663"):
+        assert not is_hub_name(name)
+        with pytest.raises(UnknownModel):
+            Store(tmp_path, catalog={}).pull([name])
+
+
 def test_a_folder_is_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "Owner" / "voice").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)

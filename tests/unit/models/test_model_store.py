@@ -322,6 +322,17 @@ def test_what_is_all_here_but_unchecked_is_not_asked_for(tmp_path: Path, hub: Hu
     assert [name for name, _ in hub.requests] == ["deep/decoder.bin", "words.txt"]
 
 
+def test_what_is_too_long_is_fetched_again(tmp_path: Path, hub: Hub) -> None:
+    """A kill can leave one byte too many, after which no range begins."""
+    store = store_of(tmp_path, HUB_SOURCE)
+    staged = store.root / ".staging" / f"voice-{store.catalog['voice'].fingerprint}"
+    staged.mkdir(parents=True)
+    (staged / "encoder.bin.part").write_bytes(CONTENT["encoder.bin"] + b"x")
+    store.pull(["voice"])
+    assert_whole(store, "voice")
+    assert hub.requests[0] == ("encoder.bin", "")
+
+
 def test_what_is_all_staged_needs_no_source(tmp_path: Path, folder: Path) -> None:
     store = store_of(tmp_path, f"file:{tmp_path}/gone")
     staged = store.root / ".staging" / f"voice-{store.catalog['voice'].fingerprint}"

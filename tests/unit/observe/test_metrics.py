@@ -7,10 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 from antiphon.core.exports import ExportStatus
+from antiphon.observe.exports import Exports
 from antiphon.observe.metrics import LABELS, METRICS, reference
 from antiphon.observe.observer import Observer
 from antiphon.pools.breaker import State
 from antiphon.pools.pool import BackendStats, PoolStats
+from antiphon.routes import GRPC_ROUTES, JOB_KINDS, ROUTES
 from antiphon.scheduler.policy import WorkKind
 from antiphon.slo.objectives import Objectives
 from antiphon.testing import FakeClock
@@ -62,6 +64,21 @@ def test_the_reference_is_made_from_the_table():
 
 def test_every_label_is_described():
     assert set(LABELS) == {label for metric in METRICS.values() for label in metric.labels}
+
+
+def test_every_vendor_and_kind_of_job_is_described():
+    assert all(f"`{surface}`" in LABELS["surface"] for surface in {row.surface for row in (*ROUTES, *GRPC_ROUTES)})
+    assert all(f"`{job}`" in LABELS["job"] for job in JOB_KINDS)
+
+
+def test_no_usage_is_younger_than_now():
+    """The clock may have been put back since it was counted."""
+    clock = FakeClock()
+    for oldest_ms, age_s in ((None, 0), (clock.unix_ms() - 1500, 1.5), (clock.unix_ms() + 5000, 0)):
+        status = ExportStatus(target="t", position=1, oldest_waiting_unix_ms=oldest_ms)
+        found = Exports([SimpleNamespace(name="t", status=status, outcomes={})], clock).collect()
+        samples = {sample.name: sample.value for metric in found for sample in metric.samples}
+        assert samples["antiphon_export_oldest_seconds"] == age_s
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda path: path.stem)

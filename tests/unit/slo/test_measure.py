@@ -21,6 +21,7 @@ def measure(interims, final, *, onset=1000, spoken=3000, sent=3500, asked=True):
         ([("at", 1200), ("it was", 1500)], "It was.", Measured(200, 500, 500)),  # the right word came later
         ([("it", 1200), ("at", 1500), ("it", 1800)], "It was.", Measured(200, 800, 500)),  # and was taken back
         ([("at", 1200)], "It was.", Measured(200, 2500, 500)),  # only the final had it
+        ([("...", 1200)], "...", Measured(200, None, 500)),  # a text without a word
         ([], "It was.", Measured(2500, 2500, 500)),  # no interim in time: the final was the first
     ],
 )

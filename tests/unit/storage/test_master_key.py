@@ -1,8 +1,10 @@
 """Where the master key comes from, and what is said when it does not come."""
 
 import base64
+import errno
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from files import mode
@@ -35,6 +37,22 @@ def test_every_source_gives_the_same_key(tmp_path):
     )
     assert [source.read() for source in sources] == [KEY] * 3
     assert all(TEXT not in repr(source) for source in sources)
+
+
+def test_a_secret_that_is_mounted_is_used_as_it_is(tmp_path, monkeypatch, caplog):
+    """Read-only, and with the permissions that an orchestrator gives it."""
+
+    def refuse(path, mode):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    (tmp_path / "key").write_text(TEXT)
+    (tmp_path / "key").chmod(0o440)
+    monkeypatch.setattr(Path, "chmod", refuse)
+    assert find_source(tmp_path, {}, file=str(tmp_path / "key")).read() == KEY
+    assert [record.reason for record in caplog.records] == [f"{tmp_path / 'key'}: Read-only file system"]
+    (tmp_path / "key").rename(tmp_path / "master.key")
+    with pytest.raises(CallerError, match="Read-only"):
+        find_source(tmp_path, {}).read()
 
 
 def test_only_one_may_be_set(tmp_path):

@@ -67,7 +67,7 @@ class AssemblyAiLine(SocketLine):
     async def open(self) -> None:
         """Wait for the first message: the server accepts every connection, and refuses a stream only then."""
         await super().open()
-        first = _decode(await self.receive())
+        first = await self.receive(_decode)
         if first.error_code == TOO_MANY_SESSIONS:
             raise Refused
         if first.type != "Begin":

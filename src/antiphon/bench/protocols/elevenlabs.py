@@ -62,7 +62,7 @@ class ElevenLabsLine(SocketLine):
     async def open(self) -> None:
         """Wait for the first message: the server accepts every connection, and refuses a stream only then."""
         await super().open()
-        first = _decode(await self.receive())
+        first = await self.receive(_decode)
         if first.message_type in NO_ROOM:
             raise Refused
         if first.message_type != "session_started":

@@ -1,7 +1,8 @@
 """Live streams over WebSockets: the common part of Deepgram's, AssemblyAI's and ElevenLabs'."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import TypeVar
 
 import aiohttp
 import msgspec
@@ -11,6 +12,8 @@ from antiphon.core.errors import CallerError, EngineError
 
 OVER_CAPACITY = frozenset({429, 503})
 MAX_MESSAGE_BYTES = 1 << 20
+
+T = TypeVar("T")
 
 
 class SocketLine(ABC):
@@ -69,13 +72,15 @@ class SocketLine(ABC):
         assert self._opened is not None, "open it first"
         return self._opened
 
-    async def receive(self) -> str:
+    async def receive(self, decode: Callable[[str], T]) -> T:
         """Return the next message, where one must come. Raises `EngineError`."""
         message = await self._socket.receive()
         if message.type is not aiohttp.WSMsgType.TEXT:
             raise EngineError(f"{self.target.url} closed the stream with {self._socket.close_code}")
-        text: str = message.data
-        return text
+        try:
+            return decode(message.data)
+        except msgspec.MsgspecError as error:
+            raise EngineError(f"{self.target.url}: a message that is not of the protocol: {error}") from error
 
     async def send(self, pcm: bytes) -> None:
         await self.say(self.audio(pcm))

@@ -53,7 +53,7 @@ def _date(tokens: Sequence[Token], at: int) -> tuple[int, bool] | None:
     month = tokens[at].word
     if month in MONTHS:
         end = at + 1
-        end += _is(tokens, end, ".")
+        end += _sign(tokens, end)
         end += _is(tokens, end, "the")
         day = _ordinal(tokens, end)
         if day is None:
@@ -69,11 +69,13 @@ def _date(tokens: Sequence[Token], at: int) -> tuple[int, bool] | None:
     ordinal = _ordinal(tokens, start)
     if ordinal is None and tokens[at].kind is Kind.DIGITS and len(month) <= 2:
         ordinal = _day(tokens, at)
+        if ordinal is not None:
+            ordinal += _sign(tokens, ordinal)  # 03-Apr-1980
         if ordinal is not None and not (ordinal < len(tokens) and tokens[ordinal].word in MONTHS):
             return None
     if ordinal is None:
         return None
-    end = ordinal + _is(tokens, ordinal, "day") + 0
+    end = ordinal + _is(tokens, ordinal, "day")
     end += _is(tokens, end, "of")
     if end < len(tokens) and tokens[end].word in MONTHS:
         return _year(tokens, end + 1)
@@ -99,12 +101,14 @@ def _ordinal(tokens: Sequence[Token], at: int) -> int | None:
 
 def _day(tokens: Sequence[Token], at: int) -> int | None:
     number = read_number(tokens, at)
-    return number.end if number and not number.scaled and 0 < int(number.digits) <= 31 else None
+    short = number is not None and not number.scaled and len(number.digits) <= 2
+    return number.end if number and short and 0 < int(number.digits) <= 31 else None
 
 
 def _year(tokens: Sequence[Token], at: int) -> tuple[int, bool]:
     """Return the end of a year that begins at the token `at`, and whether there is one."""
     start = at + _is(tokens, at, ",")
+    start += _sign(tokens, start)
     start += _is(tokens, start, "in")
     start += _is(tokens, start, "'")
     end, digits = start, ""
@@ -142,6 +146,11 @@ def _days(tokens: Sequence[Token]) -> Iterator[Span]:
             or behind.word in ("and", "or", "at", "but", "i", "he", "she", "we", "for", "to", "with")
         ):
             yield Span(token.start, tokens[end - 1].end, (Entity.DATE,))
+
+
+def _sign(tokens: Sequence[Token], at: int) -> bool:
+    """Return whether a sign between the parts of a written date is there."""
+    return at < len(tokens) and tokens[at].word in ("-", "/", ".") and tokens[at].glued
 
 
 def _is(tokens: Sequence[Token], at: int, word: str) -> bool:

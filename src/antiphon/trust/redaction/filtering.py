@@ -1,7 +1,7 @@
 """The filter of one call: every event for the caller passes through it, and no text leaves before it was searched.
 
 It fails closed: the call ends if the model does not answer in time, and at any error. An interim that the model has not
-read in time repeats the previous one.
+read in time, or that is in another language, repeats the previous one.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from antiphon.core.events import (
     Transcript,
 )
 from antiphon.core.redaction import Redaction, Span, Tagger
-from antiphon.trust.redaction.hiding import hidden, pieces_of, rewritten, unique
+from antiphon.trust.redaction.hiding import pieces_of, rewritten, shown
 from antiphon.trust.redaction.labels import Labels
 from antiphon.trust.redaction.texts import TextStream
 from antiphon.trust.redaction.transcripts import Transcripts
@@ -87,7 +87,9 @@ class Redactor:
         if not event.transcript.text:
             return replace(event, transcript=replace(event.transcript, tokens=()))
         tagged: Sequence[Span] | None = ()
-        if self._tagger is not None:
+        if self._foreign(event):
+            tagged = None  # the final may still be in English, and ends the call if it is not
+        elif self._tagger is not None:
             tagged = await self._tagged_soon(event)
         if tagged is None:
             shown = self._shown.get(event.channel) or Transcript("", 0.0)
@@ -111,10 +113,14 @@ class Redactor:
     async def _final(self, event: Final) -> Final:
         self._shown.pop(event.channel, None)
         self._asked_ms.pop(event.channel, None)
-        language = event.transcript.language.partition("-")[0].lower()
-        if event.transcript.text and language not in ("", "en") and not self._translated:
+        if self._foreign(event):
             raise LanguageUnknown
         return self._transcripts.final(event, await self._tagged(self._transcripts.judged(event)))
+
+    def _foreign(self, event: Interim | Final) -> bool:
+        """Return whether something was heard in a language for which there are no recognisers."""
+        language = event.transcript.language.partition("-")[0].lower()
+        return bool(event.transcript.text) and language not in ("", "en") and not self._translated
 
     # -- text ----------------------------------------------------------------------------------------------------------
 
@@ -152,12 +158,10 @@ class Redactor:
     async def _document(self, text: str) -> str:
         if not text.strip():
             return text
-        pieces = unique(pieces_of(text))
+        pieces = pieces_of(text)
         tags = await self._tag([piece.judged for piece in pieces]) if self._tagger is not None else [()] * len(pieces)
-        shown = {
-            piece: hidden(piece, self._wanted, self._labels, tagged) for piece, tagged in zip(pieces, tags, strict=True)
-        }
-        return rewritten(text, shown.__getitem__)
+        found = await shown(pieces, self._wanted, self._labels, tags)
+        return rewritten(text, found.__getitem__)
 
     # -- the model -----------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """The search for everything to hide in one text, by all recognisers, as spans that do not overlap."""
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from functools import lru_cache
 
 from antiphon.core.redaction import OF_THE_MODEL, Entity, Redaction, Span
@@ -11,7 +11,7 @@ from antiphon.trust.redaction.names import names
 from antiphon.trust.redaction.places import addresses
 from antiphon.trust.redaction.runs import MIN_CODE, kinds_of, runs_of
 from antiphon.trust.redaction.spoken import open_mail, spoken
-from antiphon.trust.redaction.tokens import NUMERALS, Kind, Token, tokens_of, word_set
+from antiphon.trust.redaction.tokens import NUMERALS, Kind, Token, in_ascii, tokens_of, word_set
 from antiphon.trust.redaction.written import written
 
 # Words that the model sometimes takes for a place or a name.
@@ -38,10 +38,11 @@ def find(
     sought = wanted.sought
     tagged = [span for span in tagged if not _says_nothing(text[span.start : span.end])]
     found = [*_custom(text, wanted)]
-    unsure: list[Span] = []
+    unsure: set[Span] = set()
     if sought:
+        text = in_ascii(text)
         forms = list(written(text))
-        unsure = [*tagged, *(span for span in forms if len(span.kinds) > SURE_KINDS)]
+        unsure = {*tagged, *(span for span in forms if len(span.kinds) > SURE_KINDS)}
         found += forms
         found += spoken(tokens)
         found += dates(text, tokens)
@@ -59,7 +60,7 @@ def find(
     return merged(list(told), unsure)
 
 
-def merged(spans: Sequence[Span], unsure: Collection[Span] = ()) -> list[Span]:
+def merged(spans: Sequence[Span], unsure: Set[Span] = frozenset()) -> list[Span]:
     """Merge spans that overlap. The kind of the longest one comes first, but `unsure` spans come after all others."""
     out: list[Span] = []
     ranks: list[tuple[bool, int]] = []

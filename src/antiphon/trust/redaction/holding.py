@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 from antiphon.trust.redaction.places import REACH as NEAR
-from antiphon.trust.redaction.spoken import local_start
-from antiphon.trust.redaction.tokens import FILLERS, JOINERS, NUMERALS, SOFT_JOINERS, Kind, Token, word_set
+from antiphon.trust.redaction.spoken import address_from, local_start
+from antiphon.trust.redaction.tokens import FILLERS, JOINERS, NATO, NUMERALS, SOFT_JOINERS, Kind, Token, word_set
 
 MAX_STREET_WORDS = 4  # between a number and the word that makes it an address
-_WORDS = frozenset(("and", "for", "to", "of", "in", "the", "as", *FILLERS, *SOFT_JOINERS))  # not without a sign before
+_WORDS = frozenset(
+    ("and", "for", "to", "of", "in", "the", "as", "like", *FILLERS, *SOFT_JOINERS)
+)  # not without a sign before
 _LINKS = _WORDS | frozenset((*JOINERS, "at", "@", "oh", "capital", "number"))
 _HOMES = word_set("live lives living address deliver located ship moved")
 
@@ -17,7 +19,7 @@ def open_from(tokens: Sequence[Token]) -> int:
     is.
     """
     at = len(tokens)
-    while at > 0 and _may_go_on(tokens[at - 1]):
+    while at > 0 and (_may_go_on(tokens[at - 1]) or _spells(tokens, at - 1)):
         at -= 1
     while at < len(tokens) and tokens[at].kind is Kind.MARK and tokens[at].word not in "(+@":
         at += 1
@@ -25,7 +27,7 @@ def open_from(tokens: Sequence[Token]) -> int:
         at += 1  # without anything before it, it joins nothing
     if at < len(tokens) and tokens[-1].word in ("at", "@", "dot", "underscore", "dash"):
         at = min(at, local_start(tokens, len(tokens) - 1))
-    return min(at, _street_from(tokens))
+    return min(at, address_from(tokens), _street_from(tokens))
 
 
 def _may_go_on(token: Token) -> bool:
@@ -33,8 +35,15 @@ def _may_go_on(token: Token) -> bool:
         token.kind in NUMERALS
         or token.kind is Kind.SCALE
         or (token.kind is Kind.LETTER and token.word not in ("i", "a"))
+        or token.word in NATO
     )
     return spelled or token.kind is Kind.MARK or token.word in _LINKS
+
+
+def _spells(tokens: Sequence[Token], at: int) -> bool:
+    """Return whether a word spells a letter before it: "b as in bravo"."""
+    said = [token.word for token in tokens[max(0, at - 2) : at]]
+    return said in (["as", "in"], ["like", "in"])
 
 
 def _street_from(tokens: Sequence[Token]) -> int:

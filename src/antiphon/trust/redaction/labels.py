@@ -1,10 +1,19 @@
 """The labels that replace hidden texts."""
 
 import hashlib
+import re
 
 from antiphon.core.redaction import Entity, Redaction, Span, Substitution
 
 HASHED = "####"
+_EXACT = frozenset({Entity.EMAIL, Entity.URL, Entity.PASSWORD, Entity.CUSTOM})
+_SIGNS = frozenset(
+    {
+        *(Entity.PHONE, Entity.CARD, Entity.CARD_CODE, Entity.PIN, Entity.BANK, Entity.NATIONAL_ID, Entity.PASSPORT),
+        *(Entity.LICENCE, Entity.HEALTH_RECORD, Entity.ACCOUNT, Entity.NUMBER),
+    }
+)
+_WORD = re.compile(r"[^\W_]+")
 MAX_NUMBERED = 10_000  # different texts of one call that get a number of their own
 
 
@@ -36,13 +45,19 @@ class Labels:
         if not self._wanted.numbered:
             return f"{begin}{name}{end}"
         known = self._numbers.setdefault(name, {})
-        digest = hashlib.blake2b(same_text(text).encode(), digest_size=16).digest()
+        digest = hashlib.blake2b(same_text(text, self.kind(span)).encode(), digest_size=16).digest()
         number = known.get(digest, len(known) + 1)
         if lasts and len(known) < MAX_NUMBERED:
             known[digest] = number
         return f"{begin}{name}_{number}{end}"
 
 
-def same_text(text: str) -> str:
-    """Return what is the same for all spellings of a text: its letters and digits."""
-    return "".join(char for char in text.lower() if char.isalnum()) or text
+def same_text(text: str, kind: Entity) -> str:
+    """Return what is the same for all spellings of a text of that kind. Of what is dictated or grouped in many ways
+    only letters and digits count, of the rest also where its words end: 1/12/2024 is not 11/2/2024.
+    """
+    if kind in _EXACT:
+        return text
+    if kind in _SIGNS:
+        return "".join(char for char in text.lower() if char.isalnum()) or text
+    return " ".join(_WORD.findall(text.lower())) or text

@@ -15,22 +15,13 @@ from typing import Any, TypeVar
 from antiphon.core.errors import AntiphonError, EngineTimeout, InternalError, PolicyError, TooLarge
 from antiphon.core.redaction import ALL, Redaction, Span, Substitution, Tagger
 from antiphon.core.specs import EmbedSpec, Format, GenerateSpec, Image, Message, Role, Shape, Spec
+from antiphon.trust.redaction.documents import Piece
 from antiphon.trust.redaction.finding import needs_model
-from antiphon.trust.redaction.hiding import Piece, hidden, pieces_of, rewritten
+from antiphon.trust.redaction.hiding import pieces_of, rewritten, shown
 from antiphon.trust.redaction.labels import HASHED, Labels, same_text
 
 MAX_CHARS = 1 << 20  # of a prompt, with everything around it
-BESIDE_CHARS = 8_192  # more is searched in a thread
 PROMPT_S = 30.0  # to search it
-
-# Keys of JSON schemas whose values are words of the schema.
-_SCHEMA_WORDS = frozenset(
-    {
-        *("$id", "$ref", "$schema", "contentEncoding", "exclusiveMaximum", "exclusiveMinimum", "format", "maxItems"),
-        *("maxLength", "maxProperties", "maximum", "minItems", "minLength", "minProperties", "minimum", "multipleOf"),
-        *("pattern", "required", "strict", "type", "uniqueItems"),
-    }
-)
 
 Asked = TypeVar("Asked", bound=Spec)
 
@@ -97,23 +88,15 @@ class Prompts:
         if size > MAX_CHARS:
             raise TooLarge(f"A prompt that is redacted can have at most {MAX_CHARS} characters.")
         tags = await self._tagged([piece.judged for piece in pieces])
-        if size > BESIDE_CHARS:
-            shown = await asyncio.to_thread(self._shown, list(pieces), tags)
-        else:
-            shown = self._shown(list(pieces), tags)
+        found = await shown(list(pieces), self._wanted, self._labels, tags)
 
         def write(text: str, how: _How) -> str:
             if how is _How.TEXT:
-                return shown[Piece(text)]
-            return rewritten(text, shown.__getitem__, _SCHEMA_WORDS if how is _How.SCHEMA else ())
+                return found[Piece(text)]
+            return rewritten(text, found.__getitem__, schema=how is _How.SCHEMA)
 
         written: Asked = _mapped(spec, write)
         return written
-
-    def _shown(self, pieces: Sequence[Piece], tags: Sequence[Sequence[Span]]) -> dict[Piece, str]:
-        return {
-            piece: hidden(piece, self._wanted, self._labels, tagged) for piece, tagged in zip(pieces, tags, strict=True)
-        }
 
     async def _tagged(self, texts: Sequence[str]) -> Sequence[Sequence[Span]]:
         if not needs_model(self._wanted):
@@ -133,7 +116,8 @@ class _Remembering(Labels):
     def label(self, span: Span, text: str, *, lasts: bool = True) -> str:
         label = super().label(span, text, lasts=lasts)
         first = self._texts.setdefault(label, text)
-        if label != HASHED and same_text(first) != same_text(text):
+        kind = self.kind(span)
+        if label != HASHED and same_text(first, kind) != same_text(text, kind):
             raise TooLarge("A prompt that is redacted can have at most 10,000 different texts of a kind to hide.")
         return label
 
@@ -144,7 +128,7 @@ class _Remembering(Labels):
 def _pieces(text: str, how: _How) -> Sequence[Piece]:
     if how is _How.TEXT:
         return [Piece(text)]
-    return pieces_of(text, _SCHEMA_WORDS if how is _How.SCHEMA else ())
+    return pieces_of(text, schema=how is _How.SCHEMA)
 
 
 def _mapped(spec: Any, write: _Write) -> Any:

@@ -6,6 +6,7 @@ signs enough. A run is cut into parts at commas and full stops; if one part look
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from antiphon.core.redaction import Entity
 from antiphon.trust.redaction.cues import HARMLESS_BEFORE, UNITS_BEHIND, Cue, cue_before, cue_behind
@@ -25,6 +26,7 @@ from antiphon.trust.redaction.tokens import (
 MIN_CODE = 5  # digits and letters that are hidden without a cue
 MIN_OPEN = 3  # digits at the end of an utterance
 MIN_SINGLE = 4  # digits, spoken one by one
+MIN_LISTED = 7  # digits, each with a comma after it, as recognisers write what is read out slowly
 MIN_SPELLED = 3  # letters
 MIN_SOFT = 3  # digits, spoken one by one, after which "and" or "then" may go on
 MAX_BETWEEN = 4  # joining tokens at most between two signs
@@ -33,8 +35,9 @@ YEAR = 4  # digits
 CARD_LENGTHS = range(13, 20)
 
 _SPELLED_CUES = ("cvv", "cvc", "ssn", "mrn", "dob", "pin", "id", "ip", "nhs")
-_MARKS = frozenset("-–.,/()+#*:")
+_MARKS = frozenset("-._,/()+#*:\\")
 _CUTS = frozenset(".,;:")
+_BETWEEN = frozenset(JOINERS) | FILLERS | SOFT_JOINERS
 _ACRONYMS = word_set(
     "usa uk fbi cia ibm pdf url abc nbc cbs bbc cnn gps atm hr it tv vip faq rsvp diy ceo cfo cto mba phd asap led "
     "lcd usb dna eta ssn cvv cvc dob mrn pin nhs iban api sms gp er icu ups dhl irs dmv id ac dc bc ad am pm ok"
@@ -106,8 +109,8 @@ def _read(tokens: Sequence[Token], start: int) -> Run | None:
         return None
     _trim(tokens, run)
     run.open = all(
-        token.kind in (Kind.MARK, Kind.TIMES) or token.word in JOINERS or token.word in FILLERS | SOFT_JOINERS
-        for token in tokens[run.end :]
+        tokens[each].kind in (Kind.MARK, Kind.TIMES) or tokens[each].word in _BETWEEN
+        for each in range(run.end, len(tokens))  # a slice for each run would take quadratic time
     )
     return run if run.end > run.start else None
 
@@ -129,7 +132,7 @@ def _sign(tokens: Sequence[Token], at: int, run: Run) -> int | None:
         spelled = _as_in(tokens, at + 1)
         return spelled if spelled else at + 1
     behind = tokens[at + 1] if at + 1 < len(tokens) else None
-    if token.word in NATO and (run.size or (behind and (behind.word in NATO or behind.kind in NUMERALS))):
+    if token.word in NATO and (run.end > run.start or (behind and (behind.word in NATO or behind.kind in NUMERALS))):
         part.letters += token.word[0]
         return at + 1
     # Letters next to digits without a space: AB1234, AB-1234, 12AB.
@@ -280,6 +283,8 @@ def looks_like_a_code(run: Run, least: int) -> bool:
     total = len(run.digits)
     if run.letters and run.size >= least and total >= 2 and total + len(run.letters) > min(least, MIN_CODE - 1):
         return True
+    if total >= MIN_LISTED and all(part.singles == len(part.digits) for part in run.parts) and not _counts(run.digits):
+        return True
     for part in run.parts:
         if part.grouped:
             continue
@@ -294,6 +299,12 @@ def looks_like_a_code(run: Run, least: int) -> bool:
         if least < MIN_CODE and part.written == YEAR and part.digits[:2] not in ("18", "19", "20"):
             return True
     return False
+
+
+def _counts(digits: str) -> bool:
+    """Return whether somebody counts: each digit is one more, or one less, than the one before."""
+    steps = {int(after) - int(before) for before, after in pairwise(digits)}
+    return steps in ({1}, {-1})
 
 
 def _harmless(tokens: list[Token], run: Run) -> bool:

@@ -21,6 +21,7 @@ MAX_DOTS = 8
 MAX_OCTET_TOKENS = 8
 MAX_LOCAL_WORDS = 3  # before "at", without a joining sign between them
 _SIGNS = frozenset("._-+/@")
+_OF_ADDRESSES = frozenset(("at", "@", "dot", "underscore", "dash", "hyphen", "slash"))
 _CASES = frozenset(
     ("capital", "uppercase", "upper", "lowercase", "lower", "case", "cap", "caps", "letter", "number", "small")
 )
@@ -72,13 +73,38 @@ def _after_www(tokens: Sequence[Token], at: int) -> int | None:
 
 
 def open_mail(tokens: Sequence[Token]) -> Iterator[Span]:
-    """Yield the end of a text that may be the beginning of a mail address, like "j o h n at" or "maria dot"."""
-    if not tokens or tokens[-1].word not in ("at", "@", "dot", "underscore", "dash", "hyphen"):
-        return
-    start = local_start(tokens, len(tokens) - 1)
-    local = tokens[start:-1]
-    if local and (tokens[-1].word != "at" or any(_spelled(token) or token.word in JOINERS for token in local)):
-        yield Span(local[0].start, tokens[-1].end, (Entity.EMAIL, Entity.URL))
+    """Yield the end of a text that may be the beginning of a mail address, like "j o h n at", "maria dot" or "maria dot
+    santos at example".
+    """
+    start = address_from(tokens)
+    if start == len(tokens) and tokens and tokens[-1].word in ("at", "@", "dash", "hyphen"):
+        start = local_start(tokens, len(tokens) - 1)
+        local = tokens[start:-1]
+        if tokens[-1].word == "at" and not any(_spelled(token) or token.word in JOINERS for token in local):
+            return
+    if start < len(tokens) - 1:
+        yield Span(tokens[start].start, tokens[-1].end, (Entity.EMAIL, Entity.URL))
+
+
+def address_from(tokens: Sequence[Token]) -> int:
+    """Return the index of the first word of what may become an address of mail or of a page, as "maria dot santos at
+    example"; `len(tokens)` if the text ends with nothing of the kind.
+    """
+    start, words, signs = len(tokens), 0, set[str]()
+    while start > 0:
+        token = tokens[start - 1]
+        if token.word in _OF_ADDRESSES:
+            signs.add(token.word)
+            words = 0
+        elif token.kind is Kind.MARK or (token.word in STOPWORDS and token.kind is not Kind.LETTER):
+            break
+        else:
+            words += token.kind is Kind.WORD
+            if words > MAX_LOCAL_WORDS:
+                break
+        start -= 1
+    sure = signs & {"dot", "underscore"} or (signs & {"at", "@"} and signs & {"dash", "hyphen"})
+    return start if sure else len(tokens)
 
 
 def _domain(tokens: Sequence[Token], at: int, *, alone: bool) -> int | None:
@@ -261,8 +287,9 @@ def _octets(tokens: Sequence[Token], at: int) -> int | None:
 
 
 def _passwords(tokens: Sequence[Token]) -> Iterator[Span]:
+    end = 0
     for at, token in enumerate(tokens):
-        if token.word not in ("password", "passphrase", "passcode", "pwd", "passwords"):
+        if at < end or token.word not in ("password", "passphrase", "passcode", "pwd", "passwords"):
             continue
         start = at + 1
         while start < len(tokens) and tokens[start].word in (
@@ -315,7 +342,7 @@ def _odd(tokens: Sequence[Token], at: int) -> bool:
     signs as no word has them: "blue#elephant", "blue-green-elephant".
     """
     end = at + 1
-    while end < len(tokens) and tokens[end].glued:
+    while end < len(tokens) and tokens[end].glued and end - at < MAX_LABEL_TOKENS:
         end += 1
     signs = [token.word for token in tokens[at + 1 : end - 1] if token.kind is Kind.MARK]
     signed = any(sign not in "-.,:;?!'\"/()" for sign in signs) or signs.count("-") > 1

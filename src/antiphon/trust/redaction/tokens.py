@@ -60,6 +60,13 @@ _KINDS = (
     *((SCALES, Kind.SCALE), (TIMES, Kind.TIMES)),
 )
 _BY_WORD = {word: kind for words, kind in _KINDS for word in words}
+# The sign of ASCII that looks like each of these: hyphens, dashes and dots, which language models write in numbers, and
+# the wide forms of Chinese and Japanese keyboards. Each is one character, so that positions stay.
+_ASCII = {
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212\ufe63"), "-"),
+    **dict.fromkeys(map(ord, "\u00b7\u2022\u2027\u2219"), "."),
+    **{0xFEE0 + n: chr(n) for n in range(0x21, 0x7F)},
+}
 _TOKEN = re.compile(r"[0-9]+|[^\W\d_]+(?:['’][^\W\d_]+)*|\S")
 
 NUMERALS = frozenset({Kind.DIGITS, Kind.UNIT, Kind.TEEN, Kind.TENS, Kind.TIMES})
@@ -77,10 +84,15 @@ class Token:
     glued: bool
 
 
+def in_ascii(text: str) -> str:
+    """Return the text with signs of ASCII in place of those that look the same; it is as long."""
+    return text if text.isascii() else text.translate(_ASCII)
+
+
 def tokens_of(text: str) -> list[Token]:
     found: list[Token] = []
     end = -1
-    for match in _TOKEN.finditer(text):
+    for match in _TOKEN.finditer(in_ascii(text)):
         said = match[0]
         word = said.lower().replace("’", "'")
         found.append(Token(said, word, match.start(), match.end(), _kind(said, word), match.start() == end))

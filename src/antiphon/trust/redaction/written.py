@@ -38,18 +38,18 @@ def _always(text: str) -> bool:
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"
 _FORMS: tuple[tuple[re.Pattern[str], tuple[Entity, ...], Callable[[str], bool]], ...] = (
     (
-        re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,5}"),
+        re.compile(r"[\w!#$%&'*+/=?^`{|}~.\\-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){0,5}"),
         (Entity.EMAIL,),
         _always,
     ),
     (
-        re.compile(r"\b(?:https?|ftp|wss?)://[^\s<>\"']{1,2000}[^\s<>\"'.,;:!?)\]]", re.IGNORECASE),
+        re.compile(r"\b(?:(?:https?|ftp|wss?)://|www\.)[^\s<>\"']{1,2000}[^\s<>\"'.,;:!?)\]]", re.IGNORECASE),
         (Entity.URL,),
         _always,
     ),
     (
         re.compile(
-            r"\b(?:www\.)?(?:[A-Za-z0-9-]{1,63}\.){1,4}(?:com|org|net|edu|gov|io|co\.uk|co|uk|de|fr|info|biz|app|dev|ai)"
+            r"\b(?:[A-Za-z0-9-]{1,63}\.){1,5}(?:com|org|net|edu|gov|io|co\.uk|co|uk|de|fr|info|biz|app|dev|ai)"
             r"(?:/[^\s<>\"',;!?)]{0,500}[^\s<>\"',;!?).])?(?![\w@.-]*@)\b",
             re.IGNORECASE,
         ),

@@ -67,6 +67,49 @@ async def test_the_same_text_has_the_same_placeholder_in_all_messages():
     assert await hidden(EmbedSpec("m", (NUMBER, "nothing"))) == EmbedSpec("m", ("[PHONE_1]", "nothing"))
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "kind"),
+    [
+        ("ana.lee@example.org", "analee@example.org", Entity.EMAIL),
+        ("1/12/2024", "11/2/2024", Entity.DATE),
+        ("11.1.1.1", "1.1.1.11", Entity.IP),
+        ("https://example.org/a-b", "https://example.org/ab", Entity.URL),
+        ("sk-abcdef0123456789abcdef", "sk-ABCDEF0123456789abcdef", Entity.PASSWORD),
+    ],
+)
+async def test_texts_that_differ_in_signs_or_case_are_not_taken_for_each_other(one, other, kind):
+    """Or a call of a tool would go to another address than the caller's."""
+    prompts = Prompts(Redaction(frozenset({kind})), None, restores=True)
+    spec = await prompts.hide(asking(f"from {one} to {other}"))
+    name = kind.value.upper()
+    assert spec.prompt[0].text == f"from [{name}_1] to [{name}_2]"
+    assert prompts.texts == {f"[{name}_1]": one, f"[{name}_2]": other}
+
+
+@pytest.mark.parametrize("before", [" ", "\n", "\n\n    "])
+async def test_a_text_that_begins_with_blanks_stays_whole(before):
+    """As instructions in code often do."""
+    for after in ("You are kind.", f"Call {NUMBER}, or wait."):
+        spec = await hidden(asking(f"{before}{after}"))
+        assert spec.prompt[0].text == before + after.replace(NUMBER, "[PHONE_1]")
+    blank = asking(before)
+    assert await hidden(blank) == blank
+
+
+async def test_names_that_are_content_are_hidden_in_results_but_not_in_schemas():
+    answers = Message(Role.TOOL, json.dumps({MAIL: {"visits": 3}, "first_name": "x"}), tool_call_id="1")
+    schema = json.dumps({"type": "object", "properties": {"phone_1_415_555_0132": {"type": "string"}}})
+    spec = await hidden(GenerateSpec("m", (answers,), tools=(Tool("call", "", schema),)))
+    assert json.loads(spec.prompt[0].text) == {"[EMAIL_1]": {"visits": 3}, "first_name": "x"}
+    assert spec.tools[0].parameters == schema
+
+
+async def test_words_of_a_schema_are_content_in_its_examples():
+    schema = {"properties": {"default": {"type": "string", "maximum": 4155550132}}, "examples": [{"format": NUMBER}]}
+    spec = await hidden(asking("hi", tools=(Tool("call", "", json.dumps(schema)),)))
+    assert json.loads(spec.tools[0].parameters) == schema | {"examples": [{"format": "[PHONE_1]"}]}
+
+
 async def test_nothing_is_left_in_tools_their_calls_and_schemas():
     tool = Tool("call", f"Calls {NUMBER}.", json.dumps({"properties": {"to": {"enum": [NUMBER], "maximum": 4000000}}}))
     calls = (ToolCall("1", "call", json.dumps({"phone_number": 4155550132, "note": "none"})),)

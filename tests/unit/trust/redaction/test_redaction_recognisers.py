@@ -1,10 +1,13 @@
 """What is found in texts without a model: on several hundred sentences of our own, and one by one."""
 
+import time
+
 import pytest
 
 from antiphon.core.redaction import ALL, Entity, Redaction, Span
 from antiphon.trust.redaction.finding import find, merged
-from antiphon.trust.redaction.runs import passes_luhn
+from antiphon.trust.redaction.runs import passes_luhn, runs_of
+from antiphon.trust.redaction.spoken import spoken
 from antiphon.trust.redaction.tokens import read_number, tokens_of
 from redaction_sentences import by_hand, score, sentences
 
@@ -77,6 +80,18 @@ def test_prose_and_quantities_stay():
         ("the code on my card is four oh two", "four oh two", Entity.CARD_CODE),
         ("write to jens underscore olafsen at example dot no", "jens underscore olafsen at example", Entity.EMAIL),
         ("it is w w w dot marlow clinic dot example dot com", "w w w dot marlow clinic dot example", Entity.URL),
+        ("Call 415\u2011555\u20110132 now.", "415\u2011555\u20110132", Entity.PHONE),
+        ("Her SSN is 536\u201022\u20108714.", "536\u201022\u20108714", Entity.NATIONAL_ID),
+        ("Write to ana\uff20example.org today", "ana\uff20example.org", Entity.EMAIL),
+        ("May " + "7" * 5000, "7" * 5000, Entity.NUMBER),
+        ("Call 415\u2022555\u20220132 now.", "415\u2022555\u20220132", Entity.PHONE),
+        ("card 4111_1111_1111_1111", "4111_1111_1111_1111", Entity.CARD),
+        ("Call 415\\-555\\-0132 now.", "415\\-555\\-0132", Entity.PHONE),
+        ("so five, five, five, zero, one, three, two it was", "five, five, five, zero", Entity.NUMBER),
+        ("Write to ana\\_lee@ex\u00e4mple.org today", "ana\\_lee@ex\u00e4mple.org", Entity.EMAIL),
+        ("It is on www.example.museum/x today", "www.example.museum/x", Entity.URL),
+        ("He came on 03-Apr-1980 and left", "03-Apr-1980", Entity.DATE),
+        ("He came on Apr/03/1980 and left", "Apr/03/1980", Entity.DATE),
         ("Login with password correct-horse-battery please.", "correct-horse-battery", Entity.PASSWORD),
         ("My number is QQ 12 34 56 C.", "QQ 12 34 56 C", Entity.NATIONAL_ID),
     ],
@@ -102,6 +117,9 @@ def test_what_it_is(text, hidden, kind):
         "Use the password sign-in page, or the password reset-link.",
         "It was one and two and then three, um, four of them.",
         "Two and two, and then nine and ten.",
+        "one, two, three, four, five, six, seven, eight, and again",
+        "eight, seven, six, five, four, three, two, one, and off",
+        "the step_2_3 of file_10",
     ],
 )
 def test_what_stays(text):
@@ -157,9 +175,30 @@ def test_spans_that_touch_are_one():
         Span(12, 13, name),
     ]
     unsure = Span(0, 9, place)
-    assert merged([unsure, Span(3, 5, name)], [unsure])[0].kinds == name + place
+    assert merged([unsure, Span(3, 5, name)], {unsure})[0].kinds == name + place
 
 
 def test_no_text_takes_long():
     for text in ("1 " * 300, "a at " * 200, "dot " * 300, "x." * 300, "one hundred and " * 150, "a1" * 200):
         find(text, WANTED)
+
+
+def _many_unsure() -> None:
+    spans = [Span(2 * n, 2 * n + 1, (Entity.NAME,)) for n in range(20_000)]
+    merged(spans, set(spans))
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        _many_unsure,
+        lambda: runs_of(tokens_of("alpha, " * 20_000)),
+        lambda: list(spoken(tokens_of("password=" * 12_000))),
+        lambda: list(spoken(tokens_of("password:the:" * 12_000))),
+    ],
+)
+def test_the_time_of_a_search_does_not_grow_with_the_square_of_the_text(search):
+    """A tenth of the time, on a slow machine; the square would take several times as long."""
+    begun = time.process_time()
+    search()
+    assert time.process_time() - begun < 10

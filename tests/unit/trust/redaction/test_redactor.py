@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -143,6 +144,26 @@ async def test_an_address_of_mail_over_two_utterances():
     assert "gmail" not in second.transcript.text
 
 
+@pytest.mark.parametrize("cut", range(3, 9))
+async def test_an_address_of_mail_with_a_pause_at_any_word(cut):
+    said = ["write", "to", "maria", "dot", "santos", "at", "example", "dot", "org", "please"]
+    redactor = Redactor(WANTED, None)
+    first = await one(redactor, final(" ".join(said[:cut])))
+    second = await one(redactor, final(" ".join(said[cut:]), 3000))
+    shown = f"{first.transcript.text} {second.transcript.text}".split()
+    assert not {"santos", "example", "org"} & set(shown)
+    assert shown[:2] == ["write", "to"]
+    assert shown[-1] == "please"
+
+
+async def test_a_number_with_a_pause_after_each_digit():
+    redactor = Redactor(WANTED, None)
+    assert (await one(redactor, final("My pin is"))).transcript.text == "My pin is"
+    for n, digit in enumerate(("eight", "two", "eight", "four")):
+        shown = await one(redactor, final(digit, 3000 + 2500 * n))
+        assert shown.transcript.text == "[PIN]"
+
+
 async def test_after_a_long_pause_an_utterance_stands_alone():
     redactor = Redactor(WANTED, None)
     await one(redactor, final("My card is"))
@@ -166,6 +187,34 @@ async def test_an_interim_shows_nothing_of_a_number_that_grows(cut):
     assert "one" not in out.transcript.text
     assert "four" not in out.transcript.text
     assert all(word.text in out.transcript.text for word in out.transcript.words)
+
+
+@pytest.mark.parametrize("link", ["as in", "like in", "for", "like"])
+@pytest.mark.parametrize("heard", range(3, 12))
+async def test_an_interim_shows_nothing_of_letters_that_words_spell(heard, link):
+    said = f"it is j {link} juliet o {link} oscar h n {link} november at gmail dot com"
+    text = " ".join(said.split()[:heard])
+    shown = (await one(Redactor(WANTED, None), interim(text))).transcript.text
+    assert shown.startswith("it is")
+    assert not any(word in shown.split() for word in ("j", "juliet", "o", "oscar", "h", "november"))
+
+
+@pytest.mark.parametrize("heard", range(4, 12))
+@pytest.mark.parametrize(
+    "address",
+    [
+        "jens underscore olafsen at example dot no",
+        "maria dot santos at marlow clinic dot org",
+        "w w w dot marlow clinic dot com slash forms",
+        "alpha bravo seven seven charlie",
+    ],
+)
+async def test_an_interim_shows_nothing_of_an_address_that_grows(address, heard):
+    """But for a word that nothing has joined to another yet."""
+    text = " ".join(f"it is {address}".split()[:heard])
+    shown = (await one(Redactor(WANTED, None), interim(text))).transcript.text
+    assert shown.startswith("it is")
+    assert not set(shown.split()) & set(address.split())
 
 
 async def test_what_an_interim_withholds_comes_with_the_word_behind_it():
@@ -199,6 +248,18 @@ async def test_words_that_are_not_of_their_text_end_the_call():
     event = Final(0, 0, 1, Transcript("call 415-555-0132", 0.9, (Word("other", 0, 1, 0.9),)), Cause.END)
     with pytest.raises(Unfit):
         await one(Redactor(WANTED, None), event)
+
+
+async def test_an_interim_in_another_language_shows_nothing_new():
+    redactor = Redactor(WANTED, None)
+    first = replace(interim("so good"), transcript=heard("so good", language="en"))
+    assert (await one(redactor, first)).transcript.text == "so good"
+    said = "mi tarjeta es uno dos tres cuatro cinco"
+    other = replace(interim(said, stable_words=3), transcript=heard(said, language="es"))
+    out = await one(redactor, other)
+    assert (out.transcript.text, out.stable_words) == ("so good", 0)
+    assert (await one(Redactor(WANTED, None), other)).transcript.text == ""
+    assert (await one(Redactor(WANTED, None, translated=True), other)).transcript.text.startswith("mi tarjeta")
 
 
 async def test_another_language_ends_the_call():
@@ -335,6 +396,34 @@ async def test_arguments_with_nothing_to_hide_are_as_they_were_written():
     assert out[0] == ToolCallDelta(0, 0, written, 4)
 
 
+async def test_a_name_that_occurs_twice_hides_nothing():
+    """Readers of JSON differ in which of its values they take."""
+    written = '{"a": "call 415-555-0132", "b": 1, "a": "call nobody"}'
+    out = await Redactor(WANTED, None).push((ToolCallDelta(0, 0, written, 4), STOP))
+    assert out[0].arguments == '{"a": "call [PHONE]", "b": 1, "a": "call nobody"}'
+
+
+async def test_names_in_arguments_are_judged_too():
+    written = '{"people": {"ana@example.org": [true, null]}, "price": 1.10, "ratio": NaN}'
+    out = await Redactor(WANTED, None).push((ToolCallDelta(0, 0, written, 4), STOP))
+    assert out[0].arguments == '{"people": {"[EMAIL]": [true, null]}, "price": 1.10, "ratio": NaN}'
+
+
+async def test_a_model_does_not_make_somebody_of_an_identifier():
+    written = '["args", {"args": 1}]'
+    out = await Redactor(WANTED, Names("args")).push((ToolCallDelta(0, 0, written, 4), STOP))
+    assert out[0].arguments == '["[NAME]", {"args": 1}]'
+    out = await Redactor(WANTED, Names()).push((ToolCallDelta(0, 0, '{"Zbigniew": 1}', 4), STOP))
+    assert out[0].arguments == '{"[NAME]": 1}'
+
+
+@pytest.mark.parametrize("deep", [64, 65, 2_000])
+async def test_arguments_of_any_depth_are_judged(deep):
+    written = '{"a": ' * deep + '"call 415-555-0132"' + "}" * deep
+    out = await Redactor(WANTED, None).push((ToolCallDelta(0, 0, written, 4), STOP))
+    assert out[0].arguments == written.replace("415-555-0132", "[PHONE]")
+
+
 async def test_arguments_that_are_no_json_are_judged_as_text():
     out = await Redactor(WANTED, None).push((ToolCallDelta(0, 0, '{"a": "call 415-555-0132', 4), STOP))
     assert out[0].arguments == '{"a": "call [PHONE]'
@@ -344,6 +433,22 @@ async def test_an_answer_that_is_json_stays_json():
     redactor = Redactor(WANTED, None, whole=True)
     text, _ = await text_of(redactor, TextDelta(0, '{"card": 41111111', 1), TextDelta(0, "11111111}", 1), STOP)
     assert json.loads(text) == {"card": "[CARD]"}
+
+
+async def test_others_go_on_while_a_long_document_is_searched():
+    turns, document = 0, json.dumps({"list": ["call 415-555-0132"] + [f"ABCD{n} and more" for n in range(1000)]})
+
+    async def go_on():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(go_on())
+    out = await Redactor(WANTED, None).push((ToolCallDelta(0, 0, document, 4), STOP))
+    beside.cancel()
+    assert "415" not in out[0].arguments
+    assert turns > 5
 
 
 async def test_arguments_are_bounded(monkeypatch):
