@@ -62,6 +62,7 @@ async def test_poisonous_texts_cost_nobody_else_anything(server, poisons):
         assert await metric(session, "antiphon_engine_restarts_total") == restarts
 
 
+@pytest.mark.long
 async def test_who_speaks_while_the_voice_is_killed_hears_the_whole(server):
     text = TEXT * 2
     whole = await speech(server, text)

@@ -99,6 +99,7 @@ async def test_what_was_cleared_costs_nothing(server, session):
     assert len(SENTENCES[0]) <= bill["tts.characters"] < 400  # and of what was cleared the clauses that were begun
 
 
+@pytest.mark.long
 async def test_a_whole_answer_that_fails_is_free(server, session):
     """With timestamps ElevenLabs' answers come whole."""
     before = charged(server)

@@ -25,7 +25,7 @@ from speakers import (
 
 from serving import API_KEY, LIGHT, Server, start
 
-pytestmark = pytest.mark.xdist_group("faults")
+pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.long]
 KILLS = max(1, int(os.environ.get("ANTIPHON_KILLS", "20")) // 50)
 PIECE_MS = 2_500  # no piece of speech is longer, with the pause behind it
 

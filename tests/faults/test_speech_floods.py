@@ -173,6 +173,7 @@ async def passer_by(server, chance, within_s=10):
             await leaves_socket(server, chance, realtime(server), said_in_conversation(chance))
 
 
+@pytest.mark.long
 async def test_hundreds_who_come_and_go_leave_nothing(server, nothing_left):
     workers = children(server.pid)
     alone = await spoken(server, TEXT)

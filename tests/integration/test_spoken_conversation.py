@@ -105,9 +105,8 @@ class Caller:
         assert not self.all(Failed)
 
 
-@pytest.mark.parametrize(
-    "turns", [Turns(silence_ms=300), pytest.param(Turns(eagerness=Eagerness.HIGH), marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("turns", [Turns(silence_ms=300), Turns(eagerness=Eagerness.HIGH)])
 async def test_a_spoken_question_is_answered_aloud_and_the_answer_can_be_interrupted(
     house: House, turns: Turns
 ) -> None:
