@@ -2,9 +2,9 @@
 
 import asyncio
 import hmac
-import time
 import uuid
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from vendor import Endpoint, Live
@@ -18,6 +18,7 @@ from antiphon.core.wire import Bearer, Close, Opening, Pending, Signed, Step
 from antiphon.session.door import Door
 from antiphon.session.requests import BESIDE_BYTES
 from antiphon.stores.sqlite.directory import SqliteDirectory
+from antiphon.transports import connection
 from antiphon.transports.bounds import TURN_S
 from antiphon.transports.connection import Connection, Gone, Over
 from antiphon.transports.dialogues import Dialogues
@@ -136,27 +137,32 @@ async def test_nothing_is_answered_before_the_first_message_of_the_vendor(house,
     assert (await serve(endpoint, Carrier("end")))[:3] == ["accept", "begun", "heard end"]
 
 
-async def test_a_large_message_that_is_still_read_counts_before_a_deadline(house, serve):
+async def test_a_large_message_that_is_still_read_counts_before_a_deadline(house, serve, monkeypatch):
     """It is read beside the event loop, and moves the deadline when it is."""
+    monkeypatch.setattr(connection, "IDLE_CHECK_S", 0)
+    loop = asyncio.get_running_loop()
+
+    async def turns():
+        for _ in range(100):
+            await asyncio.sleep(0)
 
     class Patient(Live):
         def receive(self, message, now_ns):
             if len(message) > BESIDE_BYTES:
-                house.clock.advance_ms(1_000)
-                time.sleep(0.2)
+                self.deadline = now_ns
+                asyncio.run_coroutine_threadsafe(turns(), loop).result()
                 self.deadline = None
                 return Step(sends=("read",))
             return super().receive(message, now_ns)
 
-    surface = Patient()
-    surface.deadline = house.clock.now_ns() + 50_000_000
-    endpoint = Endpoint(surface, live=True, incremental=True)
+    endpoint = Endpoint(Patient(), live=True, incremental=True)
     assert await serve(endpoint, Carrier("x" * (BESIDE_BYTES + 1), "end")) == ["accept", "read", Close(1000)]
 
 
-async def test_messages_that_came_together_are_taken_in_turns():
+async def test_messages_that_came_together_are_taken_in_turns(monkeypatch):
     """Each may take a while to read."""
-    turns, told = 0, []
+    turns, told, clock = 0, [], SimpleNamespace(s=0.0)
+    monkeypatch.setattr(connection, "time", SimpleNamespace(monotonic=lambda: clock.s))
 
     async def others():
         nonlocal turns
@@ -170,7 +176,7 @@ async def test_messages_that_came_together_are_taken_in_turns():
 
     class Slow:
         async def take(self, message):
-            time.sleep(TURN_S)  # noqa: ASYNC251  # as a surface that reads
+            clock.s += TURN_S
             told.append(turns)
             if message == "end":
                 raise Over
