@@ -54,8 +54,8 @@ async def test_nobody_changes_what_is_there(ledger, path, statement):
 
 async def test_records_share_the_transaction_of_what_is_appended(ledger, path, make_entry, monkeypatch):
     commits = []
-    real = ledger_module._commit
-    monkeypatch.setattr(ledger_module, "_commit", lambda *given: commits.append(len(given[-1])) or real(*given))
+    real = ledger_module.commit
+    monkeypatch.setattr(ledger_module, "commit", lambda *given: commits.append(len(given[-1])) or real(*given))
     for number in range(100):
         ledger.record(told(number))
         await ledger.append([make_entry(number)])

@@ -50,10 +50,10 @@ async def test_entries_are_there_when_append_returns(ledger, path, make_entry):
 def commits(monkeypatch):
     """How many appends each commit is for."""
     counts = []
-    real = ledger_module._commit
+    real = ledger_module.commit
     monkeypatch.setattr(
         ledger_module,
-        "_commit",
+        "commit",
         lambda connection, group, *rest: counts.append(len(group)) or real(connection, group, *rest),
     )
     return counts
@@ -181,12 +181,12 @@ async def test_a_server_closes_only_what_it_left_open_itself(path, make_entry):
 
 async def test_a_failed_commit_acknowledges_nothing_and_the_ledger_recovers(ledger, path, make_entry, monkeypatch):
     monkeypatch.setattr(ledger_module, "PROBE_INTERVAL_S", 0.001)
-    real_commit, real_prove = ledger_module._commit, SqliteLedger._prove
+    real_commit, real_prove = ledger_module.commit, SqliteLedger._prove
 
     def fail(*_):
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(ledger_module, "_commit", fail)
+    monkeypatch.setattr(ledger_module, "commit", fail)
     monkeypatch.setattr(SqliteLedger, "_prove", fail)
     with pytest.raises(LedgerUnavailable):
         await ledger.append([make_entry(0)])
@@ -197,7 +197,7 @@ async def test_a_failed_commit_acknowledges_nothing_and_the_ledger_recovers(ledg
         await ledger.claim("default", "key", "body", OTHER_SESSION, 0)
     assert read(path) == []
 
-    monkeypatch.setattr(ledger_module, "_commit", real_commit)
+    monkeypatch.setattr(ledger_module, "commit", real_commit)
     monkeypatch.setattr(SqliteLedger, "_prove", real_prove)
     await until_healthy(ledger)
     await ledger.append([make_entry(0)])
@@ -207,11 +207,11 @@ async def test_a_failed_commit_acknowledges_nothing_and_the_ledger_recovers(ledg
 async def test_recovery_does_not_close_sessions_that_are_still_open(ledger, path, make_entry, monkeypatch):
     monkeypatch.setattr(ledger_module, "PROBE_INTERVAL_S", 0.001)
     await ledger.append([make_entry(0)])
-    real = ledger_module._commit
-    monkeypatch.setattr(ledger_module, "_commit", lambda *_: 1 / 0)
+    real = ledger_module.commit
+    monkeypatch.setattr(ledger_module, "commit", lambda *_: 1 / 0)
     with pytest.raises(LedgerUnavailable):
         await ledger.append([make_entry(1)])
-    monkeypatch.setattr(ledger_module, "_commit", real)
+    monkeypatch.setattr(ledger_module, "commit", real)
     await until_healthy(ledger)
     await ledger.append([make_entry(1)])
     assert read(path) == [make_entry(0), make_entry(1)]

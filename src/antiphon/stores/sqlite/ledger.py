@@ -25,28 +25,23 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from antiphon.core.audit import AuditRecord, ChangeRecord
 from antiphon.core.entry import CLOSING, Entry, EntryKind
-from antiphon.core.errors import AntiphonError, Conflict, LedgerUnavailable
+from antiphon.core.errors import Conflict, LedgerUnavailable
 from antiphon.core.stores import (
-    IDEMPOTENCY_RETENTION_MS,
     MAX_RECORDS,
     RECORDED_WITHIN_S,
     Claim,
-    answered,
     check_idempotency_key,
-    standing,
 )
 from antiphon.storage.directory import lock_directory
 from antiphon.stores.sqlite import ledger_files as files
 from antiphon.stores.sqlite.audit import FORGOTTEN_AT_ONCE, AuditWriter
+from antiphon.stores.sqlite.ledger_commit import Work, commit, settle
 from antiphon.stores.sqlite.ledger_schema import (
-    COLUMNS,
-    RUNNING_COLUMNS,
     SCHEMA_VERSION,
     WRITTEN,
     to_row,
@@ -63,18 +58,6 @@ RECORDS_PER_PAGE = 8
 RECORDS_AT_ONCE = 2_048  # of the audit log, in one transaction, so that entries do not wait for them
 LOOK_S = 0.1  # between two checks of the files, while entries come
 CLOSED_WITHIN_S = 0.01  # that a session's end waits for others' entries
-
-_INSERT = f"INSERT INTO entries ({', '.join(WRITTEN)}) VALUES ({', '.join('?' * len(WRITTEN))})"
-_FIND = f"SELECT {', '.join(COLUMNS)} FROM entries WHERE project = ? AND session = ? AND sequence = ?"
-_CLAIM = "INSERT INTO idempotency (project, key, fingerprint, session, at_unix_ms) VALUES (?, ?, ?, ?, ?)"
-_FIND_CLAIM = "SELECT fingerprint, session FROM idempotency WHERE project = ? AND key = ? AND at_unix_ms > ?"
-_MOVE_CLAIM = "UPDATE idempotency SET session = ? WHERE project = ? AND key = ?"
-_FORGET_CLAIMS = "DELETE FROM idempotency WHERE at_unix_ms <= ?"
-_LAST = "SELECT kind, feature FROM entries WHERE project = ? AND session = ? ORDER BY sequence DESC LIMIT 1"
-_NOTE = f"""
-INSERT INTO running ({", ".join(RUNNING_COLUMNS)}) VALUES ({", ".join("?" * len(RUNNING_COLUMNS))})
-ON CONFLICT DO UPDATE SET amount = excluded.amount"""
-_FORGET_NOTES = "DELETE FROM running WHERE project = ? AND session = ?"
 
 # The servers whose open sessions this server settles: itself, and those without ids (of earlier versions), since it
 # alone has the directory's lock.
@@ -111,24 +94,8 @@ ON CONFLICT (name) DO UPDATE SET position = excluded.position WHERE position != 
 log = logging.getLogger(__name__)
 
 
-_Result = str | AntiphonError | None  # the session that was charged before, if any, or the error
-
-
 def _no_labels(project: str, tags: tuple[str, ...]) -> tuple[str, ...]:
     return ()
-
-
-@dataclass(slots=True, eq=False)
-class _Work:
-    """What one caller waits for. Without rows, `claim` is looked up; `act` is done in the same transaction; without
-    anything, it is a barrier.
-    """
-
-    rows: tuple[tuple[Any, ...], ...]
-    claim: Claim | None
-    notes: tuple[tuple[Any, ...], ...]
-    done: asyncio.Future[str | None]
-    act: Callable[[], object] | None = None
 
 
 class SqliteLedger(SqliteUsage):
@@ -147,7 +114,7 @@ class SqliteLedger(SqliteUsage):
         """
         super().__init__(path)
         self._server = server
-        self._waiting: list[_Work] = []
+        self._waiting: list[Work] = []
         self._waiting_entries = 0
         self._pressing = False  # whether anything that waits is more than ends of sessions
         self._wake = threading.Condition()
@@ -251,7 +218,7 @@ class SqliteLedger(SqliteUsage):
             size = max(1, len(rows) + len(notes))
             if self._waiting_entries + size > MAX_WAITING_ENTRIES:
                 raise LedgerUnavailable("too much usage is waiting to be recorded", retry_after_s=1)
-            work = _Work(rows, claim, notes, done, act)
+            work = Work(rows, claim, notes, done, act)
             self._waiting.append(work)
             self._waiting_entries += size
             if not patient:
@@ -264,7 +231,7 @@ class SqliteLedger(SqliteUsage):
         self._pressing = True
         self._wake.notify()
 
-    def _press_for(self, work: _Work) -> None:
+    def _press_for(self, work: Work) -> None:
         with self._wake:
             if work in self._waiting:
                 self._press()
@@ -294,22 +261,22 @@ class SqliteLedger(SqliteUsage):
         many = len(self._records) >= RECORDS_AT_ONCE
         return self._closing or ((self._pressing or many) and not self._broken)
 
-    def _serve(self, group: list[_Work]) -> None:
+    def _serve(self, group: list[Work]) -> None:
         records = [self._records.popleft() for _ in range(min(len(self._records), RECORDS_AT_ONCE))]
         try:
             # Not at each commit: each check would make this thread wait for the interpreter's lock.
             looks = time.monotonic() - self._looked_s >= LOOK_S
             if looks:
                 self._check_files()
-            results = _commit(self._connection, group, self._noted, self._audit, records)
+            results = commit(self._connection, group, self._noted, self._audit, records)
         except Exception as error:
             self._records.extendleft(reversed(records))
             group += self._refuse(error)
-            _settle(group, [LedgerUnavailable("usage could not be recorded", retry_after_s=1) for _ in group])
+            settle(group, [LedgerUnavailable("usage could not be recorded", retry_after_s=1) for _ in group])
             return
         if looks and self._files is not None:
             self._files.settle()
-        _settle(group, results)
+        settle(group, results)
         self._unfolded_pages += PAGES_PER_COMMIT + sum(
             len(work.rows) + len(work.notes) / NOTES_PER_PAGE for work in group
         )
@@ -340,7 +307,7 @@ class SqliteLedger(SqliteUsage):
         if self._files is not None and (trouble := self._files.trouble()):
             raise sqlite3.OperationalError(trouble)
 
-    def _refuse(self, error: Exception) -> list[_Work]:
+    def _refuse(self, error: Exception) -> list[Work]:
         """Refuse every append from now on; return those that wait already."""
         reason = str(error) if isinstance(error, sqlite3.Error) else type(error).__name__
         log.error("the ledger cannot store entries", extra={"reason": reason})
@@ -351,9 +318,7 @@ class SqliteLedger(SqliteUsage):
 
     def _refuse_all(self, error: Exception) -> None:
         waiting = self._refuse(error)
-        _settle(
-            waiting, [LedgerUnavailable("usage cannot be recorded at the moment", retry_after_s=1) for _ in waiting]
-        )
+        settle(waiting, [LedgerUnavailable("usage cannot be recorded at the moment", retry_after_s=1) for _ in waiting])
 
     def _prove(self, *statements: str) -> None:
         """Prove that the ledger can be written: empty the log, then commit, with `statements`."""
@@ -378,91 +343,3 @@ class SqliteLedger(SqliteUsage):
                 self._files.settle()
         self._unfolded_pages = 0.0
         return bool(busy)
-
-
-def _commit(
-    connection: sqlite3.Connection,
-    group: list[_Work],
-    noted: set[tuple[str, str]],
-    audit: AuditWriter,
-    records: Sequence[AuditRecord],
-) -> list[_Result]:
-    """Commit everything in one transaction. A conflict is its own work's result; any other exception is everybody's
-    failure. `noted` are the sessions that have notes, before and after; the `records` go to `audit`.
-    """
-    results: list[_Result] = []
-    connection.execute("BEGIN IMMEDIATE")
-    audit.begin()
-    audit.add(records)
-    # Before the entries: an append replaces its session's note, and no note follows it in one group.
-    if notes := [note for work in group for note in work.notes]:
-        connection.executemany(_NOTE, notes)
-        noted.update(note[:2] for note in notes)
-    replaced: set[tuple[str, str]] = set()
-    for work in group:
-        if work.act is not None:
-            work.act()
-        try:
-            results.append(None if work.notes else _write(connection, work, noted, replaced))
-        except Conflict as conflict:
-            results.append(conflict)
-    connection.execute("COMMIT")
-    audit.commit()
-    noted -= replaced
-    return results
-
-
-def _write(
-    connection: sqlite3.Connection, work: _Work, noted: set[tuple[str, str]], replaced: set[tuple[str, str]]
-) -> str | None:
-    """Write one piece of work, after all decisions, so that a conflict leaves nothing behind. Returns the session that
-    was charged before for the request of the claim. Adds to `replaced` the sessions whose notes it replaced.
-    """
-    missing = []
-    for row in work.rows:
-        found = connection.execute(_FIND, row[:3]).fetchone()
-        if found is None:
-            missing.append(row)
-        elif found != row[: len(COLUMNS)]:  # whichever server wrote it
-            raise Conflict("this entry has been written before, with other contents")
-    if (claim := work.claim) is not None:
-        since = claim.at_unix_ms - IDEMPOTENCY_RETENTION_MS
-        known = connection.execute(_FIND_CLAIM, (claim.project, claim.key, since)).fetchone()
-        last = connection.execute(_LAST, (claim.project, known[1])).fetchone() if known is not None else None
-        replay_of = standing(claim, known, last)
-        if not work.rows or claim.replay_of is not None:
-            if work.rows and replay_of is not None:
-                connection.execute(_MOVE_CLAIM, (claim.session, claim.project, claim.key))
-            return replay_of
-        if known is None:
-            connection.execute(_FORGET_CLAIMS, (since,))
-            connection.execute(_CLAIM, (claim.project, claim.key, claim.fingerprint, claim.session, claim.at_unix_ms))
-        elif replay_of is not None:
-            raise answered(replay_of)
-        elif known[1] != claim.session:
-            connection.execute(_MOVE_CLAIM, (claim.session, claim.project, claim.key))
-    if noted and (over := noted.intersection(row[:2] for row in work.rows)):
-        connection.executemany(_FORGET_NOTES, over)
-        replaced |= over
-    connection.executemany(_INSERT, missing)
-    return None
-
-
-def _settle(group: Sequence[_Work], results: Sequence[_Result]) -> None:
-    """Give each caller its result on its own event loop; one wake-up per loop."""
-    loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[str | None], _Result]]] = {}
-    for work, result in zip(group, results, strict=True):
-        loops.setdefault(work.done.get_loop(), []).append((work.done, result))
-    for loop, settled in loops.items():
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and nothing waits
-            loop.call_soon_threadsafe(_resolve, settled)
-
-
-def _resolve(settled: Sequence[tuple[asyncio.Future[str | None], _Result]]) -> None:
-    for done, result in settled:
-        if done.done():  # cancelled meanwhile
-            continue
-        if isinstance(result, AntiphonError):
-            done.set_exception(result)
-        else:
-            done.set_result(result)
