@@ -37,11 +37,17 @@ def start_all(stack: ExitStack, names: list[str], peer: Path | None, models: Pat
 
 
 def measure(
-    system: System, streams: int, seconds: int, clips: list[Path], references: Path | None, protocol: str = "deepgram"
+    system: System,
+    streams: int,
+    seconds: int,
+    clips: list[Path],
+    references: Path | None,
+    protocol: str = "deepgram",
+    key: str = KEY,
 ) -> Level:
     with tempfile.NamedTemporaryFile(suffix=".json") as report:
         command = [sys.executable, "-m", "antiphon", "bench", "stt", "--protocol", protocol, "--url", system.url]
-        command += ["--api-key", KEY, "--streams", str(streams), "--seconds", str(seconds)]
+        command += ["--api-key", key, "--streams", str(streams), "--seconds", str(seconds)]
         command += ["--pid", str(system.pid), "--json", report.name]
         command += ["--references", str(references)] if references else []
         command += ["--audio", *map(str, clips)]
