@@ -4,6 +4,8 @@ import asyncio
 import gc
 from collections import Counter
 
+import pytest
+
 from antiphon.calls.generation import Generation
 from antiphon.calls.recognition import Recognition
 from antiphon.calls.synthesis import Synthesis
@@ -39,6 +41,7 @@ def alive():
     )
 
 
+@pytest.mark.long
 async def test_an_hour_of_conversation_leaves_nothing_behind():
     house = House()
     await house.runner.start()

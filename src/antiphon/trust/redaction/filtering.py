@@ -53,7 +53,7 @@ class Redactor:
         labels = self._labels = Labels(wanted)
         self._transcripts = Transcripts(wanted, labels)
         self._shown: dict[int, Transcript] = {}  # the last interim of each channel
-        self._asked_ms: dict[int, int] = {}
+        self._read_ms: dict[int, int] = {}  # the end of the last interim that the model read
         self._streams: dict[_Key, TextStream] = {}
         self._documents: dict[_Key, tuple[str, int]] = {}
 
@@ -99,20 +99,21 @@ class Redactor:
         return judged
 
     async def _tagged_soon(self, event: Interim) -> Sequence[Span] | None:
-        """Return the model's spans in an interim; `None` if it was asked shortly before, or does not answer in time."""
-        asked_ms = self._asked_ms.get(event.channel)
-        if asked_ms is not None and event.end_ms - asked_ms < INTERIM_EVERY_MS and not event.paused:
+        """Return the model's spans in an interim; `None` if it read one shortly before, or does not answer in time."""
+        read_ms = self._read_ms.get(event.channel)
+        if read_ms is not None and event.end_ms - read_ms < INTERIM_EVERY_MS and not event.paused:
             return None
-        self._asked_ms[event.channel] = event.end_ms
         try:
             async with asyncio.timeout(INTERIM_S):
-                return await self._ask(self._transcripts.judged(event))
+                tagged = await self._ask(self._transcripts.judged(event))
         except (TimeoutError, CapacityError):
             return None
+        self._read_ms[event.channel] = event.end_ms
+        return tagged
 
     async def _final(self, event: Final) -> Final:
         self._shown.pop(event.channel, None)
-        self._asked_ms.pop(event.channel, None)
+        self._read_ms.pop(event.channel, None)
         if self._foreign(event):
             raise LanguageUnknown
         return self._transcripts.final(event, await self._tagged(self._transcripts.judged(event)))

@@ -290,6 +290,9 @@ async def test_an_interim_that_is_not_judged_in_time_shows_nothing_new(monkeypat
     names.gate.clear()
     late = await one(redactor, interim("then came Zbigniew", end_ms=5000))
     assert late.transcript.text == "then came"
+    names.gate.set()
+    next_one = await one(redactor, interim("then came Zbigniew in", end_ms=5200))
+    assert next_one.transcript.text == "then came [NAME] in"
 
 
 async def test_a_model_is_asked_about_interims_once_a_second():
