@@ -6,7 +6,7 @@ read in time, or that is in another language, repeats the previous one.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from antiphon.core.errors import CapacityError
@@ -34,6 +34,15 @@ MAX_DOCUMENT_CHARS = 1 << 17  # of a tool call's arguments, or of an answer in J
 _Key = tuple[type, int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What the model found in an interim that ended at `end_ms`."""
+
+    end_ms: int
+    text: str
+    tagged: Sequence[Span]
+
+
 class LanguageUnknown(Exception):
     """The speech is in a language for which there are no recognisers."""
 
@@ -53,7 +62,7 @@ class Redactor:
         labels = self._labels = Labels(wanted)
         self._transcripts = Transcripts(wanted, labels)
         self._shown: dict[int, Transcript] = {}  # the last interim of each channel
-        self._read_ms: dict[int, int] = {}  # the end of the last interim that the model read
+        self._read: dict[int, _Read] = {}  # of the current utterance of each channel, the last one
         self._streams: dict[_Key, TextStream] = {}
         self._documents: dict[_Key, tuple[str, int]] = {}
 
@@ -100,23 +109,27 @@ class Redactor:
 
     async def _tagged_soon(self, event: Interim) -> Sequence[Span] | None:
         """Return the model's spans in an interim; `None` if it read one shortly before, or does not answer in time."""
-        read_ms = self._read_ms.get(event.channel)
-        if read_ms is not None and event.end_ms - read_ms < INTERIM_EVERY_MS and not event.paused:
+        text, read = self._transcripts.judged(event), self._read.get(event.channel)
+        if read is not None and read.text == text:
+            return read.tagged
+        if read is not None and event.end_ms - read.end_ms < INTERIM_EVERY_MS and not event.paused:
             return None
         try:
             async with asyncio.timeout(INTERIM_S):
-                tagged = await self._ask(self._transcripts.judged(event))
+                tagged = await self._ask(text)
         except (TimeoutError, CapacityError):
             return None
-        self._read_ms[event.channel] = event.end_ms
+        self._read[event.channel] = _Read(event.end_ms, text, tagged)
         return tagged
 
     async def _final(self, event: Final) -> Final:
         self._shown.pop(event.channel, None)
-        self._read_ms.pop(event.channel, None)
+        read = self._read.pop(event.channel, None)
         if self._foreign(event):
             raise LanguageUnknown
-        return self._transcripts.final(event, await self._tagged(self._transcripts.judged(event)))
+        text = self._transcripts.judged(event)
+        tagged = read.tagged if read is not None and read.text == text else await self._tagged(text)
+        return self._transcripts.final(event, tagged)
 
     def _foreign(self, event: Interim | Final) -> bool:
         """Return whether something was heard in a language for which there are no recognisers."""

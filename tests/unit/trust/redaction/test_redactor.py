@@ -307,6 +307,16 @@ async def test_a_model_is_asked_about_interims_once_a_second():
     assert paused.transcript.text == "then [NAME]"
 
 
+@pytest.mark.parametrize("more", ["", " home"])
+async def test_a_model_reads_no_text_twice(more):
+    names = Names()
+    redactor = Redactor(WANTED, names)
+    said = "so Zbigniew came"
+    for event in (interim(said, paused=True), interim(said, end_ms=600), final(said + more)):
+        assert (await one(redactor, event)).transcript.text == event.transcript.text.replace("Zbigniew", "[NAME]")
+    assert names.asked == [said, *([said + more] if more else [])]
+
+
 async def test_a_model_that_is_late_or_fails_ends_the_call(monkeypatch):
     monkeypatch.setattr(filtering, "FINAL_S", 0.01)
     names = Names()
