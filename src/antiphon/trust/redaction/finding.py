@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence, Set
 from functools import lru_cache
+from typing import Any
 
 from antiphon.core.redaction import OF_THE_MODEL, Entity, Redaction, Span
 from antiphon.trust.redaction.cues import STOPWORDS
@@ -19,6 +20,8 @@ _NEVER = word_set(
     "spring summer autumn fall winter today tomorrow yesterday monday tuesday wednesday thursday friday saturday "
     "sunday spelled spelt"
 )
+PATTERN_S = 0.1  # of processor time, for a pattern of a policy in a short text; a longer one has more ...
+CHARS_PER_S = 500_000  # ... by its length. After that the call ends: such a pattern could stop the server
 SURE_KINDS = 3  # a span with more possible kinds is of an unknown kind
 
 
@@ -90,16 +93,19 @@ def needs_model(wanted: Redaction) -> bool:
 def _custom(text: str, wanted: Redaction) -> Iterable[Span]:
     if not (wanted.words or wanted.patterns):
         return
+    timeout_s = PATTERN_S + len(text) / CHARS_PER_S
     for pattern in _compiled(wanted.words, wanted.patterns):
-        for match in pattern.finditer(text):
+        for match in pattern.finditer(text, timeout=timeout_s):
             if match.end() > match.start():
-                yield Span(*match.span(), (Entity.CUSTOM,))
+                yield Span(match.start(), match.end(), (Entity.CUSTOM,))
 
 
 @lru_cache(maxsize=256)
-def _compiled(words: tuple[str, ...], patterns: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
-    compiled = [re.compile(pattern, re.IGNORECASE) for pattern in patterns]
+def _compiled(words: tuple[str, ...], patterns: tuple[str, ...]) -> tuple[Any, ...]:
+    import regex  # it can stop, which `re` cannot
+
+    compiled = [regex.compile(pattern, regex.IGNORECASE) for pattern in patterns]
     if words:
         each = (r"[\s-]+".join(map(re.escape, word.split())) for word in sorted(words, key=len, reverse=True))
-        compiled.append(re.compile(rf"(?<!\w)(?:{'|'.join(each)})(?!\w)", re.IGNORECASE))
+        compiled.append(regex.compile(rf"(?<!\w)(?:{'|'.join(each)})(?!\w)", regex.IGNORECASE))
     return tuple(compiled)

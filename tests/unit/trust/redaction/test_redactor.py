@@ -325,6 +325,13 @@ async def test_a_model_that_is_late_or_fails_ends_the_call(monkeypatch):
         await one(Redactor(WANTED, names), final("so Zbigniew came"))
 
 
+async def test_a_pattern_that_takes_long_ends_the_call():
+    redactor = Redactor(Redaction(frozenset(), patterns=("(a|aa)+b", "[0-9]+")), None)
+    assert (await one(redactor, final("so 42 aab"))).transcript.text == "so [CUSTOM] [CUSTOM]"
+    with pytest.raises(TimeoutError):
+        await one(redactor, final("a" * 200))
+
+
 # -- text --------------------------------------------------------------------------------------------------------------
 
 
