@@ -26,6 +26,7 @@ from antiphon.core.events import (
     Interim,
     Opened,
     Output,
+    Progress,
     SpeechResumed,
     SpeechStarted,
     TurnMayEnd,
@@ -179,7 +180,7 @@ class Stream:
                     self._utterances[event.channel] = utterances
                 result = utterances.result(event)
                 return Step(sends=(wire.transcript_event([result]),)) if result else NOTHING
-            case SpeechStarted() | UtteranceEnded() | TurnMayEnd() | SpeechResumed():
+            case SpeechStarted() | UtteranceEnded() | TurnMayEnd() | SpeechResumed() | Progress():
                 return NOTHING  # not requested here
             case Closed():
                 if self._state is State.OPEN:  # the server is stopping

@@ -72,6 +72,24 @@ class Turn(msgspec.Struct, tag="Turn", frozen=True, omit_defaults=True):
     language_confidence: float | None = None
 
 
+class Heartbeat(msgspec.Struct, tag="Heartbeat", frozen=True):
+    """The state of the session. `realtime_factor` is the audio received since the last one, in proportion to the time;
+    `max_speech_probability` is of any frame of that time.
+    """
+
+    total_audio_received_ms: int
+    total_duration_ms: int
+    realtime_factor: float
+    max_speech_probability: float
+
+
+class Silence(msgspec.Struct, tag="Silence", frozen=True):
+    """A stretch of the audio without words, on the clock of the words."""
+
+    start_ms: int
+    end_ms: int
+
+
 class Termination(msgspec.Struct, tag="Termination", frozen=True):
     audio_duration_seconds: int
     session_duration_seconds: int
@@ -91,7 +109,7 @@ class Error(msgspec.Struct, tag="Error", frozen=True):
     error: str
 
 
-ServerMessage = Begin | SpeechStarted | Turn | Termination | Warning | Error
+ServerMessage = Begin | SpeechStarted | Turn | Heartbeat | Silence | Termination | Warning | Error
 
 # -- HTTP --------------------------------------------------------------------------------------------------------------
 
