@@ -15,6 +15,7 @@ import pytest
 from amazon_client import SPEECH_ONLY, Secure, secured
 
 from antiphon.models import Store
+from antiphon.surfaces.amazon.parameters import TABLE
 from serving import API_KEY
 
 HERE = Path(__file__).parent / "newer_python"
@@ -78,6 +79,15 @@ def test_a_live_stream(python: Path, secure: Secure, beckett: Path) -> None:
     )
     assert answer["session_id"] == "a" * 36
     assert answer["enable_partial_results_stabilization"] is True
+
+
+def test_the_table_has_every_option_of_the_sdk(python: Path) -> None:
+    names = "print(*StartStreamTranscriptionInput.__dataclass_fields__)"
+    command = f"from aws_sdk_transcribe_streaming.models import StartStreamTranscriptionInput; {names}"
+    ran = subprocess.run([str(python), "-c", command], capture_output=True, text=True, check=True, timeout=TALK_S)
+    sent_as = {"media-sample-rate-hertz": "sample-rate"}
+    options = {name.replace("_", "-") for name in ran.stdout.split()}
+    assert {sent_as.get(name, name) for name in options} == {row.name for row in TABLE}
 
 
 @pytest.mark.parametrize(

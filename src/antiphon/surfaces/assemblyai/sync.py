@@ -150,6 +150,7 @@ class Answer:
             closed.audio_ms,
             self._opening.request_id,
             took_ms,
+            took_ms,
             NOT_REWRITTEN if self._asked.rewrites else None,
             main_language(self._finals)[0] or None,
         )

@@ -141,7 +141,8 @@ class SyncWord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Transcript(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer to a recording. `llm_error` says why no model has rewritten it, if the caller requested that;
+    """The answer to a recording. All of `request_time_ms` is `sync_time_ms`, the time that transcribing took, as no
+    model rewrites it. `llm_error` says why no model has rewritten it, if the caller requested that;
     `language_code` is the recognised language, if known.
     """
 
@@ -151,6 +152,7 @@ class Transcript(msgspec.Struct, frozen=True, omit_defaults=True):
     audio_duration_ms: int
     session_id: str
     request_time_ms: int
+    sync_time_ms: int
     llm_error: str | None = None
     language_code: str | None = None
 

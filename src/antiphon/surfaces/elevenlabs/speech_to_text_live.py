@@ -74,7 +74,7 @@ class Chunk(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Config(Struct, frozen=True):
-    """The settings of the session."""
+    """The settings of the session, except those without effect."""
 
     sample_rate: int
     audio_format: str
@@ -86,6 +86,7 @@ class Config(Struct, frozen=True):
     enable_logging: bool
     include_timestamps: bool
     include_language_detection: bool
+    keyterms: list[str] | UnsetType
 
 
 class _Message(Struct, frozen=True, tag_field="message_type"):
@@ -390,6 +391,7 @@ class LiveTranscription:
             enable_logging=query.enable_logging,
             include_timestamps=query.include_timestamps,
             include_language_detection=query.include_language_detection,
+            keyterms=list(self._keyterms) if self._keyterms and self._guided else UNSET,
         )
 
     def _only_language(self) -> str | UnsetType:
