@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from amazon_client import SPEECH_ONLY, Secure, client, secured, transcribed
+from amazon_client import SPEECH_ONLY, Secure, client, secured, speech, transcribed
 from amazon_transcribe import exceptions
 from amazon_transcribe.auth import StaticCredentialResolver
 from amazon_transcribe.client import TranscribeStreamingClient
@@ -152,6 +152,29 @@ async def test_a_stream_of_silence_goes_on(secure: Secure) -> None:
     await stream.input_stream.end_stream()
     assert [event async for event in stream.output_stream] == []
     assert ended(secure, stream.response.request_id)["outcome"] == "completed"
+
+
+@pytest.mark.long
+async def test_what_was_heard_before_a_timeout_comes_before_the_error(secure: Secure, ever_tried: Path) -> None:
+    rate, pcm = speech(ever_tried)
+    spoken = pcm.rstrip(bytes(1))  # no silence ends the utterance
+    spoken += bytes(len(spoken) % 2)
+    options = {"language_code": "en-US", "media_sample_rate_hz": rate, "media_encoding": "pcm"}
+    stream = await client(secure.url, API_KEY).start_stream_transcription(**options)
+    for at in range(0, len(spoken), rate):
+        await stream.input_stream.send_audio_event(audio_chunk=spoken[at : at + rate])
+    results: list[Any] = []
+
+    async def listen() -> None:
+        async for event in stream.output_stream:
+            results.extend(event.transcript.results)
+
+    with pytest.raises(exceptions.BadRequestException, match="timed out"):
+        await listen()
+    assert not results[-1].is_partial
+    assert "no matter" in results[-1].alternatives[0].transcript.lower()
+    charged = ended(secure, stream.response.request_id)["charged"]
+    assert charged == {"stt.audio_ms": pytest.approx(len(spoken) * 500 / rate, abs=1)}
 
 
 async def test_one_who_vanishes(secure: Secure, beckett: Path) -> None:

@@ -14,6 +14,7 @@ from antiphon.core.events import (
     Final,
     Flush,
     Interim,
+    Progress,
     SpeechResumed,
     SpeechStarted,
     TurnMayEnd,
@@ -30,7 +31,7 @@ from antiphon.slo.measure import Measured, UtteranceTimer
 class TimedEvent:
     """An event with the times when its speech began and ended to arrive."""
 
-    event: SpeechStarted | Interim | Final | TurnMayEnd | SpeechResumed | UtteranceEnded | Drained
+    event: SpeechStarted | Interim | Final | TurnMayEnd | SpeechResumed | UtteranceEnded | Progress | Drained
     onset_ns: int
     spoken_ns: int
     spoken: int  # the position at which its speech ended
@@ -59,6 +60,11 @@ class InputChannel:
         """End the utterance in the present pause, if there is one, after that silence."""
         if self.pause is not None:
             self.stream.tell(Wait(self.pause, silence_ms))
+
+    def progress(self, number: int) -> TimedEvent:
+        """Return how far the recognition of this channel is."""
+        received_ms, settled_ms = samples_to_ms(self.arrivals.received), samples_to_ms(self.stream.settled)
+        return TimedEvent(Progress(number, received_ms, settled_ms, self.stream.speech_peak()), 0, 0, 0)
 
     def add_times(self, heard: SpeechEvent) -> TimedEvent:
         """Return an event of the stream with the times at which its speech arrived."""

@@ -38,6 +38,7 @@ from antiphon.core.events import (
     Interim,
     Opened,
     Output,
+    Report,
     Retune,
 )
 from antiphon.core.ports import EngineCall, Guidance
@@ -131,11 +132,14 @@ class Recognition(MeteredSession[Output]):
                         self._decoder = self._decoder or self._live_decoder()
                         await self._hear(await self._decoder.feed(data))
                     case Flush(channel=asked):
-                        if not self._channels:
-                            await self._expect_channels()
+                        await self._expect_channels()
                         for number, channel in enumerate(self._channels):
                             if asked in (None, number):
                                 channel.tell(given, self._services.clock.now_ns())
+                    case Report():
+                        await self._expect_channels()
+                        for number, channel in enumerate(self._channels):
+                            self._take(channel.progress(number))
                     case Retune(turns):
                         self._turns = turns
                         self.tune(turn_rules.tuning(turns))
@@ -208,7 +212,7 @@ class Recognition(MeteredSession[Output]):
     async def _expect_channels(self) -> None:
         """Open the channels before any audio, if their number is known."""
         spec = self._spec
-        if not (spec.multichannel and spec.format.encoding is Encoding.CONTAINER):
+        if not self._channels and not (spec.multichannel and spec.format.encoding is Encoding.CONTAINER):
             await self._hear([b""] * (spec.format.channels if spec.multichannel else 1))
 
     async def _open_channel(self, channel: int) -> None:

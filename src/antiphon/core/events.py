@@ -92,7 +92,12 @@ class Guide:
     keyterms: tuple[str, ...] = ()
 
 
-Input = Audio | Flush | End | Begin | Say | Clear | Finish | Retune | Guide
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Report how far the recognition is: a `Progress` of each channel follows, in order with the results."""
+
+
+Input = Audio | Flush | End | Begin | Say | Clear | Finish | Retune | Guide | Report
 
 # -- outputs -----------------------------------------------------------------------------------------------------------
 
@@ -242,6 +247,19 @@ class UtteranceEnded:
 
     channel: int
     last_word_end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the recognition of one channel is, in answer to `Report`. `received_ms` of audio have come so far; what
+    was said before `settled_ms` has been sent, and no later result begins before it. `speech_probability` (0..1) is the
+    highest of any frame of the voice detector since the last `Progress`.
+    """
+
+    channel: int
+    received_ms: int
+    settled_ms: int
+    speech_probability: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,6 +463,8 @@ class Failed:
     error: AntiphonError
 
 
-Output = Opened | SpeechStarted | Interim | Final | TurnMayEnd | SpeechResumed | UtteranceEnded | Closed | Failed
+Output = (
+    Opened | SpeechStarted | Interim | Final | TurnMayEnd | SpeechResumed | UtteranceEnded | Progress | Closed | Failed
+)
 LanguageOutput = Opened | Generated | TokenUsage | Completed | Embedded | Inferred | Failed
 SpeechOutput = Opened | Spoken | Flushed | Cleared | ContextEnded | AllSpoken | Failed

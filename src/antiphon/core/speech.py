@@ -112,6 +112,9 @@ class SpeechStream(Protocol):
     def settled(self) -> int:
         """A position (samples) before which no future or unread event lies. It may be lower than necessary."""
 
+    def speech_peak(self) -> float:
+        """Return the highest probability of speech (0..1) of any frame since the last call, 0 without a frame."""
+
     async def feed(self, pcm: bytes) -> None:
         """Send audio: 16 kHz mono int16 little-endian, whole samples. Waits if it comes faster than it is processed."""
 

@@ -34,9 +34,9 @@ class Delivery:
         return len(self._segments)
 
     @property
-    def onsets(self) -> list[int]:
-        """Where speech began in the utterances whose finals have not been sent."""
-        return [segment.onset for segment in self._segments if segment.onset]
+    def starts(self) -> list[int]:
+        """Where the utterances start whose finals have not been sent."""
+        return [segment.start for segment in self._segments]
 
     def put(self, segment: Segment) -> None:
         """Add an utterance that has ended: its final is next, and its interims are dropped."""

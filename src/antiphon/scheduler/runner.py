@@ -307,6 +307,9 @@ class LocalStream:
     def settled(self) -> int:
         return 0 if self._unread else self.stream.settled
 
+    def speech_peak(self) -> float:
+        return self.stream.speech_peak()
+
     async def feed(self, pcm: bytes) -> None:
         await self._runner._feed(self.stream, pcm)
 

@@ -61,6 +61,7 @@ class Stream:
         self._held: deque[Work] = deque()  # finals that wait for their context
         self._early: int | None = None  # samples of silence after which `TurnMayEnd` follows, if it is still to come
         self._early_said = False  # in this pause
+        self._peak = 0.0  # the highest probability of speech since it was asked for
         self._ended = False
         self.closed = False
 
@@ -94,7 +95,12 @@ class Stream:
     @property
     def settled(self) -> int:
         """The position before which all results have been sent."""
-        return min([self._tape.begin, *self._delivery.onsets])
+        return min([self._tape.begin, *self._delivery.starts])
+
+    def speech_peak(self) -> float:
+        """Return the highest probability of speech of any frame since the last call."""
+        peak, self._peak = self._peak, 0.0
+        return peak
 
     def change(self, to: Tuning | Guidance, now_ns: int) -> None:
         """Change how utterances end, or what guides the engine, for audio that is still to come."""
@@ -167,6 +173,7 @@ class Stream:
 
     def hear(self, probabilities: list[float], now_ns: int) -> None:
         """Process the speech probabilities of the frames that `run` returned."""
+        self._peak = max((self._peak, *probabilities))
         for probability in probabilities:
             change = self._ends.push(probability)
             if change:

@@ -110,6 +110,9 @@ class FakeSpeechStream:
         self._load = load
         self._unread: asyncio.Queue[SpeechEvent | AntiphonError | None] = asyncio.Queue()
 
+    def speech_peak(self) -> float:
+        return 0.0
+
     def say(self, heard: SpeechEvent | AntiphonError) -> None:
         self._unread.put_nowait(heard)
 

@@ -56,6 +56,17 @@ def test_streams_by_key_and_by_token(told: dict[str, Any]) -> None:
         assert abs(heard["expiresAt"] - time.time() - longest_s) < TALK_S
 
 
+def test_heartbeats_and_silences(told: dict[str, Any]) -> None:
+    asked, unasked = told["streams"]
+    (heartbeat,) = asked["heartbeats"]
+    assert heartbeat["total_audio_received_ms"] > 4_000
+    assert heartbeat["max_speech_probability"] > 0.5
+    words = asked["turns"][-1]["words"]
+    assert len(asked["silences"]) >= 4
+    assert all(each["start_ms"] >= words[-1]["end"] for each in asked["silences"])
+    assert unasked["heartbeats"] == unasked["silences"] == []
+
+
 def test_a_wrong_key_is_tried_once(told: dict[str, Any]) -> None:
     assert told["refused"]["code"] == 4001
     assert "key" in told["refused"]["message"]

@@ -14,6 +14,8 @@ from assemblyai.streaming.v3 import (
     AsyncStreamingClient,
     BeginEvent,
     Encoding,
+    HeartbeatEvent,
+    SilenceEvent,
     SpeechStartedEvent,
     StreamingClient,
     StreamingClientOptions,
@@ -243,6 +245,39 @@ def test_a_wrong_key(server: Any, key: str) -> None:
 def test_pieces_that_are_too_long(listener: Listener) -> None:
     listener.listen([lambda client: client.stream(bytes(RATE * 2 + 2))], end=False)
     assert [event.code for event in listener.told if isinstance(event, StreamingError)] == [3007]
+    listener.client.disconnect()
+
+
+def test_silence_and_the_heart_of_a_session(listener: Listener, sentence: bytes) -> None:
+    begun = StreamingSessionParameters(session_heartbeat=True)
+    said = [lambda client: client.set_params(begun), *[SILENCE] * 5, sentence, *[SILENCE] * 6]
+    listener.listen(said, acknowledge_silence=True, end_of_turn_confidence_threshold=1.0, max_turn_silence=400)
+    heartbeats, silences = listener.of(HeartbeatEvent), listener.of(SilenceEvent)
+    assert heartbeats[0].max_speech_probability > 0.5
+    assert heartbeats[0].total_duration_ms == pytest.approx(5_000, abs=300)
+    assert heartbeats[0].realtime_factor == pytest.approx(PACE, rel=0.3)
+    assert heartbeats[0].total_audio_received_ms >= heartbeats[0].total_duration_ms * 2
+    (turn,) = check_turns(listener.of(TurnEvent), formatted=False)
+    before = [each for each in silences if each.end_ms <= turn.words[0].start]
+    after = [each for each in silences if each.start_ms >= turn.words[-1].end]
+    assert before + after == silences  # no word is in one
+    assert before[0].start_ms == 0
+    for part in (before, after):
+        assert [each.end_ms for each in part[:-1]] == [each.start_ms for each in part[1:]]
+    assert after[-1].end_ms - after[0].start_ms >= 6_000
+    assert not listener.of(WarningEvent)
+
+
+def test_what_was_heard_before_a_limit_of_time_comes_before_the_error(payer: Any, server: Any, sentence: bytes) -> None:
+    listener = Listener(options(server, api_key=payer.key))
+    asked: dict[str, Any] = {"end_of_turn_confidence_threshold": 1.0, "max_turn_silence": 60_000}
+    listener.listen([sentence], end=False, inactivity_timeout=5, **asked)
+    (turn,) = check_turns(listener.of(TurnEvent), formatted=False)
+    assert turn.transcript == "the ship was painted blue"
+    error = listener.told[-1]
+    assert isinstance(error, StreamingError)
+    assert error.code == 4031
+    assert payer.charged_ms() == len(sentence) // 32
     listener.client.disconnect()
 
 

@@ -24,18 +24,22 @@ const client = new AssemblyAI({
 const pcm = readFileSync(file);
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-const listen = async (credential) => {
-  const heard = { turns: [], warnings: [], errors: [], expiresAt: 0 };
+const SILENT_PIECES = 52; // at the pace of speech: longer than a heartbeat takes
+
+const listen = async (given) => {
+  const heard = { turns: [], warnings: [], errors: [], heartbeats: [], silences: [], expiresAt: 0 };
   const transcriber = client.streaming.transcriber({
     websocketBaseUrl: wssUrl,
     sampleRate: 16_000,
     formatTurns: true,
     keytermsPrompt: ['ship'],
     connectTimeout: 10_000,
-    ...credential,
+    ...given,
   });
   transcriber.on('turn', (turn) => heard.turns.push(turn));
   transcriber.on('warning', (warning) => heard.warnings.push(warning.warning));
+  transcriber.on('heartbeat', (heartbeat) => heard.heartbeats.push(heartbeat));
+  transcriber.on('silence', (silence) => heard.silences.push(silence));
   transcriber.on('error', (error) => heard.errors.push(String(error)));
   const begin = await transcriber.connect();
   heard.expiresAt = begin.expires_at;
@@ -45,12 +49,16 @@ const listen = async (credential) => {
   }
   transcriber.updateConfiguration({ max_turn_silence: 900 });
   transcriber.forceEndpoint();
+  for (let n = 0; given.acknowledgeSilence && n < SILENT_PIECES; n++) {
+    transcriber.sendAudio(Buffer.alloc(PIECE_BYTES));
+    await sleep(100);
+  }
   await sleep(500);
   await transcriber.close();
   told.streams.push(heard);
 };
 
-await listen({});
+await listen({ sessionHeartbeat: true, acknowledgeSilence: true });
 const token = await client.streaming.createTemporaryToken({ expires_in_seconds: 60, max_session_duration_seconds: 600 });
 await listen({ token });
 

@@ -19,7 +19,20 @@ from antiphon.core.errors import (
     LedgerUnavailable,
     StillRunning,
 )
-from antiphon.core.events import Audio, Cause, Closed, End, Failed, Final, Flush, Interim, Opened, Transcript
+from antiphon.core.events import (
+    Audio,
+    Cause,
+    Closed,
+    End,
+    Failed,
+    Final,
+    Flush,
+    Interim,
+    Opened,
+    Progress,
+    Report,
+    Transcript,
+)
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Url
 from session_house import audio, first_final, listen, pour, said, until
@@ -93,6 +106,33 @@ async def test_one_channel_is_flushed_or_all_before_any_audio_too(house):
         await session.feed(Flush(channel=channel))
     await session.feed(End())
     assert sorted(final.channel for final in finals(await said(session))) == [0, 1, 1]
+    await session.close(delivered=True)
+
+
+async def test_a_report_says_how_far_each_channel_is_in_order_with_the_results(house):
+    session = house.open(format=AudioFormat(Encoding.LINEAR16, 16_000, 2), multichannel=True)
+    events = session.events()
+    await anext(events)
+
+    async def report():
+        await session.feed(Report())
+        return [event for _ in range(2) for event in await anext(events)]
+
+    assert await report() == [Progress(0, 0, 0, 0.0), Progress(1, 0, 0, 0.0)]
+    left = b"".join(SPEECH[at : at + 2] + bytes(2) for at in range(0, len(SPEECH), 2))
+    await session.feed(Audio(left))
+    (final,) = await anext(events)
+    first, second = await report()
+    assert (first.received_ms, second.received_ms) == (1_600, 1_600)
+    assert final.end_ms <= first.settled_ms < 1_600
+    assert (first.speech_probability, second.speech_probability) == (
+        pytest.approx(1, abs=0.2),
+        pytest.approx(0, abs=0.2),
+    )
+    assert [each.speech_probability for each in await report()] == [0.0, 0.0]  # nothing was heard since
+    await session.feed(End())
+    await session.feed(Report())
+    assert not [each for batch in [batch async for batch in events] for each in batch if isinstance(each, Progress)]
     await session.close(delivered=True)
 
 

@@ -1,6 +1,9 @@
 """Options whose effect a script does not show, and streams that are not supported."""
 
+import inspect
+
 import pytest
+from amazon_transcribe.client import TranscribeStreamingClient
 from amazon_transcribe.eventstream import EventStreamBuffer
 from signed_by_hand import OPTIONS, audio, posted, presigned
 
@@ -11,8 +14,15 @@ from antiphon.core.wire import Response
 from antiphon.routes import ROUTES
 from antiphon.surfaces.amazon.absent import PATHS, AbsentSocket, AbsentStream
 from antiphon.surfaces.amazon.live import SocketEndpoint, StreamEndpoint
-from antiphon.surfaces.amazon.parameters import read
+from antiphon.surfaces.amazon.parameters import TABLE, read
 from antiphon.surfaces.amazon.results import Utterances
+
+
+def test_the_table_has_every_option_of_the_sdk():
+    names = set(inspect.signature(TranscribeStreamingClient.start_stream_transcription).parameters) - {"self"}
+    sent_as = {name: name.replace("_", "-").replace("vocab-", "vocabulary-") for name in names}
+    sent_as["media_sample_rate_hz"] = "sample-rate"
+    assert set(sent_as.values()) <= {row.name for row in TABLE}
 
 
 def asked(types, how="content-redaction-type"):

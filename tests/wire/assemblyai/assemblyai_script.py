@@ -35,6 +35,7 @@ from antiphon.core.events import (
     Interim,
     Opened,
     Output,
+    Progress,
     Retune,
     SpeechResumed,
     SpeechStarted,
@@ -196,7 +197,8 @@ def _event(text: str) -> Output:
     that opens hears English and cannot be guided, or with `hears=LANGUAGE,...` those and can:
 
     `opened MODEL`, `started AT`, `may-end AT`, `resumed AT`, `interim FROM TO WORDS`, `final FROM TO CAUSE WORDS`,
-    `utterance-ended AT`, `closed LENGTH`, `failed CLASS [retry=SECONDS] MESSAGE`.
+    `utterance-ended AT`, `progress RECEIVED SETTLED PROBABILITY`, `closed LENGTH`,
+    `failed CLASS [retry=SECONDS] MESSAGE`.
     """
     name, *rest = text.split(" ")
     sure = float(rest.pop().removeprefix("sure=")) if rest and rest[-1].startswith("sure=") else None
@@ -217,6 +219,8 @@ def _event(text: str) -> Output:
             return SpeechResumed(0, int(rest[0]))
         case "utterance-ended":
             return UtteranceEnded(0, int(rest[0]))
+        case "progress":
+            return Progress(0, int(rest[0]), int(rest[1]), float(rest[2]))
         case "closed":
             return Closed(int(rest[0]), 1, SHA256)
         case "failed":

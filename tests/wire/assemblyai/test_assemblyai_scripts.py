@@ -18,7 +18,7 @@ from antiphon.surfaces.assemblyai.parameters import Use
 from vendor_types import check
 
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.wire"))
-SENT = {"Begin", "SpeechStarted", "Turn", "Termination", "Warning", "Error"}
+SENT = {"Begin", "SpeechStarted", "Turn", "Heartbeat", "Silence", "Termination", "Warning", "Error"}
 PAGE = Path(__file__).parents[3] / "docs" / "surfaces" / "assemblyai.md"
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from time import process_time
 from typing import Any
 
@@ -629,3 +630,24 @@ def test_a_list_of_large_requests_takes_little_time() -> None:
     _, message = listed((), *jobs)
     assert process_time() - began < 2  # to read all of each takes several seconds
     assert {each["audio_url"] for each in message["transcripts"]} == {URL}
+
+
+# Fields of the SDK's transcript that are never filled, or only by what is refused.
+NEVER = {"language_detection_results", "webhook_status_code"}
+OF_THE_REFUSED = {
+    *("auto_highlights_result", "chapters", "content_safety_labels", "entities", "iab_categories_result"),
+    *("sentiment_analysis_results", "summary", "translated_texts"),
+    *("unredacted_text", "unredacted_utterances", "unredacted_words"),
+}
+
+
+def test_what_the_sdk_reads_in_a_transcript_is_filled_or_said_not_to_be() -> None:
+    result = wire.Result("hi", 0.9, [], [], 1_000, 2, "en", 0.9, "tiny", [])
+    told = transcripts.transcript(job(), asked(language_detection=True), result)
+    given_back = {row.name for row in parameters.TABLE}
+    assert set(types.TranscriptResponse.__fields__) - given_back - set(told) - {"metadata"} == NEVER | OF_THE_REFUSED
+    page = (Path(__file__).parents[3] / "docs" / "surfaces" / "assemblyai.md").read_text()
+    assert all(f"`{name}`" in page for name in NEVER)
+    views = (wire.Sentences, types.SentencesResponse), (wire.Paragraphs, types.ParagraphsResponse)
+    for ours, theirs in views:
+        assert set(theirs.__fields__) <= set(ours.__struct_fields__)

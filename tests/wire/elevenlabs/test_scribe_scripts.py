@@ -1,14 +1,20 @@
 """What ElevenLabs' speech to text says in the wire scripts is what ElevenLabs' own SDK types; and single-use tokens."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from elevenlabs.realtime.scribe import RealtimeAudioOptions
+from elevenlabs.speech_to_text.client import SpeechToTextClient
 from elevenlabs.types import (
     CommittedTranscriptEntitiesPayload,
     CommittedTranscriptPayload,
     CommittedTranscriptWithTimestampsPayload,
+    ExportOptions_SegmentedJson,
+    ExportOptions_Srt,
+    ExportOptions_Txt,
     MultichannelSpeechToTextResponseModel,
     PartialTranscriptPayload,
     RedactedTranscript,
@@ -32,10 +38,12 @@ from pydantic import BaseModel
 
 from antiphon.core.errors import Unauthenticated, UnsupportedParameter
 from antiphon.core.wire import Bearer, Body, Opening, Pending
+from antiphon.surfaces.elevenlabs import speech_to_text_form as form_fields
 from antiphon.surfaces.elevenlabs.dialogue_live import LiveDialogueEndpoint
+from antiphon.surfaces.elevenlabs.exports import SegmentedJson, Srt, Txt
 from antiphon.surfaces.elevenlabs.live import LiveSpeechEndpoint
-from antiphon.surfaces.elevenlabs.speech_to_text import SpeechToText
-from antiphon.surfaces.elevenlabs.speech_to_text_live import RealtimeSpeechToText
+from antiphon.surfaces.elevenlabs.speech_to_text import FileQuery, SpeechToText
+from antiphon.surfaces.elevenlabs.speech_to_text_live import RealtimeSpeechToText, ScribeQuery
 from antiphon.surfaces.elevenlabs.tokens import SingleUseTokens
 from vendor_types import check
 
@@ -90,6 +98,21 @@ def test_every_message_is_one_of_the_sdks_types() -> None:
         SpeechToTextChunkResponseModel,
         MultichannelSpeechToTextResponseModel,
     }
+
+
+def test_all_that_the_sdk_can_ask_for_is_known() -> None:
+    """Each parameter is honoured, named as without effect, or refused; and so are the fields of additional formats."""
+    form = form_fields._HONOURED | set(form_fields._WITHOUT_EFFECT) | set(form_fields._REFUSED) | {"file"}
+    convert = set(inspect.signature(SpeechToTextClient.convert).parameters) - {"self", "request_options"}
+    assert convert == form | set(FileQuery.__struct_fields__)
+    live = set(RealtimeAudioOptions.__annotations__) - {"sample_rate"}  # which the chunks have
+    assert live == set(ScribeQuery.__struct_fields__) - {"authorization"}
+    for theirs, ours in (
+        (ExportOptions_Srt, Srt),
+        (ExportOptions_Txt, Txt),
+        (ExportOptions_SegmentedJson, SegmentedJson),
+    ):
+        assert set(theirs.model_fields) - {"format"} == set(ours.__struct_fields__)
 
 
 def test_where_a_token_stands() -> None:

@@ -3,7 +3,7 @@
 
 Over HTTP/2 each event is wrapped in another one, which signs it. On a WebSocket it may come unsigned, since the URL was
 signed. An event without audio ends the stream, and so does the end of the caller's messages; fifteen seconds without
-audio end it with an error.
+audio end it with an error, after the last results.
 """
 
 from enum import Enum, auto
@@ -26,6 +26,7 @@ from antiphon.core.events import (
     Interim,
     Opened,
     Output,
+    Progress,
     SpeechResumed,
     SpeechStarted,
     TurnMayEnd,
@@ -46,7 +47,7 @@ ENDPOINTING_MS = 500
 
 class State(Enum):
     OPEN = auto()
-    ENDING = auto()  # the caller has ended; the last results are still sent
+    ENDING = auto()  # no more audio is accepted; the last results are still sent
     CLOSED = auto()
 
 
@@ -100,6 +101,7 @@ class Stream:
         self._heard_ns = 0
         self._utterances: dict[int, Utterances] = {}
         self._state = State.OPEN
+        self._ending: AntiphonError | None = None  # why it ends, if not at the caller's request
 
     # -- from the caller -----------------------------------------------------------------------------------------------
 
@@ -151,7 +153,8 @@ class Stream:
         deadline_ns = self.deadline_ns()
         if deadline_ns is None or now_ns < deadline_ns:
             return NOTHING
-        return self._fail(RequestTimeout(TIMED_OUT))
+        self._ending = RequestTimeout(TIMED_OUT)
+        return self._end(b"")
 
     def _begin(self, now_ns: int) -> int:
         """Return when the stream was opened."""
@@ -179,11 +182,13 @@ class Stream:
                     self._utterances[event.channel] = utterances
                 result = utterances.result(event)
                 return Step(sends=(wire.transcript_event([result]),)) if result else NOTHING
-            case SpeechStarted() | UtteranceEnded() | TurnMayEnd() | SpeechResumed():
+            case SpeechStarted() | UtteranceEnded() | TurnMayEnd() | SpeechResumed() | Progress():
                 return NOTHING  # not requested here
             case Closed():
-                if self._state is State.OPEN:  # the server is stopping
-                    return self._fail(Draining("The server is shutting down."))
+                if self._state is State.OPEN:
+                    self._ending = Draining("The server is shutting down.")
+                if self._ending is not None:
+                    return self._fail(self._ending)
                 self._state = State.CLOSED
                 return Step(close=Close(wire.NORMAL))
             case Failed():

@@ -2,7 +2,8 @@
 
 Binary messages are audio, text messages are JSON with a `type`. A turn is reported whenever its words have changed, and
 at its end: once in the form of the earlier reports (`end_of_turn`), and with `format_turns` once more as the model
-wrote it. The answer to `Terminate` is the last results and `Termination`; then the connection is closed.
+wrote it. The answer to `Terminate` is the last results and `Termination`; then the connection is closed. If a limit of
+time ends the stream, its last results are sent before the `Error`.
 """
 
 import msgspec
@@ -22,6 +23,8 @@ from antiphon.core.events import (
     Interim,
     Opened,
     Output,
+    Progress,
+    Report,
     Retune,
     SpeechResumed,
     SpeechStarted,
@@ -41,12 +44,14 @@ from antiphon.surfaces.assemblyai.endpoint import (
     IDLE,
     INVALID_INPUT,
     NORMAL,
+    SERVER_ERROR,
     SESSION_EXPIRED,
     Endpoint,
     close_code,
     ending,
     phrased,
 )
+from antiphon.surfaces.assemblyai.reports import Reports
 from antiphon.surfaces.assemblyai.tokens import longest_session_s
 from antiphon.surfaces.assemblyai.turns import CONFIDENCE_DIGITS, Turn, rendered
 
@@ -98,6 +103,7 @@ class Stream:
         self._received_unix_ms = opening.received_unix_ms
         self._open = True  # more messages may come from the caller
         self._closed = False
+        self._ending: tuple[int, str] | None = None  # the code and the reason, if a limit ends it
         self._begun_ns: int | None = None
         self._heard_ns = 0
         self._short = False  # whether the last chunk was too short; only the very last may be
@@ -105,6 +111,7 @@ class Stream:
         self._guided = False  # whether the model can be guided
         self._turn = Turn(0)
         self._told: tuple[list[Word], list[Word]] = ([], [])  # the words of the turn in the last report
+        self._reports = Reports()
 
     # -- from the caller -----------------------------------------------------------------------------------------------
 
@@ -126,7 +133,7 @@ class Stream:
                 case wire.KeepAlive():
                     return NOTHING
                 case wire.UpdateConfiguration():
-                    return self._update(wire.read_fields(message))
+                    return self._update(wire.read_fields(message), now_ns)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             types = "Terminate, ForceEndpoint, KeepAlive or UpdateConfiguration"
             return self._end(INVALID_INPUT, f"A text message must be JSON, of type {types}.")
@@ -143,11 +150,12 @@ class Stream:
             self._short = len(audio) * 1000 < MIN_CHUNK_MS * per_s
         return Step(inputs=(Audio(audio),))
 
-    def _update(self, fields: dict[str, object]) -> Step:
+    def _update(self, fields: dict[str, object], now_ns: int) -> Step:
         """Apply all of the changes, or none."""
         before, chosen = self._settings, bool(self._asked.language or self._asked.languages)
         after, unused = parameters.update(before, fields, self._languages, chosen=chosen)
         self._settings = after
+        self._reports.change(after, now_ns)
         inputs: list[Input] = []
         if after.turns != before.turns:
             inputs.append(Retune(after.turns))
@@ -158,19 +166,34 @@ class Stream:
         return Step(inputs=tuple(inputs), sends=tuple(map(_warning, warnings)))
 
     def deadline_ns(self) -> int | None:
-        """Return when the session or the time without any message ends; `None` once the caller has ended."""
+        """Return when a limit of time is reached or a report is due; `None` once the stream has ended."""
+        deadlines = [at_ns for at_ns, *_ in self._limits()]
+        report_ns = self._reports.deadline_ns()
+        if deadlines and report_ns is not None:
+            deadlines.append(report_ns)
+        return min(deadlines, default=None)
+
+    def _limits(self) -> list[tuple[int, int, str]]:
+        """Return when each limit of time is reached, and the code and the reason of the close."""
         if not self._open or self._begun_ns is None:
-            return None
-        ends_ns, idle_s = self._begun_ns + self._longest_s * NS_PER_S, self._asked.inactivity_s
-        return ends_ns if idle_s is None else min(ends_ns, self._heard_ns + idle_s * NS_PER_S)
+            return []
+        longest_s, idle_s = self._longest_s, self._asked.inactivity_s
+        said = f"The session has lasted {longest_s} seconds, its longest."
+        limits = [(self._begun_ns + longest_s * NS_PER_S, SESSION_EXPIRED, said)]
+        if idle_s is not None:
+            limits.append((self._heard_ns + idle_s * NS_PER_S, IDLE, f"No message came within {idle_s} seconds."))
+        return limits
 
     def expire(self, now_ns: int) -> Step:
-        deadline_ns = self.deadline_ns()
-        if deadline_ns is None or self._begun_ns is None or now_ns < deadline_ns:
+        for at_ns, code, said in self._limits():
+            if now_ns >= at_ns:
+                self._open, self._ending = False, (code, said)
+                return Step(inputs=(End(),))
+        report_ns = self._reports.deadline_ns()
+        if not self._open or report_ns is None or now_ns < report_ns:
             return NOTHING
-        if now_ns >= self._begun_ns + self._longest_s * NS_PER_S:
-            return self._end(SESSION_EXPIRED, f"The session has lasted {self._longest_s} seconds, its longest.")
-        return self._end(IDLE, f"No message came within {self._asked.inactivity_s} seconds.")
+        self._reports.ask(now_ns)
+        return Step(inputs=(Report(),))
 
     # -- from the session ----------------------------------------------------------------------------------------------
 
@@ -187,8 +210,14 @@ class Stream:
                 return self._tell(event.turn_over or 0.0)
             case Final():
                 return self._close_utterance(event)
+            case Progress():
+                return Step(sends=tuple(map(wire.write, self._reports.render(event, now_ns))))
             case Closed():
-                self._open, self._closed = False, True
+                if self._open:
+                    self._ending = SERVER_ERROR, "The server is shutting down."
+                if self._ending is not None:
+                    return self._end(*self._ending)
+                self._closed = True
                 lasted_ns = now_ns - (now_ns if self._begun_ns is None else self._begun_ns)
                 ended = wire.Termination(_rounded(event.audio_ms, 1000), _rounded(lasted_ns, NS_PER_S))
                 return Step(sends=(wire.write(ended),), close=Close(NORMAL))
@@ -199,6 +228,7 @@ class Stream:
 
     def _begin(self, opened: Opened, now_ns: int) -> Step:
         self._begun_ns = now_ns
+        self._reports.begin(self._settings, now_ns)
         self._heard_ns = max(self._heard_ns, now_ns)
         expires_unix_s = self._received_unix_ms // 1000 + self._longest_s
         self._languages, self._guided = opened.languages, opened.guided
@@ -219,6 +249,8 @@ class Stream:
         """Return the end of a turn, or of a part of a long one. A turn without words is not reported."""
         turn, parted = self._turn, final.cause is Cause.LENGTH
         turn.close(final.transcript.words)
+        if final.transcript.words:
+            self._reports.covered_ms = final.end_ms
         if parted and len(turn.final) < MAX_TURN_WORDS:
             return self._tell(0.0)
         sure = 0.0 if parted else final.turn_over or 0.0

@@ -157,8 +157,12 @@ TABLE: tuple[Parameter, ...] = (
     Parameter("interruption_delay", Use.NO_EFFECT, "`SpeechStarted` is told as soon as speech is heard."),
     Parameter("turn_left_pad_ms", Use.NO_EFFECT, "A turn has the audio before its speech that the model needs."),
     Parameter("word_finalization_max_wait_time", Use.NO_EFFECT, "A word is final once the model repeats it."),
-    Parameter("session_heartbeat", Use.NO_EFFECT, "There is no `Heartbeat`."),
-    Parameter("acknowledge_silence", Use.NO_EFFECT, "There is no `Silence`."),
+    Parameter("session_heartbeat", Use.UPDATABLE, "A `Heartbeat` every 5 seconds."),
+    Parameter(
+        "acknowledge_silence",
+        Use.UPDATABLE,
+        "A `Silence` about every second in which nothing is said; for every model.",
+    ),
     Parameter("enable_extra_session_information", Use.NO_EFFECT, "There is none."),
     Parameter("customer_support_audio_capture", Use.NO_EFFECT, "No audio is kept."),
     Parameter("_customer_support_audio_capture", Use.NO_EFFECT, "No audio is kept."),
@@ -194,6 +198,8 @@ class Settings:
     formats: bool = False
     masks: bool = False
     partials: bool = True
+    heartbeat: bool = False
+    silence: bool = False
     prompt: str = ""
     context: str = ""
     keyterms: tuple[str, ...] = ()
@@ -337,6 +343,8 @@ def _changed(settings: Settings, given: Values) -> Settings:
         formats=flag(values, "format_turns", settings.formats),
         masks=flag(values, "filter_profanity", settings.masks),
         partials=flag(values, "include_partial_turns", settings.partials),
+        heartbeat=flag(values, "session_heartbeat", settings.heartbeat),
+        silence=flag(values, "acknowledge_silence", settings.silence),
         prompt=settings.prompt if prompt is None else prompt.strip(),
         context=settings.context if context is None else context.strip(),
         keyterms=settings.keyterms if values.get("keyterms_prompt") is None else keyterms,

@@ -29,6 +29,7 @@ MODEL_HEADER = "x-aai-model"
 DEFAULT_MODEL = "universal-3-5-pro"
 MAX_BODY_BYTES = 48 << 20  # two minutes, AssemblyAI's longest, of stereo at 96 kHz
 AUDIO = "audio"
+FIELDS_ONLY = "application/x-www-form-urlencoded"  # a form that can have no recording
 PROBLEM = (("content-type", "application/problem+json"),)
 MAX_SHOWN = 64
 
@@ -83,7 +84,8 @@ class SyncEndpoint(Endpoint):
     max_body_bytes = MAX_BODY_BYTES
 
     def negotiate(self, opening: Opening, body: Body) -> Accepted[TranscribeSpec]:
-        if not body.has_file:
+        kind = opening.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if not body.has_file or kind == FIELDS_ONLY:
             raise CallerError(f"The body must be a form with the recording as its part '{AUDIO}'.", param=AUDIO)
         if not body.data:
             raise BadMedia("The recording is empty.", param=AUDIO)
@@ -149,6 +151,7 @@ class Answer:
             _confidence(self._finals),
             closed.audio_ms,
             self._opening.request_id,
+            took_ms,
             took_ms,
             NOT_REWRITTEN if self._asked.rewrites else None,
             main_language(self._finals)[0] or None,

@@ -76,6 +76,7 @@ class Sentences(Struct, frozen=True):
     id: str
     confidence: float
     audio_duration: int
+    speech_model_used: str
 
 
 class Paragraphs(Struct, frozen=True):
@@ -83,6 +84,7 @@ class Paragraphs(Struct, frozen=True):
     id: str
     confidence: float
     audio_duration: int
+    speech_model_used: str
 
 
 class Match(Struct, frozen=True):

@@ -183,7 +183,7 @@ class SentencesView(_View):
 
     def show(self, opening: Opening, id: str, result: Result) -> Response:
         found = passages.sentences(result.words)
-        return _json(wire.Sentences(found, id, result.confidence, _seconds(result.audio_ms)))
+        return _json(wire.Sentences(found, id, result.confidence, _seconds(result.audio_ms), result.model))
 
 
 class ParagraphsView(_View):
@@ -191,7 +191,7 @@ class ParagraphsView(_View):
 
     def show(self, opening: Opening, id: str, result: Result) -> Response:
         found = passages.paragraphs(result.words)
-        return _json(wire.Paragraphs(found, id, result.confidence, _seconds(result.audio_ms)))
+        return _json(wire.Paragraphs(found, id, result.confidence, _seconds(result.audio_ms), result.model))
 
 
 class Subtitles(_View):

@@ -72,6 +72,24 @@ class Turn(msgspec.Struct, tag="Turn", frozen=True, omit_defaults=True):
     language_confidence: float | None = None
 
 
+class Heartbeat(msgspec.Struct, tag="Heartbeat", frozen=True):
+    """The state of the session. `realtime_factor` is the audio received since the last one, in proportion to the time;
+    `max_speech_probability` is of any frame of that time.
+    """
+
+    total_audio_received_ms: int
+    total_duration_ms: int
+    realtime_factor: float
+    max_speech_probability: float
+
+
+class Silence(msgspec.Struct, tag="Silence", frozen=True):
+    """A stretch of the audio without words, on the clock of the words."""
+
+    start_ms: int
+    end_ms: int
+
+
 class Termination(msgspec.Struct, tag="Termination", frozen=True):
     audio_duration_seconds: int
     session_duration_seconds: int
@@ -91,7 +109,7 @@ class Error(msgspec.Struct, tag="Error", frozen=True):
     error: str
 
 
-ServerMessage = Begin | SpeechStarted | Turn | Termination | Warning | Error
+ServerMessage = Begin | SpeechStarted | Turn | Heartbeat | Silence | Termination | Warning | Error
 
 # -- HTTP --------------------------------------------------------------------------------------------------------------
 
@@ -123,7 +141,8 @@ class SyncWord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Transcript(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer to a recording. `llm_error` says why no model has rewritten it, if the caller requested that;
+    """The answer to a recording. All of `request_time_ms` is `sync_time_ms`, the time that transcribing took, as no
+    model rewrites it. `llm_error` says why no model has rewritten it, if the caller requested that;
     `language_code` is the recognised language, if known.
     """
 
@@ -133,6 +152,7 @@ class Transcript(msgspec.Struct, frozen=True, omit_defaults=True):
     audio_duration_ms: int
     session_id: str
     request_time_ms: int
+    sync_time_ms: int
     llm_error: str | None = None
     language_code: str | None = None
 

@@ -27,6 +27,7 @@ from antiphon.core.events import (
     Interim,
     Opened,
     Output,
+    Progress,
     Retune,
     SpeechResumed,
     SpeechStarted,
@@ -220,7 +221,7 @@ class Flux:
                 return Step(close=make_close(NORMAL, ""))
             case Failed():
                 return self._fail(event.error)
-            case SpeechStarted() | UtteranceEnded():
+            case SpeechStarted() | UtteranceEnded() | Progress():
                 return NOTHING
 
     def _update(self, heard: Interim | Final) -> Step:

@@ -22,6 +22,7 @@ from antiphon.core.events import (
     Interim,
     Opened,
     Output,
+    Progress,
     SpeechResumed,
     SpeechStarted,
     TurnMayEnd,
@@ -182,7 +183,7 @@ class LiveListen:
             case UtteranceEnded():
                 ended = wire.UtteranceEnd(self._index(event.channel), results.seconds(event.last_word_end_ms))
                 return Step(sends=(wire.write(ended),))
-            case TurnMayEnd() | SpeechResumed():
+            case TurnMayEnd() | SpeechResumed() | Progress():
                 return NOTHING  # never requested here
             case Closed():
                 return self._close((wire.write(self._metadata(event)),), NORMAL, "")

@@ -26,7 +26,7 @@ from antiphon.core.errors import (
     TooLarge,
     UnsupportedParameter,
 )
-from antiphon.core.events import Audio, Cause, Closed, Failed, Final, Flush, Guide, Input, Interim, Opened, Output
+from antiphon.core.events import Audio, Cause, Closed, End, Failed, Final, Flush, Guide, Input, Interim, Opened, Output
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.units import NS_PER_S
 from antiphon.core.wire import NOTHING, Opening, Step, make_close
@@ -74,7 +74,7 @@ class Chunk(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Config(Struct, frozen=True):
-    """The settings of the session."""
+    """The settings of the session, except those without effect."""
 
     sample_rate: int
     audio_format: str
@@ -86,6 +86,7 @@ class Config(Struct, frozen=True):
     enable_logging: bool
     include_timestamps: bool
     include_language_detection: bool
+    keyterms: list[str] | UnsetType
 
 
 class _Message(Struct, frozen=True, tag_field="message_type"):
@@ -281,12 +282,13 @@ class LiveTranscription:
         self._audio_bytes = 0  # since the last commit that the caller requested
         self._spoken = False  # whether any audio was received
         self._unknown: set[str] = set()  # unknown fields that were reported
+        self._expired = False  # no more messages are accepted; the last commit is still sent
         self._closed = False
 
     # -- from the caller -----------------------------------------------------------------------------------------------
 
     def receive(self, message: str | bytes, now_ns: int) -> Step:
-        if self._closed:
+        if self._closed or self._expired:
             return NOTHING
         self._heard_ns = now_ns
         try:
@@ -343,7 +345,7 @@ class LiveTranscription:
         return [_write(Warned(f"{name} has no effect")) for name in new]
 
     def deadline_ns(self) -> int | None:
-        if self._closed or self._heard_ns is None:
+        if self._closed or self._expired or self._heard_ns is None:
             return None
         return self._heard_ns + INACTIVITY_S * NS_PER_S
 
@@ -351,8 +353,8 @@ class LiveTranscription:
         deadline_ns = self.deadline_ns()
         if deadline_ns is None or now_ns < deadline_ns:
             return NOTHING
-        said = f"No message came for {INACTIVITY_S} seconds."
-        return self._end(_last("insufficient_audio_activity", wire.POLICY_VIOLATION, said))
+        self._expired = True
+        return Step(inputs=(End(),))
 
     # -- from the session ----------------------------------------------------------------------------------------------
 
@@ -370,7 +372,7 @@ class LiveTranscription:
             case Final():
                 return Step(sends=self._final(event))
             case Closed():
-                last = fault(Draining("The server is shutting down."))  # a caller would have disconnected
+                last = self._ending()
                 return self._end(Step(sends=(*(self._commit() if self._held else ()), *last.sends), close=last.close))
             case Failed():
                 return self._end(fault(event.error))
@@ -389,6 +391,7 @@ class LiveTranscription:
             enable_logging=query.enable_logging,
             include_timestamps=query.include_timestamps,
             include_language_detection=query.include_language_detection,
+            keyterms=list(self._keyterms) if self._keyterms and self._guided else UNSET,
         )
 
     def _only_language(self) -> str | UnsetType:
@@ -422,6 +425,13 @@ class LiveTranscription:
         elif self._entities.detects:
             sends.append(_write(Entities(text, redaction.detected(held))))
         return tuple(sends)
+
+    def _ending(self) -> Step:
+        """Return why the session ends without an error of the audio: a caller who ends it just disconnects."""
+        if not self._expired:
+            return fault(Draining("The server is shutting down."))
+        said = f"No message came for {INACTIVITY_S} seconds."
+        return _last("insufficient_audio_activity", wire.POLICY_VIOLATION, said)
 
     def _end(self, step: Step) -> Step:
         self._closed = True

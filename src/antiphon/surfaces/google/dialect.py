@@ -103,13 +103,15 @@ class Dialect:
         number = kind_.SpeechEventType.Value(type_)
         return kind_(**{"speech_event_type": number, self.names.event_at: duration(at_ms)})
 
-    def bill(self, request_id: str, audio_ms: int) -> dict[str, Any]:
-        """Return the fields of an answer that say what was charged, as in the ledger."""
+    def bill(self, asked: Asked, request_id: str, audio_ms: int) -> dict[str, Any]:
+        """Return the fields of an answer about its request: what was charged, as in the ledger, and the prompt."""
         if self.first:
             number = int(request_id.replace("-", ""), 16) % (1 << REQUEST_ID_BITS)
             return {"total_billed_time": duration(audio_ms), "request_id": number}
-        metadata = kind(self.name("RecognitionResponseMetadata"))
-        return {"metadata": metadata(request_id=request_id, total_billed_duration=duration(audio_ms))}
+        made = kind(self.name("RecognitionResponseMetadata"))(
+            request_id=request_id, total_billed_duration=duration(audio_ms), prompt=asked.used_prompt or None
+        )
+        return {"metadata": made}
 
 
 def rewritten(asked: Asked, event: T) -> T:

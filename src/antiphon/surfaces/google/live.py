@@ -252,7 +252,7 @@ class Live:
         why = self._ending
         if self._state is State.OPEN:
             why = Draining("The server is shutting down.")
-        bill = self._dialect.bill(self._opening.request_id, event.audio_ms * event.channels)
+        bill = self._dialect.bill(self._asked, self._opening.request_id, event.audio_ms * event.channels)
         step = self._close(why)
         return Step(sends=(self._response(**bill),), close=step.close)
 

@@ -91,4 +91,4 @@ class Recognizing:
         return results
 
     def _bill(self, closed: Closed) -> dict[str, Any]:
-        return self._dialect.bill(self._opening.request_id, closed.audio_ms * closed.channels)
+        return self._dialect.bill(self._asked, self._opening.request_id, closed.audio_ms * closed.channels)

@@ -33,6 +33,7 @@ MAX_PHRASES, MAX_PHRASE_CHARS = 5_000, 100  # Google's own
 MOST_KEYTERMS = 200  # phrases passed to the engine, which uses fewer
 MAX_PROMPT_CHARS = 4_096
 HINTS = f"The first {MOST_KEYTERMS} phrases guide a model that takes guidance, without boost; else without effect."
+PROMPT = "features.custom_prompt_config"  # the path of a prompt, which only v2 has
 AUTO = "auto"
 LANGUAGE = "en-us"  # of results, if neither the caller nor the engine named one
 
@@ -96,6 +97,11 @@ class Asked:
     end_timeout_ms: int | None = None
     single_utterance: bool = False
     endpointing_ms: int = DEFAULT_ENDPOINTING_MS
+
+    @property
+    def used_prompt(self) -> str:
+        """The prompt that guides the model, empty if there is none or the model cannot be guided."""
+        return "" if PROMPT in self.without_effect else self.features.prompt
 
     def spec(self, *, live: bool) -> TranscribeSpec:
         features = self.features

@@ -56,7 +56,9 @@ TABLE = {
         Field("features.enable_spoken_punctuation", _NO, "Spoken marks are written as words."),
         Field("features.enable_spoken_emojis", _NO, "Spoken emojis are written as words."),
         Field("features.diarization_config", _NO, "No model here tells speakers apart."),
-        Field("features.custom_prompt_config", _YES, "Guides a model that takes guidance; else without effect."),
+        Field(
+            r.PROMPT, _YES, "Guides a model that takes guidance, and is in the answer's metadata; else without effect."
+        ),
         Field("adaptation.phrase_sets", _YES, f"{r.HINTS} Inline, or stored ones by name."),
         Field(
             "adaptation.custom_classes",
@@ -146,7 +148,7 @@ def check(config: Any) -> None:
 def asked(config: Any, audio: bytes | Url | None = None) -> Asked:
     """Return the request of a configuration. Raises `CallerError`."""
     hints, neglected = _hints(config)
-    features, path = config.features, "features.custom_prompt_config"
+    features = config.features
     form = _format(config)
     r.alternatives(features.max_alternatives, "features.max_alternatives")
     wanted = Features(
@@ -159,9 +161,9 @@ def asked(config: Any, audio: bytes | Url | None = None) -> Asked:
         punctuation=features.enable_automatic_punctuation,
         rewriting=r.rewriting(config, features.profanity_filter),
         keyterms=hints[: r.MOST_KEYTERMS],
-        prompt=r.prompt(features.custom_prompt_config.custom_prompt, path),
+        prompt=r.prompt(features.custom_prompt_config.custom_prompt, r.PROMPT),
     )
-    guiding = (("adaptation.phrase_sets",) if hints else ()) + ((path,) if wanted.prompt else ())
+    guiding = (("adaptation.phrase_sets",) if hints else ()) + ((r.PROMPT,) if wanted.prompt else ())
     return Asked(wanted, (*r.without_effect(config, TABLE), *neglected), guiding)
 
 
