@@ -397,6 +397,23 @@ def test_who_breaks_in_pays_for_what_was_heard():
     stage.leaves()
 
 
+def test_speech_that_was_committed_before_it_was_found_interrupts_no_reply():
+    """A recording is appended at once, committed and answered before the recognition has looked at it."""
+    stage = Stage()
+    stage.step(AppendAudio(pcm(1000)))
+    stage.step(CommitAudio())
+    stage.step(Respond())
+    stage.step(AppendAudio(pcm(1000)))
+    stage.says(stage.ear, SpeechStarted(0, 100), Interim(0, 100, 900, said("Hello there."), paused=False))
+    assert not stage.all(TurnStarted)
+    stage.says(stage.ear, Final(0, 100, 1000, said("Hello there."), Cause.FLUSH))
+    stage.writes(stage.parts(GenerateSpec)[0])
+    assert not stage.all(ResponseEnded)
+    stage.says(stage.ear, SpeechStarted(0, 1200))  # what follows does
+    assert len(stage.all(TurnStarted)) == 1
+    assert stage.all(ResponseEnded)[0].ending is Ending.INTERRUPTED
+
+
 def test_a_reply_that_still_runs_ends_where_it_is_truncated():
     stage = Stage()
     stage.hears_a_turn()
