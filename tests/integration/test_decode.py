@@ -210,13 +210,14 @@ async def test_bare_opus_packets(decoder: Decoder) -> None:
     assert likeness(b"".join(parts), SPEECH) > ALIKE
 
 
-async def test_bare_opus_in_stereo_and_opus_that_is_ogg_after_all(decoder: Decoder) -> None:
+@pytest.mark.parametrize("name", ["ogg-opus", "webm-opus"])
+async def test_bare_opus_in_stereo_and_opus_that_is_a_file_after_all(decoder: Decoder, name: str) -> None:
     live = LiveDecoder(decoder, AudioFormat(Encoding.OPUS, 48_000, 2), multichannel=True)
     left = b"".join([(await live.feed(packet) or [b""])[0] for packet in opus_packets(SPEECH, channels=2)])
     live.close()
     assert likeness(left, SPEECH) > ALIKE
-    ogg = LiveDecoder(decoder, AudioFormat(Encoding.OPUS, 48_000, 1))
-    (mono,) = await _stream(ogg, encode(SPEECH, "ogg-opus"), 1_000)
+    file = LiveDecoder(decoder, AudioFormat(Encoding.OPUS, 48_000, 1))
+    (mono,) = await _stream(file, encode(SPEECH, name), 1_000)
     assert likeness(mono, SPEECH) > ALIKE
 
 

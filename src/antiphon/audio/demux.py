@@ -21,6 +21,7 @@ import av.video.stream  # PyAV imports these four when it meets such a stream; i
 
 from antiphon.audio.frames import HEADER, PID, Job, Kind, Verdict, header
 from antiphon.audio.resample import Resampler, check_shape
+from antiphon.audio.signatures import begins_container
 from antiphon.audio.wav_file import recordings
 from antiphon.core.audio import BYTES_PER_MS
 from antiphon.core.errors import AntiphonError, BadMedia, TooLarge
@@ -50,7 +51,6 @@ _OPTIONS = {
 # A live stream must not wait for seconds of audio before its first sample.
 _LIVE_OPTIONS = {"analyzeduration": "1", "probesize": "4096", "formatprobesize": "65536", "max_size": "1024"}
 
-_OGG_MAGIC = b"OggS"
 _MP4_MAGIC = b"ftyp"  # after four bytes of length
 _PART_BYTES = 65_536
 _BAD_PACKETS_IN_A_ROW = 64
@@ -239,7 +239,7 @@ class Decoding:
                 self._decode_container(io.BytesIO(recording), _OPTIONS, _substitutes(recording))
             return
         first = self._message()
-        if self._job.opus_channels and not first.startswith(_OGG_MAGIC):
+        if self._job.opus_channels and not begins_container(first):
             self._decode_opus(first)
             return
         try:

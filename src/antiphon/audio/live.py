@@ -12,6 +12,7 @@ from antiphon.audio.decode import DecodeLimits, Decoder
 from antiphon.audio.frames import Kind
 from antiphon.audio.g711 import alaw_to_pcm, mulaw_to_pcm
 from antiphon.audio.resample import Resampler, check_shape
+from antiphon.audio.signatures import begins_container, begins_packed
 from antiphon.audio.wav import HEADER_BYTES, Bytes, PlainWav, begins_wav, chunk_bytes, endless, plain_header
 from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, SAMPLE_RATE, AudioFormat, Encoding
 from antiphon.core.errors import BadMedia, InternalError, TooLarge
@@ -57,10 +58,11 @@ class LiveDecoder:
     def __init__(self, decoder: Decoder, audio_format: AudioFormat, *, multichannel: bool = False) -> None:
         """Choose the decoder. Raises `BadMedia` if the declared rate or channel count is out of range."""
         self._max_audio_ms = decoder.limits.max_audio_ms
-        self._begins = False  # whether a header may still come before samples in one channel
+        self._multichannel = multichannel
+        self._begins = False  # whether a header may still come before samples
         if audio_format.encoding in _SAMPLE_FORMATS:
             self._path: _Path = _Raw(audio_format, multichannel, self._max_audio_ms)
-            self._begins = not multichannel
+            self._begins = True
         elif audio_format.encoding is Encoding.OPUS:
             check_shape(SAMPLE_RATE, audio_format.channels)
             self._path = _Guarded(decoder, multichannel, audio_format.channels)
@@ -78,9 +80,13 @@ class LiveDecoder:
         """
         if self._begins and data:
             self._begins = False
-            # Clients send files and declare an encoding as well: another rate would make noise of them. Only a header
-            # that needs no decoder process counts, since no place for one is held.
-            if plain_header(data) is not None:
+            # Clients send files and declare an encoding as well, which would make noise of them. Only a header that
+            # needs no decoder process counts, since no place for one is held.
+            if begins_packed(data):
+                raise BadMedia(
+                    "The audio is a file (WebM, Ogg, FLAC, MP4 or MP3), not the raw samples that were declared."
+                )
+            if not self._multichannel and plain_header(data) is not None:
                 self._path = _Wav(multichannel=False, max_audio_ms=self._max_audio_ms)
         return await self._path.feed(data)
 
@@ -163,7 +169,7 @@ class _Container:
             if not data:
                 return []
             self._path, data = self._begin(data)
-        elif isinstance(self._path, _Guarded) and self._path.channels is not None and _begins(data):
+        elif isinstance(self._path, _Guarded) and self._path.channels is not None and begins_container(data):
             last = await self._path.finish()
             self._path.close()
             self._path, data = self._begin(data)
@@ -196,14 +202,6 @@ class _Container:
     def close(self) -> None:
         if self._path is not None:
             self._path.close()
-
-
-def _begins(data: bytes) -> bool:
-    """Return whether a message begins like a file: WAV, Ogg (RFC 3533, 6: the flag of a first page), FLAC, WebM,
-    MP4.
-    """
-    first_page = data[:4] == b"OggS" and len(data) > 5 and bool(data[5] & 0x02)
-    return first_page or begins_wav(data) or data[:4] in (b"fLaC", b"\x1aE\xdf\xa3") or data[4:8] == b"ftyp"
 
 
 def _changed() -> BadMedia:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from antiphon.audio.signatures import begins_packed
 from antiphon.audio.wav import begins_wav
 from antiphon.calls.services import Services
 from antiphon.core.audio import BYTES_PER_MS, Encoding
@@ -51,9 +52,10 @@ class Recording:
         return [pcm[begin:end] for pcm in channels]
 
     async def _decode(self, data: bytes) -> Sequence[memoryview]:
-        # A WAV file says itself what it holds, also where an encoding is declared.
+        # A file says itself what it holds, also where an encoding is declared.
         form, multichannel, decoder = self._spec.format, self._spec.multichannel, self._services.decoder
-        if form.encoding is Encoding.CONTAINER or (begins_wav(data) and not multichannel):
+        described = begins_packed(data) or (begins_wav(data) and not multichannel)
+        if form.encoding is Encoding.CONTAINER or described:
             who = self._principal
             async with self._services.decoding.place(self._opened_ns, who.project, who.weight):
                 decoded = await decoder.decode(data, multichannel=multichannel, hold=self._held)

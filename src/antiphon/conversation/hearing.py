@@ -168,7 +168,12 @@ class Hearing:
         """
         if self._detects:
             self._begun.append(at_ms)
-        return [SpeechBegan(self._base_ms + at_ms)] if len(self._begun) == 1 else []
+        return self._announced() if len(self._begun) == 1 else []
+
+    def _announced(self) -> list[Notice]:
+        """Announce the first utterance, unless the caller has already cut after its start: it is part of that turn."""
+        at_ms = self._base_ms + self._begun[0]
+        return [] if self._cuts and at_ms < self._cuts[-1].end_ms else [SpeechBegan(at_ms)]
 
     def _ended(self, final: Final) -> list[Notice]:
         """End the utterance of this final, unless it was only split for its length."""
@@ -177,7 +182,7 @@ class Hearing:
         if not self._begun or final.end_ms <= self._begun[0]:
             return []
         self._begun.popleft()
-        return [SpeechBegan(self._base_ms + self._begun[0])] if self._begun else []
+        return self._announced() if self._begun else []
 
     def _guess(self, interim: Interim) -> list[Notice]:
         text = join([*(final.transcript.text for final in self._finals), interim.transcript.text])

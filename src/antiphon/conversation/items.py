@@ -169,10 +169,7 @@ class Items:
         aloud = self._aloud.get(id)
         if not isinstance(item, MessageItem) or aloud is None:
             raise CallerError("Only a spoken reply can be truncated.", param="item_id")
-        if part != 0:
-            raise CallerError("Content part not found.", param="part")
-        if not 0 <= heard_ms <= aloud.total_ms:
-            raise CallerError(f"The speech of this item is only {aloud.total_ms} ms long.", param="heard_ms")
+        check_cut(part, heard_ms, aloud.total_ms)
         heard = AudioPart(b"", aloud.until(heard_ms), heard_ms)
         truncated = replace(item, parts=(heard,))
         self.change(truncated)
@@ -207,6 +204,14 @@ class Items:
         if chosen is None:
             return tuple(self)
         return tuple(self.get(each.id, "items") if isinstance(each, Known) else each for each in chosen)
+
+
+def check_cut(part: int, heard_ms: int, total_ms: int) -> None:
+    """Check where speech of that length is to be cut. Raises `CallerError`."""
+    if part != 0:
+        raise CallerError("Content part not found.", param="part")
+    if not 0 <= heard_ms <= total_ms:
+        raise CallerError(f"The speech of this item is only {total_ms} ms long.", param="heard_ms")
 
 
 def messages(instructions: str, items: Sequence[Item]) -> tuple[Message, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from antiphon.conversation.items import check_cut
 from antiphon.conversation.listening import SpokenPart
 from antiphon.conversation.reply import Reply
 from antiphon.conversation.stage import Stage
@@ -213,9 +214,13 @@ class Replies:
             self._stage.tell(ItemTruncated(id, heard.cut_ms))
 
     def truncate(self, id: str, part: int, heard_ms: int) -> bool:
-        """Cut an item to what the caller heard. Returns whether it is the reply that could still be heard. Raises
-        `NotFound`, `CallerError`.
+        """Cut an item to what the caller heard; a reply that still runs ends there. Returns whether it is the reply
+        that could still be heard. Raises `NotFound`, `CallerError`.
         """
+        current = self._current
+        if current is not None and current.speaks(id) and self._stage.items.is_running(id):
+            check_cut(part, heard_ms, current.made_ms)
+            self._finish(current, Ending.CANCELLED)
         self._stage.items.truncate(id, part, heard_ms)
         self._stage.tell(ItemTruncated(id, heard_ms, part))
         heard = self._heard

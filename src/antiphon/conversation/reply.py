@@ -98,6 +98,10 @@ class Reply(Owner):
     def silent(self) -> bool:
         return self._held or self._recording
 
+    def speaks(self, id: str) -> bool:
+        """Return whether the item is what it says aloud."""
+        return self.spec.speak and self.message is not None and self.message.id == id
+
     # -- the work ------------------------------------------------------------------------------------------------------
 
     def read(self, items: Sequence[Item]) -> None:

@@ -388,6 +388,19 @@ def test_a_recording_without_a_header(
     assert word_errors(answer.results.channels[0].alternatives[0].transcript, said) <= MAX_WER
 
 
+@pytest.mark.parametrize(("container", "codec", "rate"), [("webm", "libopus", 48_000), ("mp3", "libmp3lame", RATE)])
+def test_a_recording_says_itself_what_it_is(
+    client: DeepgramClient, clip: bytes, said: str, container: str, codec: str, rate: int
+) -> None:
+    answer: Any = client.listen.v1.media.transcribe_file(
+        request=encoded(wav(clip), container, codec, rate),
+        model=MODEL,
+        encoding="linear16",
+        request_options={"additional_query_parameters": {"sample_rate": RATE}},
+    )
+    assert word_errors(answer.results.channels[0].alternatives[0].transcript, said) <= MAX_WER
+
+
 def test_a_recording_with_two_channels(client: DeepgramClient, clip: bytes, said: str) -> None:
     stereo = encoded(wav(clip), "wav", "pcm_s16le", RATE, "stereo")
     answer: Any = client.listen.v1.media.transcribe_file(request=stereo, model=MODEL, multichannel=True)

@@ -123,6 +123,24 @@ async def test_a_header_that_needs_a_decoder_does_not_count_where_samples_are_de
     assert await _live(Encoding.LINEAR16).feed(bytes(wav)) == [bytes(wav)]
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\x1aE\xdf\xa3" + bytes(16),
+        b"OggS\x00\x02" + bytes(16),
+        b"fLaC" + bytes(16),
+        bytes(4) + b"ftypM4A " + bytes(8),
+        b"ID3\x04\x00\x00\x00\x00\x00\x0a" + bytes(10),
+    ],
+)
+@pytest.mark.parametrize("multichannel", [False, True])
+async def test_a_file_of_packets_is_no_samples(head: bytes, multichannel: bool) -> None:
+    with pytest.raises(BadMedia, match="not the raw samples"):
+        await _live(Encoding.LINEAR16, multichannel=multichannel).feed(head)
+    later = _live(Encoding.LINEAR16)
+    assert await later.feed(bytes(2)) + await later.feed(head) == [bytes(2), head]  # within samples it is chance
+
+
 async def test_channels_apart_are_as_declared() -> None:
     live = _live(Encoding.LINEAR16, channels=2, multichannel=True)
     assert sum(map(len, await live.feed(_wav(bytes(4), 16_000, 2)))) == 48

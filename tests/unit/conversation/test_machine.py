@@ -397,6 +397,56 @@ def test_who_breaks_in_pays_for_what_was_heard():
     stage.leaves()
 
 
+def test_speech_that_was_committed_before_it_was_found_interrupts_no_reply():
+    """A recording is appended at once, committed and answered before the recognition has looked at it."""
+    stage = Stage()
+    stage.step(AppendAudio(pcm(1000)))
+    stage.step(CommitAudio())
+    stage.step(Respond())
+    stage.step(AppendAudio(pcm(1000)))
+    stage.says(stage.ear, SpeechStarted(0, 100), Interim(0, 100, 900, said("Hello there."), paused=False))
+    assert not stage.all(TurnStarted)
+    stage.says(stage.ear, Final(0, 100, 1000, said("Hello there."), Cause.FLUSH))
+    stage.writes(stage.parts(GenerateSpec)[0])
+    assert not stage.all(ResponseEnded)
+    stage.says(stage.ear, SpeechStarted(0, 1200))  # what follows does
+    assert len(stage.all(TurnStarted)) == 1
+    assert stage.all(ResponseEnded)[0].ending is Ending.INTERRUPTED
+
+
+def test_a_reply_that_still_runs_ends_where_it_is_truncated():
+    stage = Stage()
+    stage.hears_a_turn()
+    (generation,) = stage.parts(GenerateSpec)
+    stage.writes(generation, "One two three four.")
+    (synthesis,) = stage.parts(SpeakSpec)
+    stage.sounds(synthesis, 0, 1000, 19)
+    stage.sends()
+    stage.now_ns += 500 * NS_PER_MS
+    for part, heard_ms in ((1, 400), (0, 1001)):
+        stage.step(TruncateItem(stage.items[-1], heard_ms, part))
+    assert [type(output) for output in stage.told[-2:]] == [Refused, Refused]
+    assert not stage.all(ResponseEnded)
+    stage.step(TruncateItem(stage.items[-1], 400))
+    assert [type(output) for output in stage.told[-4:]] == [OutputEnded, ItemDone, ResponseEnded, ItemTruncated]
+    assert (stage.all(ResponseEnded)[0].ending, stage.all(ItemTruncated)[0].heard_ms) == (Ending.CANCELLED, 400)
+    assert closes(stage)[synthesis] == ClosePart(synthesis, delivered=False, played_ms=400)
+    stage.ends(generation)
+    stage.step(Respond())
+    assert len(stage.all(ResponseStarted)) == 2
+    stage.leaves()
+
+
+def test_a_reply_may_be_truncated_before_its_first_sound():
+    stage = Stage()
+    stage.hears_a_turn()
+    stage.writes(stage.parts(GenerateSpec)[0])
+    (synthesis,) = stage.parts(SpeakSpec)
+    stage.step(TruncateItem(stage.items[-1], 0))
+    assert stage.all(ItemTruncated)[0].heard_ms == 0
+    assert closes(stage)[synthesis] == ClosePart(synthesis, delivered=False, played_ms=0)
+
+
 def test_speech_of_which_nothing_left_costs_nothing():
     stage = Stage()
     stage.hears_a_turn()

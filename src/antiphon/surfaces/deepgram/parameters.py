@@ -63,8 +63,9 @@ TABLE: tuple[Parameter, ...] = (
         "`linear16` and `linear32` (with `sample_rate`), `mulaw` and `alaw` (8000 Hz unless `sample_rate` says "
         "otherwise), `opus` (live only: one raw packet a message). `flac` and `ogg-opus` describe themselves, as does "
         "what comes without `encoding`: WAV, WebM, Ogg, FLAC, MP3, MP4, ... A WAV header counts also where an "
-        "encoding is declared (live: that of 16-bit PCM), unless with `multichannel`. Refused: `amr-nb`, `amr-wb`, "
-        "`speex`, `g729`.",
+        "encoding is declared (live: that of 16-bit PCM), unless with `multichannel`; so does a recording in WebM, "
+        "Ogg, FLAC, MP4 or MP3 (with an ID3 tag), which ends a live stream of raw samples (`DATA-0000`). Refused: "
+        "`amr-nb`, `amr-wb`, `speex`, `g729`.",
     ),
     Parameter("sample_rate", Use.BOTH, "Hertz, for the raw encodings. A warning where the audio itself says."),
     Parameter(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from antiphon.audio.signatures import begins_packed
 from antiphon.audio.wav import begins_wav
 from antiphon.core.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioFormat, Encoding
 from antiphon.core.capabilities import SpeechAbility
@@ -248,8 +249,8 @@ def media(content: bytes | None, uri: str, most_bytes: int) -> bytes | Url:
 
 
 def declared(form: AudioFormat, audio: bytes | Url) -> AudioFormat:
-    """Return the format of the audio: that of its WAV header if it has one, even if raw audio was declared, as at
-    Google.
+    """Return the format of the audio: what a file itself says, even if raw audio was declared, as at Google with
+    WAV.
     """
-    headed = isinstance(audio, bytes) and begins_wav(audio)
+    headed = isinstance(audio, bytes) and (begins_wav(audio) or begins_packed(audio))
     return AudioFormat() if headed else form
