@@ -316,15 +316,15 @@ async def test_a_model_that_is_late_or_fails_ends_the_call(monkeypatch):
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 50, 500])
-@pytest.mark.parametrize("tagger", [None, Names()])
+@pytest.mark.parametrize("tagger", [None, Names("Vorbulan")])
 async def test_text_in_pieces_of_any_size(size, tagger):
     said = (
         "Certainly. Your number is 415-555-0132, your card is four one one one one one one one one one one one one one "
-        "one one, and I shall write to maria dot santos at example dot org on Monday. Anything else? Ask Zbigniew."
+        "one one, and I shall write to maria dot santos at example dot org on Monday. Anything else? Ask Vorbulan."
     )
     pieces = [TextDelta(0, said[at : at + size], 1) for at in range(0, len(said), size)]
     text, out = await text_of(Redactor(WANTED, tagger), *pieces, STOP)
-    named = "[NAME]" if tagger else "Zbigniew"
+    named = "[NAME]" if tagger else "Vorbulan"
     assert text == (
         "Certainly. Your number is [PHONE], your card is [CARD], and I shall write to [EMAIL] on Monday. "
         f"Anything else? Ask {named}."
