@@ -217,6 +217,23 @@ async def test_an_interim_shows_nothing_of_an_address_that_grows(address, heard)
     assert not set(shown.split()) & set(address.split())
 
 
+@pytest.mark.parametrize(
+    ("heard", "shown"),
+    [
+        ("we meet at forty two orchard", "we meet at"),
+        ("we meet at forty two orchard hill", "we meet at"),
+        ("we waited forty two minutes", "we waited forty two minutes"),
+        ("we met forty two people", "we met forty two people"),
+        ("all of the forty two and more", "all of the forty two and more"),
+        ("it is GB82 WEST", "it is"),
+        ("it is MT84 MALT 0110 0001 2345 MTLC", "it is"),
+        ("go to ab12 and thousands", "go to ab12 and thousands"),
+    ],
+)
+async def test_an_interim_shows_nothing_of_a_street_or_an_iban_that_grows(heard, shown):
+    assert (await one(Redactor(WANTED, None), interim(heard))).transcript.text == shown
+
+
 async def test_what_an_interim_withholds_comes_with_the_word_behind_it():
     redactor = Redactor(WANTED, None)
     assert (await one(redactor, interim("we were four"))).transcript.text == "we were"
@@ -313,6 +330,13 @@ async def test_a_model_that_is_late_or_fails_ends_the_call(monkeypatch):
 
 
 # -- text --------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_beginning_of_a_word_ends_no_number():
+    """ "th" of "then" would make a quantity of the number before it."""
+    said = "it is four five three nine then one four double eight then oh three four three then six four six seven"
+    text, _ = await text_of(Redactor(WANTED, None), *(TextDelta(0, char, 1) for char in said), STOP)
+    assert text == "it is [CARD]"
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 50, 500])
