@@ -137,6 +137,8 @@ def cue_before(tokens: list[Token], at: int) -> tuple[Cue, int] | None:
         for length in range(min(LONGEST, end), 0, -1):
             phrase = tuple(each.word for each in tokens[end - length : end])
             cue = CUES.get(phrase)
+            if cue is None and phrase[-1].endswith("'s"):  # "the expiration's eight twenty six"
+                cue = CUES.get((*phrase[:-1], phrase[-1].removesuffix("'s")))
             if cue is not None and phrase not in _GENERAL:
                 return cue, words
             if cue is not None:

@@ -16,14 +16,14 @@ _ORDINALS = word_set(
     "fifteenth sixteenth seventeenth eighteenth nineteenth twentieth thirtieth"
 )
 _TEN_ORDINALS = frozenset(("twenty", "thirty"))
-_BIRTH = word_set("born birth birthday birthdate dob birthdays")
+_BIRTH = word_set("born birth birthday birthdate dob birthdays birthday's birthdate's dob's")
 _STAYS = word_set("admitted discharged appointment surgery visit home seen scheduled procedure hospital due died")
 _WRITTEN = re.compile(
     r"(?<![0-9/.-])(?:[0-3]?[0-9]([/.-])[0-3]?[0-9]\1(?:[12][0-9])?[0-9]{2}|(?:19|20)[0-9]{2}([/.-])[01]?[0-9]\2[0-3]?[0-9])"
     r"(?![0-9/-]|\.[0-9])"
 )
 _WEEKDAYS = word_set("monday tuesday wednesday thursday friday saturday sunday")
-_EXPIRES = word_set("expires expiry expiration expiring expire exp valid good")
+_EXPIRES = word_set("expires expiry expiration expiring expire expiry's expiration's exp valid good")
 _LASTS = word_set("is in on until till thru through to : . date of")  # between such a word and the month
 _MONTH_NUMBERS = 12
 REACH, REACH_BEHIND = 12, 5

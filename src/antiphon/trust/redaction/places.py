@@ -14,6 +14,7 @@ _STREETS = word_set(
 _WEAK = word_set("way place pl square sq circle close drive dr court ct st row walk hill view loop path run")
 _ANY_STREET = _STREETS | _WEAK
 _BEFORE = word_set("rue via calle avenida avenue plaza piazza rua impasse chemin")  # the name comes after it
+_JOINED = word_set("place boulevard cours quai route allée allee square")  # the name may come after it
 LINKS = word_set(
     "de des du la le les lo los las del della di da saint st san santa north south east west n s e w ne nw se sw "
     "northeast northwest southeast southwest old new"
@@ -116,7 +117,7 @@ def _house_number(tokens: Sequence[Token], at: int) -> tuple[int, str]:
 
 def _street(tokens: Sequence[Token], at: int, *, sure: bool) -> int | None:
     """Return the end of a street's name that begins at the token `at`; `None` if there is none."""
-    if at < len(tokens) and tokens[at].word in _BEFORE and at + 1 < len(tokens):
+    if at + 1 < len(tokens) and (tokens[at].word in _BEFORE or _of_something(tokens, at)):
         end = at + 1
         while end < len(tokens) and tokens[end].word in LINKS:
             end += 1
@@ -151,6 +152,11 @@ def _street(tokens: Sequence[Token], at: int, *, sure: bool) -> int | None:
         capital += token.text[0].isupper()
         end += 1
     return None
+
+
+def _of_something(tokens: Sequence[Token], at: int) -> bool:
+    """Return whether a street's kind and the rest of its name are joined as in "Place de la Paix"."""
+    return tokens[at].word in _JOINED and tokens[at + 1].word in ("de", "des", "du")
 
 
 def _numbered_street(tokens: Sequence[Token], at: int) -> int | None:

@@ -88,8 +88,8 @@ _FORMS: tuple[tuple[re.Pattern[str], tuple[Entity, ...], Callable[[str], bool]],
     ),
     (
         re.compile(
-            r"\b(?:[A-Za-z0-9-]{1,63}\.){1,5}(?:com|org|net|edu|gov|io|co\.uk|co|uk|de|fr|eu|us|ca|nl|ch|be|nz|ie|info|biz|app|dev|"
-            r"ai|me|tv|xyz|online|shop|site|tech|cloud|store|blog|link|page)"
+            r"\b(?:[A-Za-z0-9-]{1,63}\.){1,5}(?:com|org|net|edu|gov|io|co\.uk|co|uk|de|fr|eu|us|ca|nl|ch|nz|ie|info|biz|app|dev|"
+            r"ai|me|tv|xyz|online|shop|tech|blog)"
             r"(?::[0-9]{1,5})?(?:[/?#][^\s<>\"']{0,500}[^\s<>\"',.;:!?)\]])?(?![\w@.-]*@)\b",
             re.IGNORECASE,
         ),

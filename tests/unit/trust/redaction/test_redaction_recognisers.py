@@ -142,6 +142,10 @@ def test_prose_and_quantities_stay():
         ("Secret wJalrXUtnFEMI/K7MDENG/bPxRfiCY leaked", "wJalrXUtnFEMI/K7MDENG/bPxRfiCY", Entity.PASSWORD),
         ("iban de89 3704 0044 0532 0130 00 at the local branch", "de89 3704 0044 0532 0130 00", Entity.BANK),
         ("GB82 WEST 1234 5698 7654 32 and DE89 3704 0044 0532 0130 00", "DE89 3704", Entity.BANK),
+        # cues that end in a short "is"
+        ("the expiration's eight twenty six", "eight twenty six", Entity.CARD_EXPIRY),
+        ("my dob's eight seventeen ninety one", "eight seventeen ninety one", Entity.DATE_OF_BIRTH),
+        ("my policy's four four oh one", "four four oh one", Entity.ACCOUNT),
         # dates
         ("I was born on Tuesday, 1 February 1983", "Tuesday, 1 February 1983", Entity.DATE_OF_BIRTH),
         ("date of birth first of the second eighty three", "first of the second eighty three", Entity.DATE_OF_BIRTH),
@@ -152,6 +156,7 @@ def test_prose_and_quantities_stay():
         # places
         ("deliver to 1247 NW 23rd Place, please", "1247 NW 23rd Place", Entity.ADDRESS),
         ("Come to Lindenstr. 9 now", "Lindenstr. 9", Entity.ADDRESS),
+        ("Come to 5 Place de la Concorde now", "5 Place de la Concorde", Entity.ADDRESS),
         ("Come to Via Garibaldi 12 now", "Via Garibaldi 12", Entity.ADDRESS),
         ("it goes to post office box three one seven", "post office box three one seven", Entity.ADDRESS),
         ("on eighty eighth street number fourteen", "eighty eighth street number fourteen", Entity.ADDRESS),
