@@ -26,7 +26,7 @@ WINDOW, OVERLAP = 480, 64  # characters
 MOST_CELLS = 256  # of a batch: rows take as long together as one after the other, and who comes next waits less
 MOST_WAITING_TOKENS = 400_000  # of all calls together
 BESIDE_CHARACTERS = 20_000  # of a call, whose tokens are made in a thread: more would hold up the event loop
-MIN_SCORE = 0.35
+MIN_SCORE = 0.2
 
 _ADDRESS = dict.fromkeys(
     ("BUILDING_NUMBER", "STREET_NAME", "SECONDARY_ADDRESS", "ZIP_CODE"), (Entity.ADDRESS, Entity.PLACE)

@@ -18,14 +18,20 @@ class Cue:
 
 # Single words and short phrases, in lower case, also as speech recognisers misspell some of them.
 _TABLE: tuple[tuple[Entity | tuple[Entity, ...], int, str], ...] = (
-    (Entity.CARD, 4, "card|visa|mastercard|amex|debit|credit|ends in|ending in|ending with|ends with|last four"),
+    (Entity.CARD, 4, "card|visa|mastercard|amex|debit|credit"),
+    (Entity.CARD, 3, "ends in|ending in|ending with|ends with|last four|last three"),
     (
         Entity.CARD_CODE,
         3,
-        "security code|cvv|cvc|c v v|c v c|code is|the back|verification code|three digits|the code|code on my card|"
-        "code on the card",
+        "security code|cvv|cvc|c v v|c v c|code is|the back|verification code|three digits|four digits|the code|"
+        "code on my card|code on the card",
     ),
-    (Entity.CARD_EXPIRY, 3, "expires|expiry|expiration|expiring|exp|valid until|valid thru|valid through|good through"),
+    (
+        Entity.CARD_EXPIRY,
+        3,
+        "expires|expiry|expiration|expiring|exp|valid until|valid till|valid thru|valid through|good through|"
+        "good thru|good until|good till",
+    ),
     (
         Entity.NATIONAL_ID,
         4,
@@ -41,14 +47,15 @@ _TABLE: tuple[tuple[Entity | tuple[Entity, ...], int, str], ...] = (
     (
         (Entity.BANK, Entity.ACCOUNT),
         4,
-        "account|acct|bank|checking|savings|iban|routing|sort code|aba|swift|bratting|i ban|i b a n",
+        "account|acct|bank|checking|savings|iban|routing|sort code|aba|swift|bratting|i ban|i b a n|b s b|bsb|"
+        "ifsc|clabe|a c",
     ),
     (
         Entity.ACCOUNT,
         3,
         "member|membership|policy|customer|order|reference|confirmation|claim|ticket|case|invoice|booking|"
         "subscriber|i d|id|loyalty|tracking|serial|employee|user number|badge|group number|reservation|folio|code|"
-        "student|identification",
+        "student|identification|p n r|pnr|frequent flyer|contract|docket",
     ),
     (
         Entity.HEALTH_RECORD,
@@ -57,11 +64,21 @@ _TABLE: tuple[tuple[Entity | tuple[Entity, ...], int, str], ...] = (
         "prescription|health plan|beneficiary",
     ),
     (Entity.PASSPORT, 4, "passport"),
-    (Entity.LICENCE, 3, "license|licence|driver's|drivers|driving|plate|plates|registration|vin|tag number"),
-    (Entity.PIN, 3, "pin|pin code|pin number|p i n|my pen|passcode"),
-    (Entity.ADDRESS, 3, "zip|zipcode|postal|postcode|post code|zip code|postal code"),
+    (Entity.LICENCE, 3, "dl|d l|license|licence|driver's|drivers|driving|plate|plates|registration|reg|vin|tag number"),
+    (
+        Entity.PIN,
+        3,
+        "pin|pin code|pin number|p i n|my pen|passcode|otp|o t p|pin code is|"
+        "one time code|door code|gate code|alarm code",
+    ),
+    (
+        Entity.PIN,
+        4,
+        "the safe|safe opens|combination|unlock",
+    ),
+    (Entity.ADDRESS, 3, "zip|zipcode|postal|postcode|post code|zip code|postal code|zip code is|postal code is"),
     (Entity.DATE_OF_BIRTH, 3, "birth|born|birthday|birthdate|dob|d o b|data birth|birth date"),
-    (Entity.PASSWORD, 3, "password|passphrase|pass word|login code|one time code|secret"),
+    (Entity.PASSWORD, 3, "password|passphrase|pass word|login code|secret"),
     (Entity.IP, 4, "ip address|i p address|ip|i p"),
 )
 CUES: dict[tuple[str, ...], Cue] = {
@@ -120,6 +137,8 @@ def cue_before(tokens: list[Token], at: int) -> tuple[Cue, int] | None:
         for length in range(min(LONGEST, end), 0, -1):
             phrase = tuple(each.word for each in tokens[end - length : end])
             cue = CUES.get(phrase)
+            if cue is None and phrase[-1].endswith("'s"):  # "the expiration's eight twenty six"
+                cue = CUES.get((*phrase[:-1], phrase[-1].removesuffix("'s")))
             if cue is not None and phrase not in _GENERAL:
                 return cue, words
             if cue is not None:

@@ -16,18 +16,26 @@ _ORDINALS = word_set(
     "fifteenth sixteenth seventeenth eighteenth nineteenth twentieth thirtieth"
 )
 _TEN_ORDINALS = frozenset(("twenty", "thirty"))
-_BIRTH = word_set("born birth birthday birthdate dob birthdays")
+_BIRTH = word_set("born birth birthday birthdate dob birthdays birthday's birthdate's dob's")
 _STAYS = word_set("admitted discharged appointment surgery visit home seen scheduled procedure hospital due died")
 _WRITTEN = re.compile(
     r"(?<![0-9/.-])(?:[0-3]?[0-9]([/.-])[0-3]?[0-9]\1(?:[12][0-9])?[0-9]{2}|(?:19|20)[0-9]{2}([/.-])[01]?[0-9]\2[0-3]?[0-9])"
     r"(?![0-9/-]|\.[0-9])"
 )
-REACH = 12
+_WEEKDAYS = word_set("monday tuesday wednesday thursday friday saturday sunday")
+_EXPIRES = word_set("expires expiry expiration expiring expire expiry's expiration's exp valid good")
+_LASTS = word_set("is in on until till thru through to : . date of")  # between such a word and the month
+_MONTH_NUMBERS = 12
+REACH, REACH_BEHIND = 12, 5
 
 
-def dates(text: str, tokens: Sequence[Token]) -> Iterator[Span]:
+def written_dates(text: str) -> Iterator[Span]:
     for match in _WRITTEN.finditer(text):
         yield Span(*match.span(), (Entity.DATE, Entity.DATE_OF_BIRTH))
+
+
+def dates(tokens: Sequence[Token]) -> Iterator[Span]:
+    """Yield dates of words, or of words and numbers."""
     dated = False
     at = 0
     while at < len(tokens):
@@ -37,12 +45,11 @@ def dates(text: str, tokens: Sequence[Token]) -> Iterator[Span]:
             continue
         end, year = found
         dated = True
-        birth = any(token.word in _BIRTH for token in tokens[max(0, at - REACH) : at]) or any(
-            token.word in _BIRTH for token in tokens[end : end + 5]
-        )
+        birth = _born(tokens, at) or _called_birth(tokens, end)
         kinds = (Entity.DATE_OF_BIRTH, Entity.DATE) if birth else (Entity.DATE, Entity.DATE_OF_BIRTH)[: 1 + year]
-        yield Span(tokens[at].start, tokens[end - 1].end, kinds)
+        yield Span(tokens[_weekday(tokens, at)].start, tokens[end - 1].end, kinds)
         at = end
+    yield from _expiries(tokens)
     stays = any(token.word in _STAYS for token in tokens)
     if dated or stays:
         yield from _days(tokens)
@@ -64,7 +71,10 @@ def _date(tokens: Sequence[Token], at: int) -> tuple[int, bool] | None:
         if day is not None:
             return _year(tokens, day)
         year = _year(tokens, at + 1)
-        return year if year[1] and _born(tokens, at) else None
+        return year if year[1] and (_born(tokens, at) or _called_birth(tokens, year[0])) else None
+    slashed = _slashed(tokens, at)
+    if slashed is not None:
+        return slashed, True
     start = at + (month == "the")
     ordinal = _ordinal(tokens, start)
     if ordinal is None and tokens[at].kind is Kind.DIGITS and len(month) <= 2:
@@ -79,11 +89,70 @@ def _date(tokens: Sequence[Token], at: int) -> tuple[int, bool] | None:
     end += _is(tokens, end, "of")
     if end < len(tokens) and tokens[end].word in MONTHS:
         return _year(tokens, end + 1)
+    month_end = _ordinal(tokens, end + _is(tokens, end, "the"))
+    if month_end is not None and end > ordinal and _born(tokens, at):
+        last, dated = _year(tokens, month_end)  # the first of the second eighty three
+        return (last, True) if dated else None
     return None
+
+
+def _weekday(tokens: Sequence[Token], at: int) -> int:
+    """Return the beginning of a date with the day of the week before it: "Tuesday, the first of May"."""
+    day = at - 1
+    while day > 0 and tokens[day].word in (",", "the"):
+        day -= 1
+    return day if day >= 0 and tokens[day].word in _WEEKDAYS else at
+
+
+def _expiries(tokens: Sequence[Token]) -> Iterator[Span]:
+    """Yield months with years after words about the end of a card: "expires in march twenty seven"."""
+    for at, token in enumerate(tokens):
+        if token.word not in _EXPIRES:
+            continue
+        start = at + 1
+        while start < len(tokens) and tokens[start].word in _LASTS:
+            start += 1
+        # Cards are not all that is valid or good.
+        if start >= len(tokens) or (token.word in ("valid", "good") and start == at + 1):
+            continue
+        end = start + 1 if tokens[start].word in MONTHS else _month_number(tokens, start)
+        if end is None:
+            continue
+        while end < len(tokens) and tokens[end].word in ("of", "slash", "/", ","):
+            end += 1
+        last, dated = _year(tokens, end)
+        if dated:
+            yield Span(tokens[start].start, tokens[last - 1].end, (Entity.CARD_EXPIRY, Entity.DATE))
+
+
+def _slashed(tokens: Sequence[Token], at: int) -> int | None:
+    """Return the end of a date that is read out with its signs: "four slash twelve slash eighty one"."""
+    end = at
+    for _ in range(2):
+        number = _day(tokens, end)
+        if number is None or number >= len(tokens) or tokens[number].word != "slash":
+            return None
+        end = number + 1
+    last, dated = _year(tokens, end)
+    return last if dated else None
+
+
+def _month_number(tokens: Sequence[Token], at: int) -> int | None:
+    """Return the end of the number of a month, like "six" or "oh six"; `None` if there is none."""
+    number = read_number(tokens, at)
+    if number is not None and number.digits == "0":
+        number = read_number(tokens, number.end)
+    short = number is not None and len(number.digits) <= 2
+    return number.end if number and short and 0 < int(number.digits) <= _MONTH_NUMBERS else None
 
 
 def _born(tokens: Sequence[Token], at: int) -> bool:
     return any(token.word in _BIRTH for token in tokens[max(0, at - REACH) : at])
+
+
+def _called_birth(tokens: Sequence[Token], end: int) -> bool:
+    """Return whether the words behind a date say that it is one of birth: "... is my birth date"."""
+    return any(token.word in _BIRTH for token in tokens[end : end + REACH_BEHIND])
 
 
 def _ordinal(tokens: Sequence[Token], at: int) -> int | None:

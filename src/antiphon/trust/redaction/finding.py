@@ -7,12 +7,12 @@ from typing import Any
 
 from antiphon.core.redaction import OF_THE_MODEL, Entity, Redaction, Span
 from antiphon.trust.redaction.cues import STOPWORDS
-from antiphon.trust.redaction.dates import dates
-from antiphon.trust.redaction.names import names
+from antiphon.trust.redaction.dates import MONTHS, dates, written_dates
+from antiphon.trust.redaction.names import names, repeated, whole_names
 from antiphon.trust.redaction.places import addresses
-from antiphon.trust.redaction.runs import MIN_CODE, kinds_of, runs_of
+from antiphon.trust.redaction.runs import MIN_CODE, WITH_LETTERS, Run, is_extension, kinds_of, runs_of, with_letters
 from antiphon.trust.redaction.spoken import open_mail, spoken
-from antiphon.trust.redaction.tokens import NUMERALS, Kind, Token, in_ascii, tokens_of, word_set
+from antiphon.trust.redaction.tokens import NUMERALS, Kind, Token, legible, placed, tokens_of, word_set
 from antiphon.trust.redaction.written import written
 
 # Words that the model sometimes takes for a place or a name.
@@ -22,6 +22,13 @@ _NEVER = word_set(
 )
 PATTERN_S = 0.1  # of processor time, for a pattern of a policy in a short text; a longer one has more ...
 CHARS_PER_S = 500_000  # ... by its length. After that the call ends: such a pattern could stop the server
+_HAS_DIGIT = re.compile("[0-9]")
+_OF_ADDRESSES = word_set(
+    "live lives living address deliver delivered located ship shipped mail send home house moved zip zipcode postal "
+    "postcode street road apartment apt flat unit suite"
+)
+_BEFORE_MONTHS = word_set("in of by since until till last next this from to through late early mid during every for")
+NEAR_CHARS, BESIDE_CHARS = 60, 3  # of the text before a number, and between two parts of an address
 SURE_KINDS = 3  # a span with more possible kinds is of an unknown kind
 
 
@@ -39,26 +46,38 @@ def find(
     """
     tokens = tokens_of(text) if tokens is None else tokens
     sought = wanted.sought
-    tagged = [span for span in tagged if not _says_nothing(text[span.start : span.end])]
+    tagged = _plausible(text, list(tagged))
     found = [*_custom(text, wanted)]
     unsure: set[Span] = set()
     if sought:
-        text = in_ascii(text)
-        forms = list(written(text))
+        seen, places = legible(text)
+        forms = [
+            Span(*placed(span.start, span.end, places), span.kinds) for span in (*written(seen), *written_dates(seen))
+        ]
         unsure = {*tagged, *(span for span in forms if len(span.kinds) > SURE_KINDS)}
         found += forms
         found += spoken(tokens)
-        found += dates(text, tokens)
+        found += dates(tokens)
         found += addresses(tokens)
         if Entity.NAME in sought:
-            found += names(tokens)
+            named = [*names(tokens), *(span for span in tagged if span.kinds[0] is Entity.NAME)]
+            found += named
+            found += whole_names(tokens, named)
+            found += repeated(tokens, named)
         found += tagged
         if goes_on:
             found += open_mail(tokens)
+        shouted = text.isupper()
+        last: Run | None = None
         for run in runs_of(tokens):
             kinds = kinds_of(tokens, run, least, opens=goes_on and run.open)
+            if last is not None and is_extension(tokens, last, run):
+                found.append(Span(tokens[last.start].start, tokens[run.end - 1].end, (Entity.PHONE,)))
+            last = run if kinds else None
             if kinds:
-                found.append(Span(tokens[run.start].start, tokens[run.end - 1].end, kinds))
+                coded = kinds[0] in WITH_LETTERS and not shouted
+                start, end = with_letters(tokens, run) if coded else (run.start, run.end)
+                found.append(Span(tokens[start].start, tokens[end - 1].end, kinds))
     told = (span for span in found if not sought.isdisjoint(span.kinds) or span.kinds == (Entity.CUSTOM,))
     return merged(list(told), unsure)
 
@@ -80,10 +99,38 @@ def merged(spans: Sequence[Span], unsure: Set[Span] = frozenset()) -> list[Span]
     return out
 
 
+def _plausible(text: str, tagged: Sequence[Span]) -> list[Span]:
+    """Return the spans that the model is not known to have wrongly."""
+    kept = []
+    for at, span in enumerate(tagged):
+        said = text[span.start : span.end]
+        if _says_nothing(said):
+            continue
+        before = text[max(0, span.start - NEAR_CHARS) : span.start].lower().split()
+        if _is_number(said):
+            # A number is a part of an address where something says so: a word of it, or one before it.
+            beside = (*tagged[max(0, at - 1) : at], *tagged[at + 1 : at + 2])
+            near = any(
+                min(abs(span.start - each.end), abs(each.start - span.end)) <= BESIDE_CHARS
+                and not _is_number(text[each.start : each.end])
+                for each in beside
+            )
+            if not near and _OF_ADDRESSES.isdisjoint(before):
+                continue
+        if said.lower() in MONTHS and before and before[-1] in _BEFORE_MONTHS:
+            continue
+        kept.append(span)
+    return kept
+
+
 def _says_nothing(tagged: str) -> bool:
     words = tokens_of(tagged)
     spoken = NUMERALS - {Kind.DIGITS} | {Kind.LETTER, Kind.MARK}
     return all(token.word in _NEVER or token.word in STOPWORDS or token.kind in spoken for token in words)
+
+
+def _is_number(said: str) -> bool:
+    return all(_HAS_DIGIT.search(word) for word in said.split())
 
 
 def needs_model(wanted: Redaction) -> bool:

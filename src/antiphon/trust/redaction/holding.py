@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 
+from antiphon.trust.redaction.cues import STOPWORDS, UNITS_BEHIND
+from antiphon.trust.redaction.places import LINKS as STREET_LINKS
 from antiphon.trust.redaction.places import REACH as NEAR
 from antiphon.trust.redaction.spoken import address_from, local_start
 from antiphon.trust.redaction.tokens import FILLERS, JOINERS, NATO, NUMERALS, SOFT_JOINERS, Kind, Token, word_set
 
 MAX_STREET_WORDS = 4  # between a number and the word that makes it an address
+MAX_IBAN_TOKENS, IBAN_GROUP = 24, 4  # characters of a group
+_NO_STREET = (STOPWORDS | UNITS_BEHIND) - STREET_LINKS
 _WORDS = frozenset(
     ("and", "for", "to", "of", "in", "the", "as", "like", *FILLERS, *SOFT_JOINERS)
 )  # not without a sign before
@@ -27,7 +31,7 @@ def open_from(tokens: Sequence[Token]) -> int:
         at += 1  # without anything before it, it joins nothing
     if at < len(tokens) and tokens[-1].word in ("at", "@", "dot", "underscore", "dash"):
         at = min(at, local_start(tokens, len(tokens) - 1))
-    return min(at, address_from(tokens), _street_from(tokens))
+    return min(at, address_from(tokens), _street_from(tokens), _iban_from(tokens))
 
 
 def _may_go_on(token: Token) -> bool:
@@ -47,13 +51,33 @@ def _spells(tokens: Sequence[Token], at: int) -> bool:
 
 
 def _street_from(tokens: Sequence[Token]) -> int:
-    """Return the index of a number that may be a house number, if the words before it speak of an address; otherwise
-    `len(tokens)`.
+    """Return the index of a number that may be a house number: the words before it speak of an address, or those after
+    it may be the name of a street. `len(tokens)` if there is none.
     """
+    named = True
     for at in range(len(tokens) - 1, max(-1, len(tokens) - 2 - MAX_STREET_WORDS), -1):
-        if tokens[at].kind in NUMERALS:
-            while at > 0 and tokens[at - 1].kind in NUMERALS:
-                at -= 1
-            said = any(token.word in _HOMES for token in tokens[max(0, at - NEAR) : at])
-            return at if said else len(tokens)
+        if tokens[at].kind not in NUMERALS:
+            named &= tokens[at].kind in (Kind.WORD, Kind.LETTER) and tokens[at].word not in _NO_STREET
+            continue
+        last = at
+        while at > 0 and tokens[at - 1].kind in NUMERALS:
+            at -= 1
+        said = any(token.word in _HOMES for token in tokens[max(0, at - NEAR) : at])
+        several = at < last or len(tokens[at].text) > 1
+        return at if said or (named and several and tokens[at].kind is not Kind.UNIT) else len(tokens)
+    return len(tokens)
+
+
+def _iban_from(tokens: Sequence[Token]) -> int:
+    """Return the index of what begins like an IBAN, if all that follows may belong to it; otherwise `len(tokens)`."""
+    for at in range(len(tokens) - 1, max(-1, len(tokens) - 1 - MAX_IBAN_TOKENS), -1):
+        token = tokens[at]
+        if token.kind is Kind.MARK and token.word != "-":
+            break
+        if token.kind in (Kind.WORD, Kind.LETTER) and len(token.text) > IBAN_GROUP:
+            break
+        following = tokens[at + 1] if at + 1 < len(tokens) else None
+        country = len(token.text) == 2 and token.text.isalpha() and not token.glued
+        if country and following is not None and following.glued and following.kind is Kind.DIGITS:
+            return at
     return len(tokens)

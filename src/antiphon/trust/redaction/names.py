@@ -1,17 +1,20 @@
 """Names, recognised by the words before them: titles, and phrases of introduction. A model finds the others."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from antiphon.core.redaction import Entity, Span
 from antiphon.trust.redaction.cues import STOPWORDS
+from antiphon.trust.redaction.lexicon import GIVEN, SURNAMES
 from antiphon.trust.redaction.tokens import Kind, Token, word_set
 
 MAX_WORDS = 3
+MIN_REPEATED = 4  # characters of a name
 _TITLES = word_set("mister mr mrs ms miss missus doctor dr professor prof sir madam mx reverend nurse")
 
 
-def _phrases(text: str) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(phrase.split()) for phrase in text.split("|"))
+def _phrases(text: str) -> frozenset[tuple[str, ...]]:
+    return frozenset(tuple(phrase.split()) for phrase in text.split("|"))
 
 
 # After these a name follows, with or without a capital.
@@ -37,36 +40,14 @@ _NOT_NAMES = STOPWORDS | word_set(
 )
 # After these a capitalised word is a name.
 _WHO = _phrases(
-    "this is|speaking with|speaking to|speak to|speak with|talk to|talking to|talk with|spoke with|spoke to|ask for"
+    "this is|speaking with|speaking to|speak to|speak with|talk to|talking to|talk with|spoke with|spoke to|ask for|"
+    "asked for|who is|who's|who was|i'm|i am|behalf of|made out to|hi|hello|dear|regards|sincerely|signed by"
 )
-# Usual given names that are not other words.
-GIVEN = word_set(
-    "aaron abigail adam adrian ahmed aisha alan albert alejandro alex alexander alexandra alfred ali alice alicia "
-    "amanda amir amelia amy ana andrea andrew andy angela anita anna anne anthony antonio arthur ashley barbara "
-    "beatrice ben benjamin bernard beth betty bob brandon brenda brian bruce carl carla carlos carmen carol "
-    "caroline catherine charles charlotte chloe chris christina christine christopher cindy claire clara colin "
-    "connor craig cynthia dan daniel daniela danielle dave david deborah denise dennis derek diana diane diego "
-    "dmitri donald donna doris dorothy douglas duncan edgar edith eduardo edward eileen elaine eleanor elena eli "
-    "elizabeth ella ellen elliot emily emma eric erica ernest esther ethan eugene eva evelyn fatima felix fernando "
-    "fiona francis francisco fred frederick gabriel gareth gary geoffrey george gerald gina giovanni gloria gordon "
-    "graham greg gregory gustavo hannah harold harriet harry hassan hector heather helen helena henry herbert "
-    "howard hugh hugo ian ibrahim ingrid irene isaac isabel isabella ivan jack jacob jacqueline jaime james jamie "
-    "jane janet janice jason javier jeff jeffrey jennifer jenny jeremy jerry jesse jessica jill jim joan joanna joe "
-    "joel johan john johnny jonathan jorge jose joseph joshua juan juanita judith judy julia julian julie karen "
-    "karl kate katherine kathleen kathryn kathy katie keith kelly kenneth kevin khalid kim kimberly klaus kofi "
-    "kumar kyle larry laura lauren lawrence leila leo leon leonard leslie liam lillian linda lisa lorenzo louis "
-    "louise luca lucas lucia lucy luis luke lydia magdalena malcolm marcel marco marcus margaret maria marie "
-    "marilyn mario marion marjorie martha martin martina mary mateo matthew maureen mei melissa meredith mia "
-    "michael michelle miguel mike mohamed mohammed monica muhammad nadia nancy naomi natalie natasha nathan neil "
-    "nicholas nicola nicole nina noah nora norman olga oliver olivia omar oscar owen pablo pamela patricia patrick "
-    "paul paula pauline pedro peter phil philip philippa phyllis pierre priya rachel rafael rahul raj ralph ramon "
-    "raymond rebecca renee ricardo richard rita robert roberto rodrigo roger roland ron ronald rosa rosemary ross "
-    "roy russell ruth ryan sally sam samantha samir samuel sandra sara sarah scott sean sebastian sergio shannon "
-    "sharon sheila shirley siobhan simon sofia sonia sophia sophie stacy stanley stella stephanie stephen steve "
-    "steven stuart susan suzanne svetlana sylvia tamara tanya teresa terry theodore theresa thomas tim timothy tina "
-    "todd tom tony tracy ursula valerie vanessa vera veronica victor victoria vincent virginia vivian vladimir "
-    "walter wanda wendy wei william yasmin yolanda yusuf yuki yvonne zachary zoe"
-)
+LONGEST = max(map(len, _SAYS | _MAY | _WHO))
+# A sentence that begins with one of these and a capitalised word asks about somebody.
+_ASKS = word_set("is was did does has had can could will would should")
+_KNOWN = GIVEN | SURNAMES
+_OF_PEOPLES = ("ish", "ese", "ican", "ian", "ist")  # ends of words like "English", "Canadian"
 
 
 def names(tokens: Sequence[Token]) -> Iterator[Span]:
@@ -79,17 +60,25 @@ def names(tokens: Sequence[Token]) -> Iterator[Span]:
             if end > start:
                 yield Span(token.start, tokens[end - 1].end, (Entity.NAME,))
         elif token.word in GIVEN and (token.text[0].isupper() or lower or _introduced(words, at)):
-            yield Span(token.start, tokens[_surname(tokens, at + 1) - 1].end, (Entity.NAME,))
+            yield Span(token.start, tokens[_surname(tokens, at + 1, lower) - 1].end, (Entity.NAME,))
+        elif token.word in SURNAMES and (lower or token.text[0].isupper()):
+            yield Span(token.start, token.end, (Entity.NAME,))
         says = _follows(words, at, _SAYS)
-        if says or (_follows(words, at, _WHO) and token.text[0].isupper()):
+        if says or (token.text[0].isupper() and (_follows(words, at, _WHO) or _asked_for(tokens, at))):
             start = at + (says and token.word in ("is", ":", "'s"))
             end = _end(tokens, start, sure=says)
             if end > start:
                 yield Span(tokens[start].start, tokens[end - 1].end, (Entity.NAME,))
 
 
-def _follows(words: Sequence[str], at: int, phrases: tuple[tuple[str, ...], ...]) -> bool:
-    return any(tuple(words[max(0, at - len(phrase)) : at]) == phrase for phrase in phrases)
+def _follows(words: Sequence[str], at: int, phrases: frozenset[tuple[str, ...]]) -> bool:
+    return any(tuple(words[at - size : at]) in phrases for size in range(1, min(at, LONGEST) + 1))
+
+
+def _asked_for(tokens: Sequence[Token], at: int) -> bool:
+    """Return whether the capitalised word at the token `at` is the second one of a question: "Did Kwame pay"."""
+    begins = at == 1 or (at > 1 and tokens[at - 2].kind is Kind.MARK)
+    return begins and tokens[at - 1].word in _ASKS and tokens[at - 1].text[0].isupper()
 
 
 def _introduced(words: Sequence[str], at: int) -> bool:
@@ -104,6 +93,8 @@ def _end(tokens: Sequence[Token], start: int, *, sure: bool) -> int:
         token = tokens[end]
         if token.kind is not Kind.WORD or token.word in _NOT_NAMES:
             break
+        if not sure and token.word.endswith(_OF_PEOPLES) and token.word not in _KNOWN:
+            break
         if not token.text[0].isupper() and (capital or not sure) and token.word not in GIVEN:
             break
         if end > start and tokens[end - 1].word in ("name", "is"):
@@ -112,12 +103,67 @@ def _end(tokens: Sequence[Token], start: int, *, sure: bool) -> int:
     return end
 
 
-def _surname(tokens: Sequence[Token], end: int) -> int:
-    """Return the end of the name with the capitalised words after a given name."""
+def _surname(tokens: Sequence[Token], end: int, lower: bool) -> int:
+    """Return the end of the name with the capitalised words after a given name, or with usual names in a text in
+    `lower` case.
+    """
     start = end
     while end < len(tokens) and end - start < MAX_WORDS - 1:
         token = tokens[end]
-        if token.kind is not Kind.WORD or not token.text[0].isupper() or token.word in _NOT_NAMES:
+        if token.kind is not Kind.WORD or token.word in _NOT_NAMES:
+            break
+        if not (token.text[0].isupper() or (lower and token.word in _KNOWN)):
             break
         end += 1
     return end
+
+
+def repeated(tokens: Sequence[Token], spans: Sequence[Span]) -> Iterator[Span]:
+    """Yield the other places of words that are a name where they stand with more of it: "Marsh, Helen Marsh"."""
+    if not spans:
+        return
+    starts = [token.start for token in tokens]
+    parts: set[str] = set()
+    for span in spans:
+        within = tokens[bisect_left(starts, span.start) : bisect_left(starts, span.end)]
+        if len(within) > 1:
+            parts.update(token.text for token in within if token.kind is Kind.WORD and token.word not in _NOT_NAMES)
+    for token in tokens if parts else ():
+        if token.text in parts and len(token.text) >= MIN_REPEATED:
+            yield Span(token.start, token.end, (Entity.NAME,))
+
+
+def whole_names(tokens: Sequence[Token], spans: Sequence[Span]) -> Iterator[Span]:
+    """Yield names with the initials before them, and the capitalised words after them, of which they are parts."""
+    starts = [token.start for token in tokens]
+    for span in spans:
+        first, last = bisect_left(starts, span.start), bisect_left(starts, span.end) - 1
+        if first >= len(tokens) or not tokens[first].text[0].isupper():
+            continue
+        begin = first
+        while begin > 0:
+            initial = begin - 1 - (tokens[begin - 1].word == ".")
+            if initial < 0 or not _is_initial(tokens, initial):
+                break
+            begin = initial
+        end = last + 1
+        while end + 1 < len(tokens) and _is_initial(tokens, end):
+            following = end + 1 + (tokens[end + 1].word == ".")
+            if following >= len(tokens) or not _is_surname(tokens[following]):
+                break
+            end = following
+        while end < len(tokens) and end - last < MAX_WORDS and _is_surname(tokens[end]):
+            end += 1
+        if begin < first or end > last + 1:
+            yield Span(tokens[begin].start, tokens[end - 1].end, span.kinds)
+
+
+def _is_initial(tokens: Sequence[Token], at: int) -> bool:
+    """Return whether the token is a capital letter; "I" only with a full stop."""
+    token = tokens[at]
+    stopped = at + 1 < len(tokens) and tokens[at + 1].word == "." and tokens[at + 1].glued
+    return token.kind is Kind.LETTER and token.text.isupper() and (token.word not in ("i", "a") or stopped)
+
+
+def _is_surname(token: Token) -> bool:
+    return token.kind is Kind.WORD and token.text[0].isupper() and token.word not in _NOT_NAMES

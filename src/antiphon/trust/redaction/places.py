@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from antiphon.core.redaction import Entity, Span
 from antiphon.trust.redaction.cues import STOPWORDS
+from antiphon.trust.redaction.lexicon import LONG_TOWNS, TOWNS
 from antiphon.trust.redaction.tokens import NUMERALS, Kind, Token, read_number, word_set
 
 _STREETS = word_set(
@@ -11,10 +12,18 @@ _STREETS = word_set(
     "gardens grove quay drive dr court ct"
 )
 _WEAK = word_set("way place pl square sq circle close drive dr court ct st row walk hill view loop path run")
+_ANY_STREET = _STREETS | _WEAK
 _BEFORE = word_set("rue via calle avenida avenue plaza piazza rua impasse chemin")  # the name comes after it
-_LINKS = word_set(
-    "de des du la le les lo los las del della di da saint st san santa north south east west n s e w old new"
+_JOINED = word_set("place boulevard cours quai route allée allee square")  # the name may come after it
+LINKS = word_set(
+    "de des du la le les lo los las del della di da saint st san santa north south east west n s e w ne nw se sw "
+    "northeast northwest southeast southwest old new"
 )
+_NO_LINKS = STOPWORDS - LINKS
+_DIRECTIONS = word_set(
+    "north south east west n s e w ne nw se sw northeast northwest southeast southwest"
+)  # before a street's name
+_SUFFIXES = ("straße", "strasse", "gasse", "platz", "allee", "str")  # ends of German streets' names
 _UNITS = word_set("apartment apt suite ste unit flat floor room building bldg")
 _CUES = word_set("live lives living address deliver delivered delivery located ship shipped mail send home house moved")
 _AFTER_TOWN = STOPWORDS | frozenset(("zip", "postal", "postcode", "today", "tomorrow", "tonight", "yesterday"))
@@ -24,17 +33,8 @@ STATES = word_set(
     "montana nebraska nevada ohio oklahoma oregon pennsylvania tennessee texas utah vermont virginia washington "
     "wisconsin wyoming"
 )
-# Towns that are not other words, for texts without capitals.
-TOWNS = word_set(
-    "london manchester birmingham liverpool glasgow edinburgh dublin belfast cardiff leeds sheffield chicago "
-    "houston philadelphia seattle denver boston atlanta dallas miami detroit portland baltimore cleveland "
-    "pittsburgh cincinnati minneapolis milwaukee nashville memphis toronto montreal vancouver ottawa calgary sydney "
-    "melbourne brisbane perth auckland paris lyon marseille toulouse berlin hamburg munich frankfurt cologne vienna "
-    "zurich geneva brussels amsterdam rotterdam copenhagen stockholm oslo helsinki madrid barcelona seville lisbon "
-    "porto rome milan naples venice athens istanbul moscow warsaw prague budapest bucharest sofia kyiv cairo lagos "
-    "nairobi johannesburg mumbai delhi bangalore chennai kolkata karachi lahore dhaka tokyo osaka kyoto seoul "
-    "beijing shanghai singapore bangkok jakarta manila hanoi dubai riyadh tehran baghdad jerusalem"
-)
+_FIRST_OF_TOWNS = frozenset(town[0] for town in LONG_TOWNS)
+LONGEST_TOWN = max(map(len, LONG_TOWNS))
 MAX_NAME_WORDS = 3
 MAX_TOWN_WORDS = 2
 REACH = 8
@@ -45,12 +45,20 @@ def addresses(tokens: Sequence[Token]) -> Iterator[Span]:
     while at < len(tokens):
         end = _address(tokens, at)
         if end is None:
-            if tokens[at].word in TOWNS:
-                yield Span(tokens[at].start, tokens[at].end, (Entity.PLACE, Entity.ADDRESS))
-            at += 1
+            town = _long_town(tokens, at) or at + (tokens[at].word in TOWNS)
+            if town > at:
+                yield Span(tokens[at].start, tokens[town - 1].end, (Entity.PLACE, Entity.ADDRESS))
+            at = max(town, at + 1)
             continue
         yield Span(tokens[_flat_before(tokens, at)].start, tokens[end - 1].end, (Entity.ADDRESS,))
         at = end
+
+
+def _long_town(tokens: Sequence[Token], at: int) -> int | None:
+    if tokens[at].word not in _FIRST_OF_TOWNS:
+        return None
+    words = [token.word for token in tokens[at : at + LONGEST_TOWN]]
+    return next((at + size for size in range(len(words), 1, -1) if tuple(words[:size]) in LONG_TOWNS), None)
 
 
 def _flat_before(tokens: Sequence[Token], at: int) -> int:
@@ -65,8 +73,10 @@ def _flat_before(tokens: Sequence[Token], at: int) -> int:
 
 def _address(tokens: Sequence[Token], at: int) -> int | None:
     token = tokens[at]
-    if token.word in ("po", "p") and (end := _box(tokens, at)) is not None:
+    if token.word in ("po", "p", "post") and (end := _box(tokens, at)) is not None:
         return end
+    if token.kind is Kind.WORD and (end := _numbered_street(tokens, at)) is not None:
+        return _rest(tokens, end, cued=False)
     if token.kind not in NUMERALS or (at and tokens[at - 1].kind in NUMERALS):
         return None
     number_end, digits = _house_number(tokens, at)
@@ -83,7 +93,7 @@ def _box(tokens: Sequence[Token], at: int) -> int | None:
         return None
     start = at + words.index("box") + 1
     end, digits = _house_number(tokens, start)
-    return end if digits and set(words[: words.index("box")]) <= {"po", "p", "o", "."} else None
+    return end if digits and set(words[: words.index("box")]) <= {"po", "p", "o", ".", "post", "office"} else None
 
 
 def _house_number(tokens: Sequence[Token], at: int) -> tuple[int, str]:
@@ -107,9 +117,9 @@ def _house_number(tokens: Sequence[Token], at: int) -> tuple[int, str]:
 
 def _street(tokens: Sequence[Token], at: int, *, sure: bool) -> int | None:
     """Return the end of a street's name that begins at the token `at`; `None` if there is none."""
-    if at < len(tokens) and tokens[at].word in _BEFORE and at + 1 < len(tokens):
+    if at + 1 < len(tokens) and (tokens[at].word in _BEFORE or _of_something(tokens, at)):
         end = at + 1
-        while end < len(tokens) and tokens[end].word in _LINKS:
+        while end < len(tokens) and tokens[end].word in LINKS:
             end += 1
         end += _named(tokens, end)
         while end < len(tokens) and tokens[end].kind is Kind.WORD and tokens[end].text[0].isupper():
@@ -119,8 +129,8 @@ def _street(tokens: Sequence[Token], at: int, *, sure: bool) -> int | None:
     end = at
     while end < len(tokens) and named <= MAX_NAME_WORDS:
         token = tokens[end]
-        if token.word in _STREETS | _WEAK and named:
-            strong = token.word in _STREETS - _WEAK
+        if named and token.word in _ANY_STREET:
+            strong = token.word not in _WEAK
             if (
                 (strong and (sure or capital))
                 or (sure and (capital or _near_cue(tokens, at)))
@@ -128,8 +138,8 @@ def _street(tokens: Sequence[Token], at: int, *, sure: bool) -> int | None:
             ):
                 end += 1
                 return end + _is(tokens, end, ".")
-        ordinal = token.kind is Kind.DIGITS and named == 0
-        if token.kind is Kind.MARK or (token.word in STOPWORDS - _LINKS):
+        ordinal = token.kind is Kind.DIGITS and not named
+        if token.kind is Kind.MARK or token.word in _NO_LINKS:
             return None
         if (
             token.kind is not Kind.WORD
@@ -138,10 +148,30 @@ def _street(tokens: Sequence[Token], at: int, *, sure: bool) -> int | None:
             and token.kind is not Kind.TENS
         ):
             return None
-        named += not token.glued or ordinal
+        named += (not token.glued or ordinal) and token.word not in _DIRECTIONS
         capital += token.text[0].isupper()
         end += 1
     return None
+
+
+def _of_something(tokens: Sequence[Token], at: int) -> bool:
+    """Return whether a street's kind and the rest of its name are joined as in "Place de la Paix"."""
+    return tokens[at].word in _JOINED and tokens[at + 1].word in ("de", "des", "du")
+
+
+def _numbered_street(tokens: Sequence[Token], at: int) -> int | None:
+    """Return the end of a street with its number behind it, like "Via Garibaldi 9" or "Lindenstr. 9"."""
+    token = tokens[at]
+    if token.word in _BEFORE and token.text[0].isupper():
+        end = _street(tokens, at, sure=False)
+    elif token.word.endswith(_SUFFIXES) and token.text[0].isupper() and token.word not in _SUFFIXES:
+        end = at + 1 + _is(tokens, at + 1, ".")
+    else:
+        return None
+    if end is None:
+        return None
+    end += _is(tokens, end, ",")
+    return _house_number(tokens, end)[0] if end < len(tokens) and tokens[end].kind is Kind.DIGITS else None
 
 
 def _near_cue(tokens: Sequence[Token], at: int) -> bool:
@@ -160,7 +190,8 @@ def _rest(tokens: Sequence[Token], end: int, cued: bool) -> int:
         if begin >= len(tokens):
             break
         token = tokens[begin]
-        if token.word in _UNITS or token.word == "#":
+        numbered = token.word == "number" and begin + 1 < len(tokens) and tokens[begin + 1].kind in NUMERALS
+        if token.word in _UNITS or token.word == "#" or numbered:
             begin += 1 + _is(tokens, begin + 1, "number")
             last = _code(tokens, begin)
         elif token.kind in NUMERALS:

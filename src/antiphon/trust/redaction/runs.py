@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from antiphon.core.redaction import Entity
-from antiphon.trust.redaction.cues import HARMLESS_BEFORE, UNITS_BEHIND, Cue, cue_before, cue_behind
+from antiphon.trust.redaction.cues import CUES, HARMLESS_BEFORE, STOPWORDS, UNITS_BEHIND, Cue, cue_before, cue_behind
 from antiphon.trust.redaction.tokens import (
     FILLERS,
     JOINERS,
+    LETTERS,
     NATO,
     NUMERALS,
     SOFT_JOINERS,
+    TIMES,
     Kind,
     Number,
     Token,
@@ -29,13 +31,24 @@ MIN_SINGLE = 4  # digits, spoken one by one
 MIN_LISTED = 7  # digits, each with a comma after it, as recognisers write what is read out slowly
 MIN_SPELLED = 3  # letters
 MIN_SOFT = 3  # digits, spoken one by one, after which "and" or "then" may go on
-MAX_BETWEEN = 4  # joining tokens at most between two signs
+MAX_BETWEEN = 5  # joining tokens at most between two signs
 MAX_GLUED = 4  # letters of a word next to digits, as in AB-1234
 YEAR = 4  # digits
+MIN_PHONE = 7  # digits
+_EXTENSIONS = frozenset(("ext", "extension"))
+# Words in capitals beside the digits of a code, and letters of one of them at most.
+MAX_LETTER_GROUPS, MAX_LETTERS_BEFORE, MAX_LETTERS_BEHIND = 2, 5, 3
+_LETTER_JOINS = frozenset("-./_")
+# Kinds whose codes may have letters before their digits, with a space between.
+WITH_LETTERS = frozenset(
+    {Entity.PASSPORT, Entity.LICENCE, Entity.ACCOUNT, Entity.HEALTH_RECORD, Entity.NATIONAL_ID, Entity.BANK}
+)
 CARD_LENGTHS = range(13, 20)
+_CODE_LENGTHS = range(3, 5)  # of a code that may be spoken as one quantity
+_OF_A_QUANTITY = frozenset((Entity.CARD_CODE, Entity.PIN))
 
 _SPELLED_CUES = ("cvv", "cvc", "ssn", "mrn", "dob", "pin", "id", "ip", "nhs")
-_MARKS = frozenset("-._,/()+#*:\\")
+_MARKS = frozenset("-._,/()+#*:\\|~`")
 _CUTS = frozenset(".,;:")
 _BETWEEN = frozenset(JOINERS) | FILLERS | SOFT_JOINERS
 _ACRONYMS = word_set(
@@ -74,6 +87,14 @@ class Run:
     @property
     def letters(self) -> str:
         return "".join(part.letters for part in self.parts)
+
+    @property
+    def is_spoken(self) -> bool:
+        return not any(part.written for part in self.parts)
+
+    @property
+    def is_quantity(self) -> bool:
+        return len(self.parts) == 1 and self.parts[0].scaled and self.parts[0].numbers == 1
 
     @property
     def size(self) -> int:
@@ -122,12 +143,16 @@ def _sign(tokens: Sequence[Token], at: int, run: Run) -> int | None:
     token, part = tokens[at], run.parts[-1]
     if token.kind in NUMERALS:
         number = read_number(tokens, at)
-        if number is None:
-            return None
-        _take(tokens, at, number, run)
-        return number.end
+        if number is not None:
+            _take(tokens, at, number, run)
+            return number.end
+        said = _repeated_letter(tokens, at)
+        if said:
+            part.letters += said
+            part.row = 0
+        return at + 2 if said else None
     if token.kind is Kind.LETTER and token.text.isascii():
-        part.letters += token.word
+        part.letters += LETTERS.get(token.word, token.word)
         part.row = 0
         spelled = _as_in(tokens, at + 1)
         return spelled if spelled else at + 1
@@ -144,6 +169,14 @@ def _sign(tokens: Sequence[Token], at: int, run: Run) -> int | None:
         part.letters += token.word
         return at + 1
     return None
+
+
+def _repeated_letter(tokens: Sequence[Token], at: int) -> str:
+    """Return the letters that "double t" or "double u" at the token `at` stands for."""
+    if tokens[at].kind is not Kind.TIMES or at + 1 >= len(tokens) or tokens[at + 1].kind is not Kind.LETTER:
+        return ""
+    letter = LETTERS.get(tokens[at + 1].word, tokens[at + 1].word)
+    return "w" if (tokens[at].word, letter) == ("double", "u") else letter * TIMES[tokens[at].word]
 
 
 def _glued(tokens: Sequence[Token], at: int) -> bool:
@@ -193,7 +226,9 @@ def _joiner(tokens: Sequence[Token], at: int, run: Run) -> int | None:
     belongs = (
         following.kind in NUMERALS or following.kind is Kind.LETTER or (following.glued and following.text.isupper())
     )
-    if not belongs or (following.kind in NUMERALS and read_number(tokens, end) is None):
+    if not belongs or (
+        following.kind in NUMERALS and read_number(tokens, end) is None and not _repeated_letter(tokens, end)
+    ):
         return None
     if cut:
         run.parts.append(Part())
@@ -208,13 +243,19 @@ def _goes_on(tokens: Sequence[Token], at: int, run: Run) -> bool:
 
 
 def _as_in(tokens: Sequence[Token], at: int) -> int | None:
-    """Return the end of "as in bravo" or "for bravo" after a letter."""
+    """Return the end of "as in bravo", "for bravo" or the "ray" of "x ray" after a letter."""
+    if _is(tokens, at, "ray") and tokens[at - 1].word == "x":
+        return at + 1
     words = [token.word for token in tokens[at : at + 3]]
     if len(words) == 3 and words[:2] in (["as", "in"], ["like", "in"]) and tokens[at + 2].kind is Kind.WORD:
         return at + 3
     if len(words) >= 2 and words[0] in ("for", "like", "as") and words[1] in NATO:
         return at + 2
     return None
+
+
+def _is(tokens: Sequence[Token], at: int, word: str) -> bool:
+    return at < len(tokens) and tokens[at].word == word
 
 
 def _begins_with(tokens: Sequence[Token], run: Run, word: str) -> bool:
@@ -259,7 +300,10 @@ def kinds_of(tokens: list[Token], run: Run, least: int = MIN_CODE, *, opens: boo
     least = MIN_OPEN if opens else least
     if opens and near and cue is not None and (run.size > 1 or Entity.PHONE not in cue.kinds) and run.digits:
         return (*cue.kinds, *_by_shape(run))
-    if cue is not None and _fits(cue, run) and (near or not _harmless(tokens, run)):
+    fits = cue is not None and (
+        _fits_quantity(tokens, cue, run) if run.is_quantity else _fits(cue, run, _letters_beside(tokens, cue, run))
+    )
+    if cue is not None and fits and ((near and not run.is_quantity) or not _harmless(tokens, run)):
         return (*cue.kinds, *(_by_shape(run) if looks_like_a_code(run, least) else ()))
     if len(letters) >= MIN_SPELLED and len(letters) > len(digits) and (opens or run.size == len(letters)):
         return (Entity.NAME, Entity.EMAIL, Entity.ACCOUNT) if letters not in _ACRONYMS else ()
@@ -268,19 +312,61 @@ def kinds_of(tokens: list[Token], run: Run, least: int = MIN_CODE, *, opens: boo
     return ()
 
 
-def _fits(cue: Cue, run: Run) -> bool:
-    """Return whether the run is long enough for the cue. A single letter is a word, and a quantity is not a code."""
+def with_letters(tokens: Sequence[Token], run: Run) -> tuple[int, int]:
+    """Return the begin and end of a run with the words in capitals beside it, of a code like "AB 1234567"."""
+    start, end = run.start, run.end
+    for _ in range(MAX_LETTER_GROUPS):
+        before = start - 1 - (start > 1 and tokens[start - 1].word in _LETTER_JOINS)
+        if before < 0 or not _of_code(tokens[before]):
+            break
+        start = before
+    if end < len(tokens) and _of_code(tokens[end]) and len(tokens[end].text) <= MAX_LETTERS_BEHIND:
+        end += 1
+    return start, end
+
+
+def is_extension(tokens: Sequence[Token], phone: Run, run: Run) -> bool:
+    """Return whether a run is the extension of the phone number before it."""
+    between = [token.word for token in tokens[phone.end : run.start]] if run.start - phone.end <= MAX_BETWEEN else []
+    said = [word for word in between if word not in (",", ".")]
+    return len(said) == 1 and said[0] in _EXTENSIONS and len(phone.digits) >= MIN_PHONE
+
+
+def _of_code(token: Token) -> bool:
+    capitals = token.text.isupper() and token.kind in (Kind.WORD, Kind.LETTER) and token.text.isascii()
+    short = len(token.text) <= MAX_LETTERS_BEFORE and token.word not in ("i", "a")
+    return capitals and short and (token.word,) not in CUES and token.word not in _ACRONYMS
+
+
+def _letters_beside(tokens: Sequence[Token], cue: Cue, run: Run) -> int:
+    if WITH_LETTERS.isdisjoint(cue.kinds) or not run.digits:
+        return 0
+    start, end = with_letters(tokens, run)
+    return sum(len(token.text) for token in (*tokens[start : run.start], *tokens[run.end : end]))
+
+
+def _fits(cue: Cue, run: Run, letters: int) -> bool:
+    """Return whether the run, with the `letters` beside it, is long enough for the cue. A single letter is a word."""
     if not run.digits and len(run.letters) < 2:
-        return False
-    if len(run.parts) == 1 and run.parts[0].scaled and run.parts[0].numbers == 1:
         return False
     if Entity.PHONE in cue.kinds and len(run.digits) < 7 and not any(part.singles >= 2 for part in run.parts):
         return cue.least == 2 and len(run.digits) >= 2
-    return run.size >= cue.least and not any(part.grouped for part in run.parts)
+    return run.size + letters >= cue.least and not any(part.grouped for part in run.parts)
+
+
+def _fits_quantity(tokens: Sequence[Token], cue: Cue, run: Run) -> bool:
+    """Return whether what is spoken as one quantity is a code: "the security code is eight hundred and twelve", but
+    not "the code has eight hundred lines".
+    """
+    behind = tokens[run.end] if run.end < len(tokens) else None
+    ends = behind is None or behind.kind is Kind.MARK or behind.word in STOPWORDS
+    return ends and not _OF_A_QUANTITY.isdisjoint(cue.kinds) and len(run.digits) in _CODE_LENGTHS
 
 
 def looks_like_a_code(run: Run, least: int) -> bool:
     total = len(run.digits)
+    if least == MIN_CODE and total <= MIN_CODE and not run.letters and run.is_spoken and _counts(run.digits):
+        return False
     if run.letters and run.size >= least and total >= 2 and total + len(run.letters) > min(least, MIN_CODE - 1):
         return True
     if total >= MIN_LISTED and all(part.singles == len(part.digits) for part in run.parts) and not _counts(run.digits):

@@ -25,10 +25,18 @@ _OF_ADDRESSES = frozenset(("at", "@", "dot", "underscore", "dash", "hyphen", "sl
 _CASES = frozenset(
     ("capital", "uppercase", "upper", "lowercase", "lower", "case", "cap", "caps", "letter", "number", "small")
 )
+_ARTICLES = frozenset(("a", "an", "the"))
+_ADDRESS_CUES = word_set("is to visit open type use at it's site email's browse")
+_OF_NAMES = word_set("the my our your its all just only no not so we very too one")  # which an address may begin with
+_OF_NO_NAMES = STOPWORDS - _OF_NAMES
 _SYMBOLS = word_set(
     "exclamation mark point question hash hashtag pound dollar sign percent ampersand star asterisk at underscore "
     "dash hyphen dot period comma space bang"
 )
+_PASSWORD_CUES = word_set("password password's passphrase passphrase's passcode passcode's pwd pw passwd passwords")
+_BEFORE_SECRETS = frozenset(("is", "was", ":", "=", "to", "it's", "are", ","))
+_QUOTES = {'"': '"', "\u201c": "\u201d", "\u201e": "\u201c", "'": "'", "\u2018": "\u2019", "`": "`"}
+MAX_SECRET_WORDS = 3
 _NOT_A_PASSWORD = word_set(
     "wrong correct incorrect expired required reset invalid protected too strong weak secret changed different same "
     "needed saved stored hidden case sensitive there here working accepted rejected field box page manager long short "
@@ -57,19 +65,43 @@ def _addresses(tokens: Sequence[Token]) -> Iterator[Span]:
                 continue
             start = local_start(tokens, at)
             if start < at:
+                start = _from_cue(tokens, start)
                 yield Span(tokens[start].start, tokens[end - 1].end, (Entity.EMAIL,))
             else:
                 yield Span(tokens[at + 1].start, tokens[end - 1].end, (Entity.URL, Entity.EMAIL))
         elif token.word not in STOPWORDS and (end := _domain(tokens, at, alone=True)) is not None:
-            yield Span(token.start, tokens[_path(tokens, end) - 1].end, (Entity.URL, Entity.EMAIL))
+            start = _from_cue(tokens, at)
+            yield Span(tokens[start].start, tokens[_path(tokens, end) - 1].end, (Entity.URL, Entity.EMAIL))
 
 
 def _after_www(tokens: Sequence[Token], at: int) -> int | None:
-    """Return the first token of the name after "w w w dot"; `None` if that is not what begins at the token `at`."""
-    said = [token.word for token in tokens[at : at + 4]]
-    if said[:1] == ["www"] and len(said) > 1 and _is_dot(tokens, at + 1):
-        return at + 2
-    return at + 4 if said[:3] == ["w"] * 3 and len(said) == 4 and _is_dot(tokens, at + 3) else None
+    """Return the first token of the name after "w w w dot" or "h t t p s colon slash slash"; `None` if that is not what
+    begins at the token `at`.
+    """
+    for sign in ("www", "http"):
+        end = at + 1 if tokens[at].word == sign else at + len(sign)
+        if end == at + len(sign) and [token.word for token in tokens[at:end]] != list(sign):
+            continue
+        if sign == "www":
+            return end + 1 if end < len(tokens) and _is_dot(tokens, end) else None
+        end += _is(tokens, end, "s")
+        if [token.word for token in tokens[end : end + 3]] == ["colon", "slash", "slash"]:
+            return _after_www(tokens, end + 3) or end + 3 if end + 3 < len(tokens) else None
+    return None
+
+
+def _from_cue(tokens: Sequence[Token], start: int) -> int:
+    """Return the beginning of an address with the words before it that follow directly on a word that says that an
+    address comes: "send it to the real bob at ...", "visit my shop dot io".
+    """
+    at = start
+    while at > 0 and start - at < MAX_LOCAL_WORDS and tokens[at - 1].kind is Kind.WORD:
+        if tokens[at - 1].word in _ADDRESS_CUES:
+            return at
+        if tokens[at - 1].word in _OF_NO_NAMES:
+            break
+        at -= 1
+    return start
 
 
 def open_mail(tokens: Sequence[Token]) -> Iterator[Span]:
@@ -80,7 +112,9 @@ def open_mail(tokens: Sequence[Token]) -> Iterator[Span]:
     if start == len(tokens) and tokens and tokens[-1].word in ("at", "@", "dash", "hyphen"):
         start = local_start(tokens, len(tokens) - 1)
         local = tokens[start:-1]
-        if tokens[-1].word == "at" and not any(_spelled(token) or token.word in JOINERS for token in local):
+        if tokens[-1].word == "at" and not any(
+            (_spelled(token) and token.word not in ("i", "a")) or token.word in JOINERS for token in local
+        ):
             return
     if start < len(tokens) - 1:
         yield Span(tokens[start].start, tokens[-1].end, (Entity.EMAIL, Entity.URL))
@@ -107,15 +141,15 @@ def address_from(tokens: Sequence[Token]) -> int:
     return start if sure else len(tokens)
 
 
-def _domain(tokens: Sequence[Token], at: int, *, alone: bool) -> int | None:
-    """Return the end of a domain that begins at the token `at`, like "example dot co dot uk", "g m x dot n e t" or
-    "gmail".
+def _domain(tokens: Sequence[Token], at: int, *, alone: bool, houses: bool = True) -> int | None:
+    """Return the end of a domain that begins at the token `at`, like "example dot co dot uk", "g m x dot n e t" or, if
+    it is not `alone` and `houses` are looked for, "gmail".
     """
     end, dots = at, 0
     while True:
         label = _label(tokens, end)
-        if label == end and dots and not alone and end < len(tokens) and tokens[end].word in TOP_DOMAINS:
-            label = end + 1  # which is also a common word: "dot no"
+        if label == end and not alone and end < len(tokens) and _is_common_label(tokens, end, first=dots == 0):
+            label = end + 1
         if label == end:
             break
         if dots:
@@ -136,15 +170,27 @@ def _domain(tokens: Sequence[Token], at: int, *, alone: bool) -> int | None:
             return end
         break
     house = tokens[at].word if at < len(tokens) else ""
-    return at + 1 if not alone and house in MAIL_HOUSES else None
+    return at + 1 if houses and not alone and house in MAIL_HOUSES else None
+
+
+def _is_common_label(tokens: Sequence[Token], at: int, *, first: bool) -> bool:
+    """Return whether a common word is a part of a domain: the last of "dot no", or the first of "me dot com"."""
+    if not first:
+        return tokens[at].word in TOP_DOMAINS
+    return (
+        tokens[at].word not in _ARTICLES
+        and at + 2 < len(tokens)
+        and _is_dot(tokens, at + 1)
+        and tokens[at + 2].word in TOP_DOMAINS
+    )
 
 
 def _long_domain(tokens: Sequence[Token], at: int) -> int | None:
     """Return the end of a domain whose name is spoken in two or three words, like "proton mail dot com"."""
     for first in range(at + 1, min(at + MAX_DOMAIN_WORDS, len(tokens))):
-        if any(token.kind is not Kind.WORD or token.word in STOPWORDS for token in tokens[at:first]):
+        if any(token.kind is not Kind.WORD or token.word in _OF_NO_NAMES for token in tokens[at:first]):
             return None
-        end = _domain(tokens, first, alone=True)
+        end = _domain(tokens, first, alone=False, houses=False)
         if end is not None:
             return end
     return None
@@ -198,7 +244,8 @@ def _path(tokens: Sequence[Token], end: int) -> int:
 def local_start(tokens: Sequence[Token], at: int) -> int:
     """Return the beginning of a mail address's part before "at"."""
     start, plain = at, 0  # `plain` counts words without a joining sign
-    while start > 0 and at - start < MAX_LABEL_TOKENS:
+    written = at < len(tokens) and tokens[at].word == "@" and tokens[at].glued  # then no space is in it
+    while start > 0 and at - start < MAX_LABEL_TOKENS and not (written and not tokens[start].glued):
         token = tokens[start - 1]
         joined = start < at and _joins(tokens, start)
         if _joins(tokens, start - 1):
@@ -221,6 +268,12 @@ def local_start(tokens: Sequence[Token], at: int) -> int:
             and start < at
             and _spelled_or_as(tokens, start)
         ):
+            start -= 1
+        elif token.word == "," and start > 2 and tokens[start - 3].word in ("in", "for", "like"):
+            start -= 1  # "b as in bravo, o"
+        elif token.word == "and" and start > 1 and tokens[start - 2].kind is Kind.SCALE and _spelled(tokens[start]):
+            start -= 1  # "two thousand and one"
+        elif token.word == "the" and start < at and tokens[start].word in ("letter", "number"):
             start -= 1
         elif token.kind is Kind.WORD and (joined or token.word.removesuffix("'s") not in STOPWORDS):
             if not joined:
@@ -272,7 +325,7 @@ def _octets(tokens: Sequence[Token], at: int) -> int | None:
         while end < len(tokens) and end - begun < MAX_OCTET_TOKENS and tokens[end].kind in NUMERALS | {Kind.SCALE}:
             number = read_number(tokens, end)
             end = number.end if number else end + 1
-            if number and _is(tokens, end, "and"):
+            if number and _is(tokens, end, "and") and end + 1 < len(tokens) and tokens[end + 1].kind in NUMERALS:
                 end += 1
         if end == begun:
             return None
@@ -289,26 +342,23 @@ def _octets(tokens: Sequence[Token], at: int) -> int | None:
 def _passwords(tokens: Sequence[Token]) -> Iterator[Span]:
     end = 0
     for at, token in enumerate(tokens):
-        if at < end or token.word not in ("password", "passphrase", "passcode", "pwd", "passwords"):
+        signed = token.word == "pass" and at + 1 < len(tokens) and tokens[at + 1].word in (":", "=")
+        if at < end or not (token.word in _PASSWORD_CUES or signed):
             continue
         start = at + 1
-        while start < len(tokens) and tokens[start].word in (
-            "is",
-            "was",
-            ":",
-            "=",
-            "to",
-            "i",
-            "use",
-            "it's",
-            "are",
-            ",",
-        ):
+        while start < len(tokens) and tokens[start].word in _BEFORE_SECRETS:
             start += 1
+        if start + 1 < len(tokens) and [each.word for each in tokens[start : start + 2]] == ["i", "use"]:
+            start += 2
+        if start < len(tokens) and tokens[start].word in _QUOTES and (close := _quoted(tokens, start)) is not None:
+            end = close
+            yield Span(tokens[start].end, tokens[end].start, (Entity.PASSWORD,))
+            continue
+        told = (start > at + 1 and tokens[start - 1].word != ",") or token.word.endswith("'s")
         if (
             start >= len(tokens)
             or (tokens[start].word in _NOT_A_PASSWORD | STOPWORDS and not _odd(tokens, start))
-            or (start == at + 1 and (tokens[start].kind is Kind.WORD and not _odd(tokens, start)))
+            or (not told and tokens[start].kind is Kind.WORD and not _odd(tokens, start))
         ):
             continue
         end = _secret(tokens, start)
@@ -316,12 +366,21 @@ def _passwords(tokens: Sequence[Token]) -> Iterator[Span]:
             yield Span(tokens[start].start, tokens[end - 1].end, (Entity.PASSWORD,))
 
 
+def _quoted(tokens: Sequence[Token], start: int) -> int | None:
+    """Return the token that ends what begins with a quotation mark at the token `start`, if it is not too long."""
+    closing = _QUOTES[tokens[start].word]
+    for end in range(start + 2, min(start + MAX_LABEL_TOKENS, len(tokens))):
+        if tokens[end].word == closing:
+            return end
+    return None
+
+
 def _secret(tokens: Sequence[Token], start: int) -> int:
     """Return the end of a password: everything without a space, spelled signs, or up to three words."""
     end = start + 1
     while end < len(tokens) and tokens[end].glued:
         end += 1
-    words = 0
+    words = int(tokens[start].kind is Kind.WORD and tokens[start].word not in _CASES)
     while end < len(tokens):
         token = tokens[end]
         odd = _spelled(token) or token.word in _CASES or token.word in _SYMBOLS or token.kind is Kind.SCALE
@@ -329,7 +388,7 @@ def _secret(tokens: Sequence[Token], start: int) -> int:
             break
         if not odd and token.kind is not Kind.MARK:
             words += 1
-            if token.word in STOPWORDS or words > 2:
+            if token.word in STOPWORDS or words > MAX_SECRET_WORDS:
                 break
         end += 1
     while end - 1 > start and tokens[end - 1].word in ".,;?":
@@ -346,7 +405,11 @@ def _odd(tokens: Sequence[Token], at: int) -> bool:
         end += 1
     signs = [token.word for token in tokens[at + 1 : end - 1] if token.kind is Kind.MARK]
     signed = any(sign not in "-.,:;?!'\"/()" for sign in signs) or signs.count("-") > 1
-    return tokens[at].word in _CASES or signed or (end > at + 1 and tokens[at + 1].kind is Kind.DIGITS)
+    numbered = any(token.kind is Kind.DIGITS for token in tokens[at + 1 : end])
+    cased = tokens[at].word in _CASES or (
+        tokens[at].word == "all" and at + 1 < len(tokens) and tokens[at + 1].word in _CASES
+    )
+    return cased or signed or numbered
 
 
 def _is(tokens: Sequence[Token], at: int, word: str) -> bool:

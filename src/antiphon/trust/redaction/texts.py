@@ -57,9 +57,12 @@ class TextStream:
 
     def release(self, tagged: Sequence[Span] = (), *, all_of_it: bool = False) -> tuple[str, int]:
         """Return the text that leaves now, redacted, and the number of model tokens it stands for."""
-        text, begin = self.judged, len(self._context)
-        tokens = tokens_of(text)
+        whole, begin = self.judged, len(self._context)
         all_of_it = all_of_it or len(self._held) > MAX_HELD_CHARS
+        # The beginning of a word may be another word: "th" of "then" after "four" is not "fourth".
+        text = whole if all_of_it else whole[: _end_of_words(whole)]
+        tokens = tokens_of(text)
+        tagged = [span for span in tagged if span.end <= len(text)]
         spans = find(text, self._wanted, tagged, tokens=tokens)
         end = len(text)
         if not all_of_it:
@@ -80,7 +83,7 @@ class TextStream:
             out += text[at:start] + self._labels.label(span, text[span.start : span.end])
             at = span.end
         out += text[at:end]
-        self._context, self._held = text[:end][-CONTEXT_CHARS:], text[end:]
+        self._context, self._held = whole[:end][-CONTEXT_CHARS:], whole[end:]
         spent, self._tokens = self._tokens, 0
         return out, spent
 
@@ -90,3 +93,11 @@ class TextStream:
         words = starts[-HELD_WORDS] if len(starts) >= HELD_WORDS else begin
         ends = [match.end() for match in _SENTENCE.finditer(text, begin)]
         return max([words, *ends])
+
+
+def _end_of_words(text: str) -> int:
+    """Return where the last word begins, which may not be complete."""
+    end = len(text)
+    while end > 0 and not text[end - 1].isspace():
+        end -= 1
+    return end

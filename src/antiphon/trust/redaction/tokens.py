@@ -50,23 +50,33 @@ JOINERS = {
     "plus": "+",
 }
 FILLERS = word_set("um uh uhm erm er hmm hm ah")  # between the signs of a number that somebody reads out
-SOFT_JOINERS = word_set("and then sorry no wait correction")  # the same, after some digits and before others
+# The same, after some digits and before others.
+SOFT_JOINERS = word_set(
+    "and then sorry no wait correction actually okay ok yeah yes right oops rather scratch that make mean you got it "
+    "pause space comma next last"
+)
 NATO = word_set(
     "alpha alfa bravo charlie delta echo foxtrot hotel india juliet juliett kilo lima mike november oscar papa quebec "
-    "romeo sierra tango uniform victor whiskey yankee zulu"
+    "romeo sierra tango uniform victor whiskey xray yankee zulu"
 )
+LETTERS = {"zed": "z", "zee": "z"}  # whose names are no other words
 _KINDS = (
     *((UNITS, Kind.UNIT), (TEENS, Kind.TEEN), (TENS, Kind.TENS)),
     *((SCALES, Kind.SCALE), (TIMES, Kind.TIMES)),
 )
 _BY_WORD = {word: kind for words, kind in _KINDS for word in words}
 # The sign of ASCII that looks like each of these: hyphens, dashes and dots, which language models write in numbers, and
-# the wide forms of Chinese and Japanese keyboards. Each is one character, so that positions stay.
+# the wide forms of Chinese and Japanese keyboards, and digits of other scripts. Each is one character.
 _ASCII = {
-    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212\ufe63"), "-"),
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63"), "-"),
     **dict.fromkeys(map(ord, "\u00b7\u2022\u2027\u2219"), "."),
+    **dict.fromkeys(map(ord, "\u00a6\u2502\u2503\u2758"), "|"),
     **{0xFEE0 + n: chr(n) for n in range(0x21, 0x7F)},
+    **{zero + n: str(n) for zero in (0x660, 0x6F0, 0x966, 0x1D7CE, 0x1D7D8, 0x1D7E2) for n in range(10)},
 }
+# Soft hyphens, joiners, marks of direction, and what makes an emoji of a digit.
+_INVISIBLE = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u20e3\ufe0e\ufe0f\ufeff]")
+_BRACKETED = re.compile(r"[(\[{<](at|dot)[)\]}>]", re.IGNORECASE)  # as against collectors of mail addresses
 _TOKEN = re.compile(r"[0-9]+|[^\W\d_]+(?:['’][^\W\d_]+)*|\S")
 
 NUMERALS = frozenset({Kind.DIGITS, Kind.UNIT, Kind.TEEN, Kind.TENS, Kind.TIMES})
@@ -84,18 +94,33 @@ class Token:
     glued: bool
 
 
-def in_ascii(text: str) -> str:
-    """Return the text with signs of ASCII in place of those that look the same; it is as long."""
-    return text if text.isascii() else text.translate(_ASCII)
+def legible(text: str) -> tuple[str, Sequence[int] | None]:
+    """Return the text as it is searched: with signs of ASCII in place of those that look the same, without invisible
+    signs, and with " at " for "(at)". Where it is shorter, also return the place of each character in the text.
+    """
+    places = None
+    if not text.isascii():
+        if _INVISIBLE.search(text) is not None:
+            places = [at for at, sign in enumerate(text) if _INVISIBLE.match(sign) is None]
+            text = "".join(text[at] for at in places)
+        text = text.translate(_ASCII)
+    return _BRACKETED.sub(r" \1 ", text), places
+
+
+def placed(start: int, end: int, places: Sequence[int] | None) -> tuple[int, int]:
+    """Return where a part of the legible text begins and ends in the text itself."""
+    return (start, end) if places is None else (places[start], places[end - 1] + 1)
 
 
 def tokens_of(text: str) -> list[Token]:
     found: list[Token] = []
     end = -1
-    for match in _TOKEN.finditer(in_ascii(text)):
+    seen, places = legible(text)
+    for match in _TOKEN.finditer(seen):
         said = match[0]
         word = said.lower().replace("’", "'")
-        found.append(Token(said, word, match.start(), match.end(), _kind(said, word), match.start() == end))
+        start, stop = placed(match.start(), match.end(), places)
+        found.append(Token(said, word, start, stop, _kind(said, word), match.start() == end))
         end = match.end()
     return found
 
@@ -105,7 +130,7 @@ def _kind(said: str, word: str) -> Kind:
         return Kind.DIGITS
     if not said[0].isalpha():
         return Kind.MARK
-    if len(said) == 1:
+    if len(said) == 1 or word in LETTERS:
         return Kind.LETTER
     return _BY_WORD.get(word, Kind.WORD)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from antiphon.core.redaction import Entity, Span
 
-_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]{2,4}){3,8}(?![A-Za-z0-9])")
+_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}[A-Z0-9 -]{11,45}", re.IGNORECASE | re.ASCII)
 MIN_CODE_DIGITS = 3
 MIN_IPV6 = 6  # characters of a short one
 _IBAN_CHARS = range(15, 35)
@@ -21,6 +21,17 @@ def _is_iban(text: str) -> bool:
     return int("".join(str(int(char, 36)) for char in said[4:] + said[:4])) % 97 == 1
 
 
+def _ibans(text: str) -> Iterator[Span]:
+    """Yield the IBANs in a text. What follows on one may look like more of it."""
+    at = 0
+    while (match := _IBAN.search(text, at)) is not None:
+        ends = (end for end in range(match.end(), match.start(), -1) if not text[end : end + 1].isalnum())
+        end = next((end for end in ends if text[end - 1].isalnum() and _is_iban(text[match.start() : end])), None)
+        at = match.start() + 4 if end is None else end
+        if end is not None:
+            yield Span(match.start(), end, (Entity.BANK, Entity.ACCOUNT))
+
+
 def _is_mixed(text: str) -> bool:
     """Return whether a long word looks like a key: it has letters and digits, and neither are rare."""
     digits, uppers = sum(map(str.isdigit, text)), sum(map(str.isupper, text))
@@ -29,6 +40,34 @@ def _is_mixed(text: str) -> bool:
 
 def _is_code(text: str) -> bool:
     return sum(map(str.isdigit, text)) >= MIN_CODE_DIGITS and any(map(str.isalpha, text))
+
+
+_SECRET_CUE = (
+    r"\b(?:secret|token|key|keys|bearer|apikey|api_key|secret_key|access_key|credential|credentials)[\"']?"
+    r"(?:\s+(?:is|was)\b|\s*[:=,])?\s*[\"'`]?"
+)
+_SECRET = re.compile(_SECRET_CUE + r"([A-Za-z0-9/+_.~-]{12,}={0,2})", re.IGNORECASE)
+MIN_SECRET, MAX_SECRET = 6, 128
+_BETWEEN = re.compile(r"(?<=[A-Za-z0-9])(?:[!#%^&*@]|\$(?![0-9]))(?=[A-Za-z0-9])")
+
+
+def _passwords(text: str) -> Iterator[Span]:
+    """Yield words that look like passwords: with capitals, small letters, digits, and a sign between them."""
+    at = 0
+    while (match := _BETWEEN.search(text, at)) is not None:
+        start = end = match.start()
+        while start > at and end - start < MAX_SECRET and not text[start - 1].isspace():
+            start -= 1
+        while end < len(text) and end - start < MAX_SECRET and not text[end].isspace():
+            end += 1
+        word = text[start:end]
+        if len(word) >= MIN_SECRET and all(any(map(holds, word)) for holds in (str.isupper, str.islower, str.isdigit)):
+            yield Span(start, end, (Entity.PASSWORD,))
+        at = max(end, match.end())
+
+
+def _has_digits_and_letters(text: str) -> bool:
+    return any(map(str.isdigit, text)) and any(map(str.isalpha, text))
 
 
 def _always(text: str) -> bool:
@@ -49,8 +88,9 @@ _FORMS: tuple[tuple[re.Pattern[str], tuple[Entity, ...], Callable[[str], bool]],
     ),
     (
         re.compile(
-            r"\b(?:[A-Za-z0-9-]{1,63}\.){1,5}(?:com|org|net|edu|gov|io|co\.uk|co|uk|de|fr|info|biz|app|dev|ai)"
-            r"(?:/[^\s<>\"',;!?)]{0,500}[^\s<>\"',;!?).])?(?![\w@.-]*@)\b",
+            r"\b(?:[A-Za-z0-9-]{1,63}\.){1,5}(?:com|org|net|edu|gov|io|co\.uk|co|uk|de|fr|eu|us|ca|nl|ch|nz|ie|info|biz|app|dev|"
+            r"ai|me|tv|xyz|online|shop|tech|blog)"
+            r"(?::[0-9]{1,5})?(?:[/?#][^\s<>\"']{0,500}[^\s<>\"',.;:!?)\]])?(?![\w@.-]*@)\b",
             re.IGNORECASE,
         ),
         (Entity.URL,),
@@ -67,7 +107,6 @@ _FORMS: tuple[tuple[re.Pattern[str], tuple[Entity, ...], Callable[[str], bool]],
         lambda text: text.count(":") == 7 or ("::" in text and text.count(":") > 2 and len(text) > MIN_IPV6),
     ),
     (re.compile(r"(?<![0-9A-Fa-f:-])(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?![0-9A-Fa-f:-])"), (Entity.IP,), _always),
-    (_IBAN, (Entity.BANK, Entity.ACCOUNT), _is_iban),
     (
         re.compile(
             r"\b(?:(?:sk|pk|rk|whsec|xox[abprs]|gh[pousr]|glpat|hf|npm|pypi|shpat|sq0atp)[-_][A-Za-z0-9_-]{12,}"
@@ -95,6 +134,11 @@ _FORMS: tuple[tuple[re.Pattern[str], tuple[Entity, ...], Callable[[str], bool]],
 
 
 def written(text: str) -> Iterator[Span]:
+    yield from _ibans(text)
+    yield from _passwords(text)
+    for match in _SECRET.finditer(text):
+        if _has_digits_and_letters(match[1]):
+            yield Span(*match.span(1), (Entity.PASSWORD,))
     for pattern, kinds, holds in _FORMS:
         for match in pattern.finditer(text):
             if holds(match[0]):

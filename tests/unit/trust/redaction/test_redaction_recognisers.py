@@ -9,6 +9,7 @@ from antiphon.trust.redaction.finding import find, merged
 from antiphon.trust.redaction.runs import passes_luhn, runs_of
 from antiphon.trust.redaction.spoken import spoken
 from antiphon.trust.redaction.tokens import read_number, tokens_of
+from antiphon.trust.redaction.written import written
 from redaction_sentences import by_hand, score, sentences
 
 WANTED = Redaction(entities=ALL)
@@ -94,6 +95,77 @@ def test_prose_and_quantities_stay():
         ("He came on Apr/03/1980 and left", "Apr/03/1980", Entity.DATE),
         ("Login with password correct-horse-battery please.", "correct-horse-battery", Entity.PASSWORD),
         ("My number is QQ 12 34 56 C.", "QQ 12 34 56 C", Entity.NATIONAL_ID),
+        # signs between digits, and signs that nobody sees
+        ("card 4242|4242|4242|4242 it is", "4242|4242|4242|4242", Entity.CARD),
+        ("card 4242\u20144242\u20144242\u20144242 it is", "4242\u20144242\u20144242\u20144242", Entity.CARD),
+        ("card 42\u200b42 4242\u2060 4242 4242 it is", "42\u200b42 4242\u2060 4242 4242", Entity.CARD),
+        ("call \u0664\u0661\u0665-555-0132 now", "\u0664\u0661\u0665-555-0132", Entity.PHONE),
+        ("write to ana\u200b@example.org today", "ana\u200b@example.org", Entity.EMAIL),
+        ("write to ana (at) example (dot) com today", "ana (at) example (dot) com", Entity.EMAIL),
+        ("write to ana[at]example[dot]com today", "ana[at]example[dot]com", Entity.EMAIL),
+        # words between digits
+        ("it's four one five pause five five five pause oh one nine two", "four one five pause five", Entity.PHONE),
+        (
+            "my number is four one five actually no four one six five five five oh one",
+            "four one five act",
+            Entity.PHONE,
+        ),
+        ("It is +1-415-555-0132 ext. 44 here", "+1-415-555-0132 ext. 44", Entity.PHONE),
+        # spelled letters
+        ("the plate is x ray seven zed double u nine", "x ray seven zed double u nine", Entity.LICENCE),
+        ("my reference is double t four oh one", "double t four oh one", Entity.ACCOUNT),
+        # codes with their letters apart
+        ("The passport AB 1234567 was stolen.", "AB 1234567", Entity.PASSPORT),
+        ("The plate reads B-MW 4711 now.", "B-MW 4711", Entity.LICENCE),
+        ("The plate is LT 65 XYZ.", "LT 65 XYZ", Entity.LICENCE),
+        ("Your ticket is TCK_99_1204.", "TCK_99_1204", Entity.ACCOUNT),
+        # codes that are said like quantities
+        ("the security code is eight hundred and twelve", "eight hundred and twelve", Entity.CARD_CODE),
+        ("the pin is two thousand and four, thanks", "two thousand and four", Entity.PIN),
+        # addresses of mail and pages
+        ("write to dave thirteen at me dot com", "dave thirteen at me dot com", Entity.EMAIL),
+        ("it's m a r c at proton mail dot com", "m a r c at proton mail dot com", Entity.EMAIL),
+        ("send it to the real bob at hotmail dot com", "the real bob at hotmail dot com", Entity.EMAIL),
+        ("my mail is sam two thousand and one at gmail dot com", "sam two thousand and one at gmail", Entity.EMAIL),
+        ("n as in november, k as in kilo, at yahoo dot com", "n as in november, k as in kilo, at", Entity.EMAIL),
+        ("it is on h t t p s colon slash slash my page dot net", "h t t p s colon slash slash my page", Entity.URL),
+        ("visit my shop dot io today", "my shop dot io", Entity.URL),
+        ("see example.org/reset?token=9f8a7b and click", "example.org/reset?token=9f8a7b", Entity.URL),
+        ("his page is janedoe.me now", "janedoe.me", Entity.URL),
+        # passwords and keys
+        ('The password is "my dog Rex 1" since May', "my dog Rex 1", Entity.PASSWORD),
+        ("the password's purple monkey dishwasher", "purple monkey dishwasher", Entity.PASSWORD),
+        ("user sam, password summer-2024", "summer-2024", Entity.PASSWORD),
+        ("password all lowercase r e x one two", "all lowercase r e x one two", Entity.PASSWORD),
+        ("pass: qwerty!23 and in", "qwerty!23", Entity.PASSWORD),
+        ("log in with Tr0ub4dor&3 there", "Tr0ub4dor&3", Entity.PASSWORD),
+        ("Secret wJalrXUtnFEMI/K7MDENG/bPxRfiCY leaked", "wJalrXUtnFEMI/K7MDENG/bPxRfiCY", Entity.PASSWORD),
+        ("iban de89 3704 0044 0532 0130 00 at the local branch", "de89 3704 0044 0532 0130 00", Entity.BANK),
+        ("GB82 WEST 1234 5698 7654 32 and DE89 3704 0044 0532 0130 00", "DE89 3704", Entity.BANK),
+        # cues that end in a short "is"
+        ("the expiration's eight twenty six", "eight twenty six", Entity.CARD_EXPIRY),
+        ("my dob's eight seventeen ninety one", "eight seventeen ninety one", Entity.DATE_OF_BIRTH),
+        ("my policy's four four oh one", "four four oh one", Entity.ACCOUNT),
+        # dates
+        ("I was born on Tuesday, 1 February 1983", "Tuesday, 1 February 1983", Entity.DATE_OF_BIRTH),
+        ("date of birth first of the second eighty three", "first of the second eighty three", Entity.DATE_OF_BIRTH),
+        ("march nineteen sixty two is my birth date", "march nineteen sixty two", Entity.DATE_OF_BIRTH),
+        ("four slash twelve slash eighty one it is", "four slash twelve slash eighty one", Entity.DATE),
+        ("it expires in march twenty seven", "march twenty seven", Entity.CARD_EXPIRY),
+        ("it's good until oh six of twenty nine", "oh six of twenty nine", Entity.CARD_EXPIRY),
+        # places
+        ("deliver to 1247 NW 23rd Place, please", "1247 NW 23rd Place", Entity.ADDRESS),
+        ("Come to Lindenstr. 9 now", "Lindenstr. 9", Entity.ADDRESS),
+        ("Come to 5 Place de la Concorde now", "5 Place de la Concorde", Entity.ADDRESS),
+        ("Come to Via Garibaldi 12 now", "Via Garibaldi 12", Entity.ADDRESS),
+        ("it goes to post office box three one seven", "post office box three one seven", Entity.ADDRESS),
+        ("on eighty eighth street number fourteen", "eighty eighth street number fourteen", Entity.ADDRESS),
+        ("she flew to buenos aires on monday", "buenos aires", Entity.PLACE),
+        # names
+        ("Did Vorbulan pay?", "Vorbulan", Entity.NAME),
+        ("It is signed by T. J. Holloway here.", "T. J. Holloway", Entity.NAME),
+        ("is adaeze okonkwo in", "adaeze okonkwo", Entity.NAME),
+        ("It is under Vorbulan. Dr Vorbulan Teague is my doctor.", "Vorbulan", Entity.NAME),
     ],
 )
 def test_what_it_is(text, hidden, kind):
@@ -120,10 +192,49 @@ def test_what_it_is(text, hidden, kind):
         "one, two, three, four, five, six, seven, eight, and again",
         "eight, seven, six, five, four, three, two, one, and off",
         "the step_2_3 of file_10",
+        "one two three four, let's go",
+        "ready in five four three two one go",
+        "the code has eight hundred lines",
+        "Please reset my password, I forgot it again.",
+        "look at the dot com boom",
+        "The box at 7 and the other",
+        "The TV cost US$120k at AT&T.",
+        "Did Canadian farmers sell their wheat?",
+        "His token is a coin.",
     ],
 )
 def test_what_stays(text):
     assert found(text) == []
+
+
+def test_between_numbers_of_a_machine_and_the_next_word():
+    assert found("the router is 192.168.0.1 and the box is off") == [("192.168.0.1", Entity.IP)]
+
+
+def test_a_written_mail_address_ends_at_the_space():
+    assert found("she prefers x9@mail.ru now") == [("x9@mail.ru", Entity.EMAIL)]
+
+
+def test_letters_beside_digits_are_words_where_all_are_capitals():
+    assert found("MY PASSPORT IS OLD: 1234567") == [("1234567", Entity.PASSPORT)]
+
+
+def _tagged(text, said, kind):
+    at = text.index(said)
+    return found(text, tagged=[Span(at, at + len(said), (kind,))])
+
+
+def test_numbers_of_the_model_need_a_word_of_an_address():
+    assert _tagged("turn it down to 160 then", "160", Entity.ADDRESS) == []
+    assert _tagged("I live in number 160 there", "160", Entity.ADDRESS) == [("160", Entity.ADDRESS)]
+    text = "We met at 160 Vorbulan."
+    spans = [Span(10, 13, (Entity.ADDRESS,)), Span(14, 22, (Entity.ADDRESS,))]
+    assert [said for said, _ in found(text, tagged=spans)] == ["160", "Vorbulan"]
+
+
+def test_a_month_of_the_model_is_no_name():
+    assert _tagged("it bloomed in june again", "june", Entity.NAME) == []
+    assert _tagged("then june called", "june", Entity.NAME) == [("june", Entity.NAME)]
 
 
 def test_only_what_is_wanted_is_found():
@@ -146,6 +257,7 @@ def test_the_beginning_of_something_at_the_end_of_an_utterance():
     assert found("that's a b seven seven", goes_on=True)[0][0] == "a b seven seven"
     assert found("the i ban is g b two nine", goes_on=True)[0] == ("g b two nine", Entity.BANK)
     assert found("it's four one five and then um", goes_on=True)[0][0] == "four one five"
+    assert found("and i live at", goes_on=True) == []
     assert found("she was born in 1984", goes_on=False) == [("1984", Entity.DATE_OF_BIRTH)]
     assert found("it was in 1984", goes_on=True) == []
 
@@ -195,6 +307,12 @@ def _many_unsure() -> None:
         lambda: runs_of(tokens_of("alpha, " * 20_000)),
         lambda: list(spoken(tokens_of("password=" * 12_000))),
         lambda: list(spoken(tokens_of("password:the:" * 12_000))),
+        lambda: list(spoken(tokens_of('password "' * 12_000))),
+        lambda: list(written("a!" * 60_000)),
+        lambda: list(written("ab12 " * 40_000)),
+        lambda: list(written("ab12" + "cd" * 60_000)),
+        lambda: list(written("token" * 30_000)),
+        lambda: find("T. J. Holloway " * 4_000, WANTED),
     ],
 )
 def test_the_time_of_a_search_does_not_grow_with_the_square_of_the_text(search):
