@@ -219,6 +219,7 @@ class Item:
             return None
         if isinstance(opened, Step):  # answered without a session
             answer = _Answer()
+            opened.release()  # a job's answers are bounded otherwise
             await answer.send(list(opened.sends), Close())
             await record(self._outcome(claim.session, answer, NO_TOKENS))
             return None

@@ -139,7 +139,7 @@ class Requests:
                 id = row.endpoint.kept_as(error.session)
                 kept = await self._sessions.keeper.read(principal.project, id)
                 self._lookups.note(opening, principal, Action.ANSWER_READ, id)
-                return row.endpoint.show(opening, *kept)
+                return self._lookups.hold(principal, row.endpoint.show(opening, *kept))
             except NotFound:
                 pass  # it was not kept, or no longer
             except AntiphonError as failure:
