@@ -209,9 +209,12 @@ class Control:
         self._directory.add_key(key, form.digest(secret), self._at(now_unix_ms))
         return key, secret
 
-    def rotate_key(self, key_id: str, overlap_ms: int, now_unix_ms: int) -> tuple[Key, str]:
-        """Create a key with the name, scopes and limits of another one, which expires after the overlap. Return its
-        record and the key itself. Raises `NotFound`, and `CallerError` for a key that is no longer valid, for the
+    def rotate_key(
+        self, key_id: str, overlap_ms: int, now_unix_ms: int, latest_unix_ms: int | None = None
+    ) -> tuple[Key, str]:
+        """Create a key with the name, scopes and limits of another one, which expires after the overlap. The new one
+        lives as long as that was to live, but not beyond `latest_unix_ms`, if given. Return its record and the key
+        itself. Raises `NotFound`, and `CallerError` for a key that is no longer valid, for the
         environment's, or for an overlap of more than `MAX_OVERLAP_MS`.
         """
         old = self.find_key(key_id)
@@ -224,10 +227,11 @@ class Control:
         if not 0 <= overlap_ms <= MAX_OVERLAP_MS:
             raise CallerError(f"an overlap is at most {MAX_OVERLAP_MS // 86_400_000} days", param="overlap")
         lifetime = None if old.expires_unix_ms is None else old.expires_unix_ms - old.created_unix_ms
-        expires = None if lifetime is None else now_unix_ms + lifetime
+        ends = [latest_unix_ms, None if lifetime is None else now_unix_ms + lifetime]
+        expires = min((each for each in ends if each is not None), default=None)
         key, secret = _minted(old.project, old.name, old.scopes, now_unix_ms, expires)
-        ends = now_unix_ms + overlap_ms
-        return self._directory.rotate_key(key_id, ends, key, form.digest(secret), self._at(now_unix_ms)), secret
+        until = now_unix_ms + overlap_ms
+        return self._directory.rotate_key(key_id, until, key, form.digest(secret), self._at(now_unix_ms)), secret
 
     def limit_key(self, key_id: str, change: Callable[[KeyLimits], KeyLimits], now_unix_ms: int) -> Key:
         """Set where a key may be used to what `change` makes of its limits. A running server applies it within a
@@ -246,6 +250,11 @@ class Control:
         """Return the limits of a caller; who has signed in without a key has none."""
         found = self._directory.view().keys.get(caller_id)
         return found[0].limits if found else NO_LIMITS
+
+    def end_of(self, caller_id: str) -> int | None:
+        """Return when a caller's key expires; `None` for never, and for who has signed in without a key."""
+        found = self._directory.view().keys.get(caller_id)
+        return found[0].expires_unix_ms if found else None
 
     def list_keys(self, project: str | None = None) -> list[Key]:
         """Return all keys, or one project's, including revoked ones, oldest first."""
