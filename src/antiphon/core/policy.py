@@ -13,7 +13,6 @@ from typing import Any
 
 from antiphon.core.budgets import canonical_budgets, canonical_limits
 from antiphon.core.errors import CallerError
-from antiphon.core.patterns import explodes
 from antiphon.core.place import MAX_CHARS, NOBODY, NOWHERE, PROCESSOR, REGION, RETENTION, Agreement, parse_retention
 from antiphon.core.redaction import ALL, Substitution, parse_entities
 
@@ -24,6 +23,7 @@ MAX_LINE_CHARS = 200
 MAX_MODEL_CHARS = 200
 MAX_DISCLOSURE_CHARS = 200
 DISCLOSURE = "You are speaking with an AI system, and this voice is synthetic."  # where a policy only demands one
+_NESTED = re.compile(r"[*+}]\)[*+{]")
 ORGANISATION = r"[a-z0-9][a-z0-9_-]{0,62}"  # an id of one
 UNREADABLE = "-"  # stands for the organisation of a project whose own is not readable: its calls are refused
 EVERY_WORD = r"\S+"  # the pattern that hides whatever is said, where what must be hidden is not readable
@@ -137,12 +137,14 @@ def _retention() -> dict[str, _Rule]:
 
 
 def _compile(pattern: str) -> None:
-    """Check a pattern. Raises `ValueError` if it is invalid, or could take exponential time."""
+    """Check a pattern. Raises `ValueError` if it is invalid, or could take very long: it has a repetition of
+    repetitions.
+    """
     try:
         re.compile(pattern)
     except (re.error, OverflowError):  # the latter for a number of repetitions that is too large
         raise ValueError from None
-    if explodes(pattern):
+    if _NESTED.search(pattern):
         raise ValueError
 
 
