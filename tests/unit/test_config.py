@@ -216,6 +216,38 @@ def test_a_recogniser_that_no_name_is_answered_by_is_not_loaded(tmp_path):
     assert "silero-vad" not in config.catalogued
 
 
+LIFE = """
+[models]
+"new" = "new-1"
+"old" = "old-1"
+[models."new-1"]
+engines = ["all-minilm-l6-v2"]
+[models."old-1"]
+engines = ["all-minilm-l6-v2"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("life", "wrong"),
+    [
+        ('deprecated = 2026-06-01\nsunset = 2026-06-01\nsuccessor = "new-1"', None),
+        ('sunset = 2026-06-01\nsuccessor = "new"', None),
+        ("deprecated = 2026-06-01", None),
+        ("deprecated = 2026-06-01\nsunset = 2026-05-31", "sunset"),
+        ('successor = "newer-1"', "successor"),
+        ('successor = "old-1"', "successor"),
+        ('successor = "old"', "successor"),
+    ],
+)
+def test_a_model_is_gone_after_it_is_deprecated_and_another_one_follows(tmp_path, life, wrong):
+    file = write(tmp_path, f"{LIFE}{life}\n")
+    if wrong is None:
+        assert load(file, {}).versions["old-1"]
+        return
+    with pytest.raises(Invalid, match=rf"setting models\.old-1\.{wrong}: "):
+        load(file, {})
+
+
 @pytest.mark.parametrize("engines", ['["ears", "other-ears"]', '["ears", "vectors"]'])
 def test_one_engine_recognises_speech(tmp_path, engines):
     text = TWO + '[engines.vectors]\nkind = "embedding"\nmodel = "m"\n'

@@ -36,31 +36,35 @@ def add_keys(
 
     @app.post("/keys", operation_id="create_key", status_code=201)
     def create_key(new: messages.NewKey, manages: Manager = managed) -> messages.NewKeyAnswer:
-        """Create a key. The answer is the only place where it can be read."""
+        """Create a key. The answer is the only place where it can be read. Made by a key that expires, it expires then
+        at the latest.
+        """
         own_or(manages.caller, new.project, Scope.ADMIN)
         scopes = {*(new.scopes or ()), *(ROLES[new.role] if new.role else ())} or USUAL_SCOPES
         limits = parse_limits(KeyLimits(tuple(new.networks), tuple(new.models), tuple(new.surfaces)))
         _check_grant(manages, frozenset(scopes), limits)
-        key, secret = manages.control.create_key(
-            new.project, new.name, scopes, clock.unix_ms(), new.expires_unix_ms, limits
-        )
+        expires, latest = new.expires_unix_ms, _latest_end(manages)
+        if latest is not None and expires is not None and expires > latest:
+            raise PolicyError("a key that expires makes none that lives longer", param="expires_unix_ms")
+        ends = latest if expires is None else expires
+        key, secret = manages.control.create_key(new.project, new.name, scopes, clock.unix_ms(), ends, limits)
         return messages.NewKeyAnswer.model_validate(shown(key) | {"key": secret})
 
     @app.post("/keys/{key_id}/rotate", operation_id="rotate_key", status_code=201)
     def rotate_key(key_id: str, wanted: messages.Rotation, manages: Manager = managed) -> messages.NewKeyAnswer:
-        """Create a key like this one, which expires after the overlap."""
+        """Create a key like this one, which expires after the overlap. Made by a key that expires, it expires then at
+        the latest.
+        """
         old = _found(manages, key_id)
         _check_grant(manages, old.scopes, old.limits)
-        key, secret = manages.control.rotate_key(key_id, wanted.overlap_s * 1000, clock.unix_ms())
+        key, secret = manages.control.rotate_key(key_id, wanted.overlap_s * 1000, clock.unix_ms(), _latest_end(manages))
         return messages.NewKeyAnswer.model_validate(shown(key) | {"key": secret})
 
     @app.patch("/keys/{key_id}", operation_id="limit_key")
     def limit_key(key_id: str, wanted: messages.KeyLimitsChange, manages: Manager = administered) -> messages.KeyAnswer:
         """Set from which networks, for which models and on which surfaces a key may be used. Absent fields stay."""
-        old = control.find_key(key_id).limits
-        given = wanted.model_dump(exclude_none=True)
-        limits = replace(old, **{name: tuple(each) for name, each in given.items()})
-        key = manages.control.limit_key(key_id, limits, clock.unix_ms())
+        given = {name: tuple(each) for name, each in wanted.model_dump(exclude_none=True).items()}
+        key = manages.control.limit_key(key_id, lambda old: replace(old, **given), clock.unix_ms())
         return messages.KeyAnswer.model_validate(shown(key))
 
     @app.delete("/keys/{key_id}", operation_id="revoke_key")
@@ -77,6 +81,12 @@ def _found(manages: Manager, key_id: str) -> Key:
     if Scope.ADMIN not in manages.caller.scopes and key.project != manages.caller.project:
         raise NotFound(f"key {key_id} not found", param="id")
     return key
+
+
+def _latest_end(manages: Manager) -> int | None:
+    """Return when a key that the caller makes must end; `None` for never. Administrators make any."""
+    caller = manages.caller
+    return None if Scope.ADMIN in caller.scopes else manages.control.end_of(caller.key_id)
 
 
 def _check_grant(manages: Manager, scopes: frozenset[Scope], limits: KeyLimits) -> None:

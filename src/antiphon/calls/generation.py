@@ -216,7 +216,8 @@ class Generation(MeteredSession[LanguageOutput]):
             yield (*events, Completed(usage))
             self._measure(events)
             if not self.call.item:  # nobody waits for an item
-                self._services.observer.generation(self._timer.measured(usage.output))
+                measured = self._timer.measured(usage.output, self._services.clock.now_ns())
+                self._services.observer.generation(measured)
         finally:
             await self._release(produced)
 

@@ -7,9 +7,11 @@ from typing import Any, Protocol
 
 from antiphon.core.endpoints import AnswerSurface
 from antiphon.core.errors import AntiphonError
-from antiphon.core.events import Failed
+from antiphon.core.events import Failed, Inferred
 from antiphon.core.ports import Clock
 from antiphon.core.wire import BROKEN_OFF, Close, Head, Keep, Step, Wire, region_header
+
+BESIDE_BYTES = 128 * 1024
 
 
 class EventSource(Protocol):
@@ -59,7 +61,7 @@ async def relay(
             sends: list[Wire] = []
             close: Close | None = None
             for event in events:
-                step = surface.emit(event, now_ns)
+                step = await _emitted(surface, event, now_ns)
                 if step.keep is not None:
                     step = await _kept(session, surface, step, step.keep, now_ns)
                 sends += step.sends
@@ -75,6 +77,15 @@ async def relay(
             if close == BROKEN_OFF:
                 return
             ended = close is not None
+
+
+async def _emitted(surface: AnswerSurface[Any], event: Any, now_ns: int) -> Step:
+    """Return the surface's step for an event. Large tensors may become JSON: in a thread, or the event loop would be
+    blocked.
+    """
+    if isinstance(event, Inferred) and sum(len(each.data) for each in event.outputs) > BESIDE_BYTES:
+        return await asyncio.to_thread(surface.emit, event, now_ns)
+    return surface.emit(event, now_ns)
 
 
 async def _kept(session: Any, surface: AnswerSurface[Any], step: Step, keep: Keep, now_ns: int) -> Step:

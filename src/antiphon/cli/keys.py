@@ -120,7 +120,7 @@ def limit(
     second.
     """
     limits = KeyLimits(tuple(network or ()), tuple(model or ()), tuple(surface or ()))
-    key = open_control(config, data_dir).limit_key(key_id, limits, now_unix_ms())
+    key = open_control(config, data_dir).limit_key(key_id, lambda old: limits, now_unix_ms())
     print(f"Key {key.id} of project {key.project}: {limits_of(key.limits)}.")
 
 

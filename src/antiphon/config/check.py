@@ -43,6 +43,7 @@ def check(config: Config) -> None:
             kinds = {isinstance(config.engines[engine], Recogniser) for engine in answer.engines}
             if kinds != {False} and len(answer.engines) > 1:
                 raise Invalid(f"setting models.{name}.engines: a speech recogniser must be the only engine")
+            _check_lifetime(name, answer, config)
         elif answer not in config.engines and not isinstance(config.models.get(answer), Version):
             raise Invalid(f"setting models: {name!r} refers to {answer!r}, but no such model or engine is defined")
     for name, own in config.voices.items():
@@ -93,6 +94,15 @@ def check(config: Config) -> None:
             ipaddress.ip_network(network)
         except ValueError:
             raise Invalid(f"setting {setting}: {network!r} is not a network such as 10.0.0.0/8") from None
+
+
+def _check_lifetime(name: str, version: Version, config: Config) -> None:
+    """Check when a model is deprecated and gone, and what follows it."""
+    if version.deprecated and version.sunset and version.sunset < version.deprecated:
+        raise Invalid(f"setting models.{name}.sunset: it is before the model is deprecated, {version.deprecated}")
+    follows = version.successor
+    if follows and config.aliases.get(follows, follows) not in config.versions.keys() - {name}:
+        raise Invalid(f"setting models.{name}.successor: {follows!r} is no other model of this configuration")
 
 
 def _is_origin(url: str, schemes: Sequence[str] = ("http", "https")) -> bool:

@@ -281,7 +281,9 @@ class FileAct(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OneFile:
-    """A question about one file for one of `purposes`. `tell` gets the file and, if it is read, its content."""
+    """A question about one file for one of `purposes`. `tell` gets the file and, if it is read, its content, or the
+    beginning of a large one: the rest follows the answer.
+    """
 
     act: FileAct
     id: str

@@ -5,8 +5,8 @@ is one byte. Tensors are passed on unchanged, except when a protocol writes them
 """
 
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from math import prod
 from typing import Any
@@ -32,6 +32,7 @@ _SIZES = {"BOOL": 1, "UINT8": 1, "INT8": 1, "UINT16": 2, "INT16": 2, "FP16": 2, 
 }
 _LENGTH_BYTES = 4
 MOST_TEXTS = 100_000  # elements of one tensor: checking them blocks the event loop
+PIECE = 16_384  # elements that are converted at once: other threads wait for that
 
 Parameter = bool | int | float | str
 Parameters = tuple[tuple[str, Parameter], ...]
@@ -114,8 +115,9 @@ def from_elements(datatype: str, elements: Sequence[Any]) -> bytes:
     kinds = (bool,) if code == "?" else (int, float) if code in "efd" else (int,)
     if not all(type(element) in kinds for element in elements):
         raise ValueError(f"an element is no {datatype}")
+    pieces = (elements[at : at + PIECE] for at in range(0, len(elements), PIECE))
     try:
-        return struct.pack(f"<{len(elements)}{code}", *elements)
+        return b"".join(struct.pack(f"<{len(piece)}{code}", *piece) for piece in pieces)
     except (struct.error, OverflowError):
         raise ValueError(f"an element does not fit into {datatype}") from None
 
@@ -129,6 +131,17 @@ def to_json(tensor: Tensor) -> Sequence[Any]:
         wide[2::4], wide[3::4] = tensor.data[::2], tensor.data[1::2]
         return struct.unpack(f"<{len(wide) // 4}f", wide)
     return struct.unpack(f"<{prod(tensor.shape)}{_CODES[tensor.datatype]}", tensor.data)
+
+
+def json_pieces(tensor: Tensor) -> Iterator[Sequence[Any]]:
+    """Yield the elements that `to_json` returns, some at a time. Raises as it does."""
+    if tensor.datatype == BYTES:
+        yield to_json(tensor)
+        return
+    size = PIECE * _SIZES[tensor.datatype]
+    for at in range(0, len(tensor.data), size):
+        data = tensor.data[at : at + size]
+        yield to_json(replace(tensor, shape=(len(data) // _SIZES[tensor.datatype],), data=data))
 
 
 def _split(data: bytes, count: int) -> list[bytes]:

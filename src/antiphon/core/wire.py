@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from enum import Enum
+from typing import Protocol
 
 from antiphon.core.conversation.inputs import ConversationInput
 from antiphon.core.events import Input, Opened
@@ -135,14 +136,37 @@ class Keep:
     subjects: tuple[str, ...] = ()
 
 
+class Rest(Protocol):
+    """The rest of a whole answer, which is read while it is sent, and the memory that the answer takes until then. It
+    must be released.
+    """
+
+    @property
+    def left_bytes(self) -> int: ...
+
+    async def read(self) -> bytes:
+        """Return the next bytes, none at the end. Raises `AntiphonError` if they cannot be read, or were changed."""
+
+    def release(self) -> None:
+        """Give back what it takes. Releasing again does nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The result of one event: inputs for the session, messages for the caller, perhaps the close."""
+    """The result of one event: inputs for the session, messages for the caller, perhaps the close. After the messages
+    of a whole answer over HTTP its `rest` follows.
+    """
 
     inputs: tuple[Input | ConversationInput, ...] = ()
     sends: tuple[Wire, ...] = ()
     close: Close | None = None
     keep: Keep | None = None
+    rest: Rest | None = None
+
+    def release(self) -> None:
+        """Give back what the answer takes until it is sent."""
+        if self.rest is not None:
+            self.rest.release()
 
 
 class Response(Step):

@@ -70,6 +70,8 @@ def session_of(job: Job, number: int, again: bool = False) -> str:
 class _Unheld:
     """An item's body, counted as its job's and not as an upload."""
 
+    def add(self, more_bytes: int) -> None: ...
+
     def keep(self, most_bytes: int) -> None: ...
 
     def release(self) -> None: ...
@@ -219,6 +221,7 @@ class Item:
             return None
         if isinstance(opened, Step):  # answered without a session
             answer = _Answer()
+            opened.release()  # a job's answers are bounded otherwise
             await answer.send(list(opened.sends), Close())
             await record(self._outcome(claim.session, answer, NO_TOKENS))
             return None

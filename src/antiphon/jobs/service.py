@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from antiphon.core.errors import CallerError, CapacityError, Conflict, NotFound
 from antiphon.core.identity import Principal
@@ -27,7 +28,7 @@ from antiphon.core.jobs import (
     OneJob,
 )
 from antiphon.core.ports import Clock
-from antiphon.core.sealing import PLAIN, Sealer
+from antiphon.core.sealing import PLAIN, Sealer, Unreadable
 from antiphon.core.tags import SUBJECT, value_of
 from antiphon.core.wire import ShortToken, Step
 from antiphon.jobs.tiers import Tier, Tiers
@@ -36,7 +37,9 @@ from antiphon.slo.shares import Bound, Shares
 
 KEPT_S = 30 * 86_400  # the default: OpenAI's own for files of batches
 LAST_WORDS_MS = 60_000  # for an expired job to record its end, before its input is deleted
-MOST_READ = 4  # whole files at once
+PIECE_BYTES = 1 << 20  # of a file, read at once
+READERS = Bound(64, per_project=32, per_key=16)  # of large files
+MOST_READ = 4  # outputs at once
 MOST_WAITING, MOST_WAITING_OF_A_PROJECT = 64, 16  # callers that wait for a job's end
 LISTED_BYTES = 8 << 20  # of outputs in one page of a list; the page ends when they exceed it
 LOOK_S = 0.2  # between checks of it
@@ -60,7 +63,7 @@ class Service:
         self._tiers = tiers
         self._clock = clock
         self._sealer = sealer
-        self._reading = 0
+        self._readers = Shares(READERS)
         self._waiting = Shares(Bound(MOST_WAITING, per_project=MOST_WAITING_OF_A_PROJECT))
         self._shown = asyncio.Semaphore(MOST_READ)  # outputs
         self.wake: Callable[[], None] = _nothing
@@ -79,7 +82,7 @@ class Service:
                     raise _erased_meanwhile()
                 return question.tell(put)
             case OneFile():
-                return await self._one_file(question, project, tier)
+                return await self._one_file(question, principal, tier)
             case ManyFiles():
                 return question.tell(*await jobs.blobs(project, question.purposes, question.page, keep_s))
             case NewJob():
@@ -108,22 +111,34 @@ class Service:
             id=new.id, name=new.name, purpose=new.purpose, created_unix_ms=now, ends_unix_ms=ends, subject=subject
         )
 
-    async def _one_file(self, asked: OneFile, project: str, tier: Tier) -> Step:
+    async def _one_file(self, asked: OneFile, principal: Principal, tier: Tier) -> Step:
+        project = principal.project
         jobs, keep_s = tier.jobs, tier.keep_s(project)
-        blob, data = _capped(await jobs.blob(project, asked.id, keep_s), keep_s), b""
+        blob = _capped(await jobs.blob(project, asked.id, keep_s), keep_s)
         if blob.purpose not in asked.purposes:
             raise NotFound("File not found.")
         if asked.act is FileAct.READ:
-            if self._reading >= MOST_READ:
-                raise CapacityError("Too many files are being read.", retry_after_s=RETRY_AFTER_S)
-            self._reading += 1
-            try:
-                data = await jobs.read_blob(project, asked.id, keep_s, 0, blob.size_bytes)
-            finally:
-                self._reading -= 1
-        elif asked.act is FileAct.DELETE:
+            return await self._read(asked, blob, principal, tier)
+        if asked.act is FileAct.DELETE:
             await jobs.delete_blob(project, asked.id)
-        return asked.tell(blob, data)
+        return asked.tell(blob, b"")
+
+    async def _read(self, asked: OneFile, blob: Blob, principal: Principal, tier: Tier) -> Step:
+        """Return a file, or the beginning of a large one, whose rest is read while it is sent. Raises `CapacityError`,
+        and what the store does.
+        """
+        if blob.size_bytes <= PIECE_BYTES:
+            return asked.tell(blob, await _Content(tier, principal.project, blob).read())
+        if not self._readers.fits(principal):
+            raise CapacityError("Too many files are being read.", retry_after_s=RETRY_AFTER_S)
+        place = self._readers.hold(principal, 1, self._clock.now_ns())
+        content = _Content(tier, principal.project, blob, partial(self._readers.let_go, place))
+        try:
+            step = asked.tell(blob, await content.read())
+        except BaseException:
+            content.release()
+            raise
+        return Step(sends=step.sends, close=step.close, rest=content)
 
     async def _create(self, new: NewJob, principal: Principal, tier: Tier) -> Job:
         now, begun_ns, project = self._clock.unix_ms(), self._clock.now_ns(), principal.project
@@ -250,6 +265,35 @@ class Service:
             if len(data) <= BESIDE_BYTES:
                 return asked.tell(job, data, tier.keeps)
             return await asyncio.to_thread(asked.tell, job, data, tier.keeps)  # else it would block the event loop
+
+
+class _Content:
+    """The content of a file, piece by piece. Implements `core.wire.Rest`."""
+
+    def __init__(self, tier: Tier, project: str, blob: Blob, released: Callable[[], None] = lambda: None) -> None:
+        self._tier = tier
+        self._project = project
+        self._blob = blob
+        self._released: Callable[[], None] | None = released
+        self._at = 0
+
+    @property
+    def left_bytes(self) -> int:
+        return self._blob.size_bytes - self._at
+
+    async def read(self) -> bytes:
+        keep_s = self._tier.keep_s(self._project)
+        size = min(PIECE_BYTES, self.left_bytes)
+        piece = await self._tier.jobs.read_blob(self._project, self._blob.id, keep_s, self._at, size)
+        if len(piece) != size:
+            raise Unreadable("A part of the file is missing.")
+        self._at += size
+        return piece
+
+    def release(self) -> None:
+        if self._released is not None:
+            self._released()
+            self._released = None
 
 
 def _capped(blob: Blob, keep_s: int) -> Blob:

@@ -296,13 +296,15 @@ class Observer:
     def generation(self, measured: MeasuredTokens) -> None:
         good = self.objectives.generation_met(measured.ttft_ms, measured.tpot_ms, measured.total_ms)
         self._generations(str(good).lower()).inc()
+        self._total.observe(measured.total_ms / 1000)
+        if measured.ttft_ms is None:
+            return  # it says nothing of how soon tokens come
         timely = self.objectives.generation_met(measured.ttft_ms, measured.tpot_ms, 0.0)
         self._generated.append((self._clock.now_ns(), timely))
         self._missed += not timely
         if len(self._generated) > RECENT:
             self._missed -= not self._generated.popleft()[1]
         self._ttft.observe(measured.ttft_ms / 1000)
-        self._total.observe(measured.total_ms / 1000)
         if measured.tpot_ms is not None:
             self._tpot.observe(measured.tpot_ms / 1000)
 

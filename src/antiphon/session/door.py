@@ -62,7 +62,7 @@ class Door:
         self.sessions = sessions
         self._auditor = auditor
         self._keys = keys
-        self._lookups = Lookups(sessions, auditor, jobs, resources, webhooks)
+        self._lookups = Lookups(sessions, auditor, jobs, resources, webhooks, clock)
         self._requests = Requests(sessions, self._lookups, clock)
         self._callers = Callers(keys, sessions.secrets, clock, pairs, oidc, sign_ins)
 
@@ -105,7 +105,7 @@ class Door:
 
     async def call(self, row: CallRow, opening: Opening, read: Read) -> OpenCall | Step:
         """Open a call, or return the answer if it is known already. `read` reads the body, once the caller is known.
-        Raises `AntiphonError`, and what `read` does.
+        That must be released. Raises `AntiphonError`, and what `read` does.
         """
         principal, opening = self.authenticate(row, opening, row.endpoint.credential(opening), row.scope)
         opening, tags = take_tags(opening)
@@ -170,7 +170,7 @@ class Door:
     # -- lookups -------------------------------------------------------------------------------------------------------
 
     async def look_up(self, row: LookupRow, opening: Opening, read: Read) -> Step:
-        """Answer a question. Raises as `call` does."""
+        """Answer a question. The answer must be released. Raises as `call` does."""
         credential = row.endpoint.credential(opening)
         principal: Principal | None = None
         body: Sent = b""

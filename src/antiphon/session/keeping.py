@@ -9,7 +9,6 @@ unfinished and does not run here was interrupted.
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -17,12 +16,12 @@ from typing import Any
 from antiphon.calls.generation import Generation, Keeping
 from antiphon.calls.relay import relay
 from antiphon.core.endpoints import AnswerRequest, AnswerSurface, Referring
-from antiphon.core.errors import AntiphonError, CallerError, Cancelled, InternalError, NotFound
+from antiphon.core.errors import AntiphonError, CallerError, Cancelled, InternalError, NotFound, TooLarge
 from antiphon.core.events import LanguageOutput
 from antiphon.core.identity import Principal
 from antiphon.core.ports import Clock
 from antiphon.core.sealing import PLAIN, Sealer
-from antiphon.core.specs import GenerateSpec, Message, Role, SpeakSpec, Spec
+from antiphon.core.specs import GenerateSpec, Message, Role, SpeakSpec, Spec, said_bytes
 from antiphon.core.stores import Answers
 from antiphon.core.tags import SUBJECT, value_of
 from antiphon.core.units import NS_PER_S
@@ -32,6 +31,8 @@ from antiphon.session.recent import Recent, Recents
 PURGE_S = 30.0
 LONGEST_ANSWER_NS = 24 * 3600 * NS_PER_S  # no answer takes so long
 MAX_MESSAGES = 8192  # of a conversation, with its earlier turns
+MAX_SAID_BYTES = 64 << 20  # of the same
+MAX_REFERRED_BYTES = 32 << 20  # of all stored answers that one request refers to
 
 log = logging.getLogger(__name__)
 
@@ -110,35 +111,55 @@ class Keeper:
         self._runs: dict[tuple[str, str], _Run] = {}
 
     async def resolve(
-        self, principal: Principal, asked: AnswerRequest | Referring, recent: Recent | None = None
+        self,
+        principal: Principal,
+        asked: AnswerRequest | Referring,
+        count: Callable[[int], None],
+        recent: Recent | None = None,
     ) -> AnswerRequest:
-        """Return the request, with the parts of earlier answers that it refers to. `recent` are those of the same
-        connection, if it remembers them. Raises as `Referring.resolve` does, and `InternalError`.
+        """Return the request, with the parts of earlier answers that it refers to. `count` is told how many bytes of
+        those are in memory, and may refuse them. `recent` are those of the same connection, if it remembers them.
+
+        Raises as `Referring.resolve` and `count` do, `TooLarge`, and `InternalError`.
         """
         if isinstance(asked, AnswerRequest):
             return asked
-        begun_ns, found = self._clock.now_ns(), list[Keep]()
+        begun_ns, size = self._clock.now_ns(), 0
+        bodies, subjects = dict[str, bytes](), dict[str, None]()
         for id in asked.answers:
-            with suppress(NotFound):
-                found.append(await self._get(principal, id, recent))
-        request = await asyncio.to_thread(asked.resolve, {keep.id: keep.body for keep in found})
-        subjects = tuple(dict.fromkeys(subject for keep in found for subject in keep.subjects))
-        if self.erased_since(principal.project, subjects, begun_ns):
+            try:
+                keep = await self._get(principal, id, recent)
+            except NotFound:
+                continue
+            size += len(keep.body)
+            if size > MAX_REFERRED_BYTES:
+                said = (
+                    f"The stored responses that a request refers to have at most {MAX_REFERRED_BYTES} bytes together."
+                )
+                raise TooLarge(said, param="prompt")
+            count(len(keep.body))
+            bodies[keep.id] = keep.body
+            subjects |= dict.fromkeys(keep.subjects)
+        request = await asyncio.to_thread(asked.resolve, bodies)
+        if self.erased_since(principal.project, tuple(subjects), begun_ns):
             raise NotFound("Stored answer not found.")
-        return replace(request, subjects=subjects)
+        return replace(request, subjects=tuple(subjects))
 
     async def begin(
         self,
         principal: Principal,
         asked: AnswerRequest,
+        count: Callable[[int], None],
         recent: Recent | None = None,
         tags: tuple[str, ...] = (),
     ) -> tuple[Spec | SpeakSpec, Keeping | None]:
-        """Return the spec with its earlier turns, and how its answer is kept, if it is. `recent` are the answers of the
-        same connection, if it remembers them whatever the policy is. The `tags` of the call, or of its spec, may name
-        the person whom the answer is about; it is also about those of its earlier turns.
+        """Return the spec with its earlier turns, and how its answer is kept, if it is. `count` is told how many bytes
+        those turns have, and may refuse them. `recent` are the answers of the same connection, if it remembers them
+        whatever the policy is. The `tags` of the call, or of its spec, may name the person whom the answer is about; it
+        is also about those of its earlier turns.
 
-        Raises `CallerError` for what the policy does not allow, and for an unknown previous answer.
+        Raises `CallerError` for what the policy does not allow, for an unknown previous answer, and for a conversation
+        that is too long; and as `count` does.
         """
         begun_ns, allowed = self._clock.now_ns(), self._keep_s(principal.project) > 0
         if asked.keep and not allowed:
@@ -152,6 +173,9 @@ class Keeper:
             prompt = spec.prompt[: asked.lead] + before + spec.prompt[asked.lead :]
             if len(prompt) > MAX_MESSAGES:
                 raise CallerError(f"A conversation has at most {MAX_MESSAGES} messages.", param="prompt")
+            if said_bytes(prompt) > MAX_SAID_BYTES:
+                raise TooLarge(f"A conversation has at most {MAX_SAID_BYTES} bytes.", param="prompt")
+            count(said_bytes(before))
             called = {call.id for message in prompt for call in message.tool_calls}
             if any(message.role is Role.TOOL and message.tool_call_id not in called for message in prompt):
                 raise CallerError("No tool call found for a tool's output.", param="prompt")

@@ -22,13 +22,14 @@ from antiphon.core.endpoints import (
 from antiphon.core.errors import CapacityError, EngineError, EngineTimeout, Unauthenticated
 from antiphon.core.identity import Principal
 from antiphon.core.jobs import FileAct, JobAct, JobService, NewJob, OneFile, OneJob
-from antiphon.core.ports import Inferrer
+from antiphon.core.ports import Clock, Inferrer
 from antiphon.core.resources import ManyResources, OneResource, Resource, ResourceChange
 from antiphon.core.stores import Resources
 from antiphon.core.tensors import ModelForm
 from antiphon.core.webhooks import ManyWebhooks, NewWebhook, WebhookChange, WebhookDeletion
 from antiphon.core.wire import Opening, ShortToken, Step
 from antiphon.session.parts import OpenParts
+from antiphon.session.sending import Sending
 from antiphon.session.sessions import Sessions
 from antiphon.session.webhooks import ProjectWebhooks
 from antiphon.slo.shares import Bound, Shares
@@ -63,22 +64,32 @@ class Lookups:
         jobs: JobService | None,
         resources: Resources | None,
         webhooks: ProjectWebhooks | None,
+        clock: Clock,
     ) -> None:
         self._sessions = sessions
         self._auditor = auditor
         self._jobs = jobs
         self._resources = resources
         self._webhooks = webhooks
+        self._sending = Sending(clock)
         self._asking = Shares(Bound(MOST_AT_ONCE, per_project=MOST_OF_A_PROJECT))
 
     async def answer(self, question: Question, principal: Principal | None, surface: str, opening: Opening) -> Step:
-        """Answer a question; `principal` is set if the caller is known. Raises `AntiphonError`."""
+        """Answer a question; `principal` is set if the caller is known. The answer must be released. Raises
+        `AntiphonError`.
+        """
         answer = await self._answer(question, principal, surface, opening)
+        if principal is not None:
+            answer = self.hold(principal, answer)
         if isinstance(question, KeptAnswer | OneFile | OneJob) and principal is not None:
             action = _ACTIONS.get((type(question), question.act))
             if action is not None:
                 self.note(opening, principal, action, question.id)
         return answer
+
+    def hold(self, principal: Principal, answer: Step) -> Step:
+        """Count the memory of a large answer until it is sent. Raises `CapacityError`."""
+        return self._sending.hold(principal, answer)
 
     def note(self, opening: Opening, principal: Principal, action: Action, id: str) -> None:
         """Record what was done to kept data."""

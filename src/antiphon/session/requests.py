@@ -50,6 +50,9 @@ S = TypeVar("S", bound="bytes | str | Body")
 class HeldBody(Protocol):
     """A body in memory, which counts as held until it is released."""
 
+    def add(self, more_bytes: int) -> None:
+        """Count more, which was stored and belongs to the request. Raises `CapacityError`."""
+
     def keep(self, most_bytes: int) -> None:
         """Drop the body; what remains of it takes at most `most_bytes`."""
 
@@ -103,8 +106,12 @@ class Requests:
             session = sessions.transcribe(call)
             media = _data(sent) if negotiated.media is None else negotiated.media
             return OpenCall(session, negotiated.surface, held, media)
-        request = negotiated if isinstance(negotiated, AnswerRequest) else await keeper.resolve(principal, negotiated)
-        spec, keeping = await keeper.begin(principal, request, tags=tags)
+        request = (
+            negotiated
+            if isinstance(negotiated, AnswerRequest)
+            else (await keeper.resolve(principal, negotiated, held.add))
+        )
+        spec, keeping = await keeper.begin(principal, request, held.add, tags=tags)
         try:
             claim = of_item or await self._claim(opening, principal, sent)
             held.keep(content_bytes(spec))  # the request is held until the answer ends
@@ -139,7 +146,7 @@ class Requests:
                 id = row.endpoint.kept_as(error.session)
                 kept = await self._sessions.keeper.read(principal.project, id)
                 self._lookups.note(opening, principal, Action.ANSWER_READ, id)
-                return row.endpoint.show(opening, *kept)
+                return self._lookups.hold(principal, row.endpoint.show(opening, *kept))
             except NotFound:
                 pass  # it was not kept, or no longer
             except AntiphonError as failure:
@@ -163,8 +170,8 @@ class Requests:
         keeper, recent = self._sessions.keeper, dialogue.recent
         request = await translate(calls.ask, opening, message)
         if not isinstance(request, AnswerRequest):
-            request = await keeper.resolve(principal, request, recent)
-        spec, keeping = await keeper.begin(principal, request, recent, tags)
+            request = await keeper.resolve(principal, request, held.add, recent)
+        spec, keeping = await keeper.begin(principal, request, held.add, recent, tags)
         assert isinstance(spec, GenerateSpec)
         assert keeping is not None
         held.keep(content_bytes(spec))

@@ -46,9 +46,8 @@ class ProjectWebhooks:
         now = self._clock.unix_ms()
         if isinstance(question, NewWebhook):
             return control.create_webhook(project, question.name, question.url, now, question.settings)
-        known = next((each for each in control.list_webhooks(project) if each.id == question.id), None)
-        if known is None:
+        if all(each.id != question.id for each in control.list_webhooks(project)):
             raise NotFound("There is no such webhook.", param="webhook_id")
         if isinstance(question, WebhookDeletion):
             return control.delete_webhook(question.id, now)
-        return control.change_webhook(question.id, question.name, question.change(known.settings), now)
+        return control.change_webhook(question.id, question.name, question.change, now)

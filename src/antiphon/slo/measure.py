@@ -52,9 +52,11 @@ class UtteranceTimer:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredTokens:
-    """One generation. `tpot_ms` is the mean gap between tokens after the first, `None` if there was only one."""
+    """One generation. `ttft_ms` is `None` if nothing was sent; `tpot_ms`, the mean gap between tokens after the first,
+    also if there was only one. `total_ms` is until the last token was sent, or the end without any.
+    """
 
-    ttft_ms: float
+    ttft_ms: float | None
     tpot_ms: float | None
     total_ms: float
 
@@ -72,13 +74,13 @@ class TokenTimer:
             self._first_ns = now_ns
         self._last_ns = now_ns
 
-    def measured(self, tokens: int) -> MeasuredTokens:
+    def measured(self, tokens: int, ended_ns: int) -> MeasuredTokens:
         """Return the measurement of a generation with `tokens` of output."""
-        first_ns = self._last_ns if self._first_ns is None else self._first_ns
-        tpot_ms = (self._last_ns - first_ns) / (tokens - 1) / NS_PER_MS if tokens > 1 else None
-        return MeasuredTokens(
-            (first_ns - self._received_ns) / NS_PER_MS, tpot_ms, (self._last_ns - self._received_ns) / NS_PER_MS
-        )
+        if self._first_ns is None:
+            return MeasuredTokens(None, None, (ended_ns - self._received_ns) / NS_PER_MS)
+        tpot_ms = (self._last_ns - self._first_ns) / (tokens - 1) / NS_PER_MS if tokens > 1 else None
+        ttft_ms = (self._first_ns - self._received_ns) / NS_PER_MS
+        return MeasuredTokens(ttft_ms, tpot_ms, (self._last_ns - self._received_ns) / NS_PER_MS)
 
 
 def _first_word(text: str) -> str:

@@ -18,7 +18,8 @@ class Objectives:
         """Return whether an utterance was good. `ttfb_ms` is `None` if no interims were requested."""
         return (ttfb_ms is None or ttfb_ms <= self.stt_ttfb_ms) and final_ms <= self.stt_final_ms
 
-    def generation_met(self, ttft_ms: float, tpot_ms: float | None, total_ms: float) -> bool:
-        """Return whether a generation was good."""
+    def generation_met(self, ttft_ms: float | None, tpot_ms: float | None, total_ms: float) -> bool:
+        """Return whether a generation was good. One that sent nothing is judged by its total time."""
+        begun = ttft_ms is None or ttft_ms <= self.ttft_ms
         paced = tpot_ms is None or tpot_ms <= self.tpot_ms
-        return ttft_ms <= self.ttft_ms and paced and total_ms <= self.llm_total_ms
+        return begun and paced and total_ms <= self.llm_total_ms

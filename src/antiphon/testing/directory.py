@@ -1,7 +1,7 @@
 """A directory of projects and keys, in memory."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -60,11 +60,16 @@ class FakeDirectory:
             self.note(record)
         return changed
 
-    def put_organisation(self, organisation: Organisation, by: Author = THE_SERVER) -> None:
+    def change_organisation(
+        self, organisation: str, change: Callable[[Organisation], Organisation], by: Author = THE_SERVER
+    ) -> Organisation:
         known = self._view.organisations
-        self._view = replace(self._view, organisations={**known, organisation.id: organisation})
-        for record in organisation_changes(by, known.get(organisation.id, Organisation(organisation.id)), organisation):
+        before = known.get(organisation, Organisation(organisation))
+        changed = change(before)
+        self._view = replace(self._view, organisations={**known, organisation: changed})
+        for record in organisation_changes(by, before, changed):
             self.note(record)
+        return changed
 
     def add_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
         self._project(key.project, "project")
@@ -89,20 +94,23 @@ class FakeDirectory:
             action = Action.KEY_CREATE if before is None else Action.KEY_CHANGE
             self.note(by.did(action, key.project, key.id, scopes_of(key)))
 
-    def rotate_key(self, key_id: str, ends_unix_ms: int, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
+    def rotate_key(self, key_id: str, ends_unix_ms: int, key: Key, digest: bytes, by: Author = THE_SERVER) -> Key:
         old, its_digest = self._key(key_id)
         if old.revoked_unix_ms is not None:
             raise Conflict(f"key {key_id} is revoked", param="id")
         if key.id in self._view.keys:
             raise Conflict(f"there is a key {key.id} already", param="id")
         ends = min(ends_unix_ms, ends_unix_ms if old.expires_unix_ms is None else old.expires_unix_ms)
+        key = replace(key, limits=old.limits)
         self._put_key(replace(old, expires_unix_ms=ends), its_digest)
         self._put_key(key, digest)
         self.note(by.did(Action.KEY_ROTATE, key.project, key_id, f"by {key.id}, ends at {ends}"))
         self.note(by.did(Action.KEY_CREATE, key.project, key.id, scopes_of(key)))
+        return key
 
-    def limit_key(self, key_id: str, limits: KeyLimits, by: Author = THE_SERVER) -> Key:
+    def limit_key(self, key_id: str, change: Callable[[KeyLimits], KeyLimits], by: Author = THE_SERVER) -> Key:
         known, digest = self._key(key_id)
+        limits = change(known.limits)
         key = replace(known, limits=limits)
         self._put_key(key, digest)
         if limits != known.limits:
@@ -130,11 +138,17 @@ class FakeDirectory:
         self._view = replace(self._view, webhooks={**self._view.webhooks, webhook.id: webhook})
         self.note(by.did(Action.WEBHOOK_CREATE, webhook.project, webhook.id))
 
-    def change_webhook(self, webhook_id: str, name: str, settings: WebhookSettings, by: Author = THE_SERVER) -> Webhook:
+    def change_webhook(
+        self,
+        webhook_id: str,
+        name: str,
+        change: Callable[[WebhookSettings], WebhookSettings],
+        by: Author = THE_SERVER,
+    ) -> Webhook:
         before = self._view.webhooks.get(webhook_id)
         if before is None:
             raise NotFound(f"webhook {webhook_id} not found", param="id")
-        webhook = replace(before, name=name, settings=settings)
+        webhook = replace(before, name=name, settings=change(before.settings))
         self._view = replace(self._view, webhooks={**self._view.webhooks, webhook_id: webhook})
         if webhook != before:
             self.note(by.did(Action.WEBHOOK_CHANGE, webhook.project, webhook_id))

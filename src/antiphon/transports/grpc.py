@@ -318,9 +318,12 @@ class GrpcService:
 
 async def _answer(call: GrpcCall, step: Step) -> None:
     """Send a whole answer, or a refusal. Raises `Gone`."""
-    await call.send([send for send in step.sends if not isinstance(send, Head)])
-    if step.close is not None:
-        await call.close(step.close)
+    try:
+        await call.send([send for send in step.sends if not isinstance(send, Head)])
+        if step.close is not None:
+            await call.close(step.close)
+    finally:
+        step.release()
 
 
 def _opening(method: str, context: Any, proxies: Proxies) -> Opening:

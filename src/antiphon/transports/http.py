@@ -6,6 +6,7 @@ closes the connection.
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -16,11 +17,11 @@ from starlette.types import Message, Receive, Scope, Send
 
 from antiphon.calls.playing import playing
 from antiphon.calls.relay import relay
-from antiphon.core.errors import InternalError
+from antiphon.core.errors import AntiphonError, InternalError
 from antiphon.core.identity import Principal
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow, LookupRow
-from antiphon.core.wire import BROKEN_OFF, Body, Close, Head, Opening, Step, Wire
+from antiphon.core.wire import BROKEN_OFF, REQUEST_ID, Body, Close, Head, Opening, Rest, Step, Wire
 from antiphon.session.door import Door, defect
 from antiphon.session.requests import OpenCall
 from antiphon.transports.bounds import PRESENCE, Presence
@@ -32,6 +33,8 @@ SEND_TIMEOUT_S = 30.0  # how long a caller may read nothing
 MULTIPART_SLACK = 1 << 20  # boundaries and fields around the file
 FILE = "file"  # the default name of a form's file part
 LARGE_BYTES = 64 * 1024  # of an answer: more than fits into the server's buffers
+
+log = logging.getLogger(__name__)
 
 
 def answer(step: Step) -> HttpResponse:
@@ -45,6 +48,24 @@ def answer(step: Step) -> HttpResponse:
         answer.headers.append(name, value)
     answer.headers["content-length"] = str(len(answer.body))
     return answer
+
+
+async def _send(step: Step, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send a whole answer, and release its rest, whatever happens. A caller who does not read in time, or leaves, gets
+    no end, and neither does one whose rest cannot be read.
+    """
+    rest = step.rest
+    if rest is None:
+        await answer(step)(scope, receive, send)
+        return
+    try:
+        await Reply(send, scope.get(PRESENCE) or Presence()).send_whole(step, rest, scope["method"] == "HEAD")
+    except OSError:
+        return
+    except AntiphonError as error:
+        log.error("the rest of an answer cannot be read", exc_info=error, extra={"session": scope.get(REQUEST_ID)})
+    finally:
+        step.release()
 
 
 async def _read(
@@ -83,7 +104,7 @@ class LookupRoute:
             return
         except Exception as error:
             step = self._door.refuse(self._row, opening, error)
-        await answer(step)(scope, receive, send)
+        await _send(step, scope, receive, send)
 
 
 class CallRoute:
@@ -108,7 +129,7 @@ class CallRoute:
         except Exception as error:
             opened = self._door.refuse(self._row, opening, error)
         if isinstance(opened, Step):
-            await answer(opened)(scope, receive, send)
+            await _send(opened, scope, receive, send)
             return
         reply = Reply(send, scope.get(PRESENCE) or Presence())
         try:
@@ -184,19 +205,40 @@ class Reply:
             self.begun = True
             length = (("content-length", str(len(body))),) if last else ()
             await self._put(_start(head.status, head.headers + length))
-        large = len(body) > LARGE_BYTES
-        # Over HTTP/2 a piece is sent when the caller has opened a window for it, not when it is in a buffer.
-        for at in range(0, len(body) or 1, LARGE_BYTES):
-            piece = bytes(body[at : at + LARGE_BYTES])
-            await self._put({"type": "http.response.body", "body": piece, "more_body": large or not last})
-            if large:
-                await asyncio.sleep(0)  # otherwise the event loop has not begun to write, and would not wait
-        if large and last:
-            # Waits until the caller has read most of it, or is disconnected by the server. Only then it is sent.
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        if len(body) > LARGE_BYTES:
+            await self._put_body(bytes(body))
+            if last:
+                await self._end()
+        else:
+            await self._put({"type": "http.response.body", "body": bytes(body), "more_body": not last})
         if last and self._presence.gone:
             raise ConnectionResetError
         self.ended = last
+
+    async def send_whole(self, step: Step, rest: Rest, only_head: bool) -> None:
+        """Send a whole answer and its rest. Raises as `send` does, and as `Rest.read`."""
+        head, *sends = step.sends
+        assert isinstance(head, Head)
+        body = _joined(sends)
+        length = len(body) + rest.left_bytes
+        await self._put(_start(head.status, (*head.headers, ("content-length", str(length)))))
+        while body and not only_head:
+            await self._put_body(body)
+            body = await rest.read() if rest.left_bytes else b""
+        await self._end()
+
+    async def _put_body(self, body: bytes) -> None:
+        """Send a part of the body, as fast as the caller reads. Raises as `send` does."""
+        for at in range(0, len(body), LARGE_BYTES):
+            if self._presence.gone:
+                raise ConnectionResetError
+            # Over HTTP/2 a piece is sent when the caller has opened a window for it, not when it is in a buffer.
+            await self._put({"type": "http.response.body", "body": body[at : at + LARGE_BYTES], "more_body": True})
+            await asyncio.sleep(0)  # otherwise the event loop has not begun to write, and would not wait
+
+    async def _end(self) -> None:
+        """Wait until the caller has read most of it, or is disconnected by the server. Only then it is sent."""
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _put(self, message: Message) -> None:
         async with asyncio.timeout(SEND_TIMEOUT_S):

@@ -1,4 +1,4 @@
-"""The bodies that callers send, bounded in bytes and time while they are read.
+"""The bodies that callers send, bounded in bytes and time while they are read, and stored answers that they refer to.
 
 Memory is bounded per body and in all. Half of it is first come, first served; the other half is only for those within
 their share: a key its own, and a project half of all. Small bodies have memory of their own, which large ones cannot
@@ -72,7 +72,7 @@ class _Held:
             self.small.take(self.principal, -self.taken)
             more, self.taken, self.room = self.taken + more, 0, self.large
         if self.room is self.large and not self.large.fits(self.principal, more):
-            raise CapacityError("Too much data is being uploaded at once.", retry_after_s=RETRY_AFTER_S)
+            raise CapacityError("Too much data of requests is in memory.", retry_after_s=RETRY_AFTER_S)
         self.room.take(self.principal, more)
         self.taken += more
 
@@ -93,6 +93,10 @@ class Upload:
         """Return the body, and drop it here, so that it is freed with its last user."""
         body, self.data = self.data, b""
         return body
+
+    def add(self, more_bytes: int) -> None:
+        """Count more, which was stored and belongs to the request. Raises `CapacityError`."""
+        self._held.take(more_bytes)
 
     def keep(self, most_bytes: int) -> None:
         """Drop the body; what remains of it takes at most `most_bytes`."""
@@ -140,7 +144,7 @@ class Uploads:
         if declared > SMALL_BYTES:
             held.room = self._large
             if not self._large.fits(principal, declared):  # refuse before reading
-                raise CapacityError("Too much data is being uploaded at once.", retry_after_s=RETRY_AFTER_S)
+                raise CapacityError("Too much data of requests is in memory.", retry_after_s=RETRY_AFTER_S)
         try:
             body = await self._collect(receive, held, most_bytes + slack_bytes)
             if body is None:

@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from ipaddress import ip_network
 from urllib.parse import urlsplit
@@ -153,17 +153,19 @@ class Control:
 
         Raises `CallerError` for an invalid id, budget or limit.
         """
-        before = self.find_organisation(organisation)
-        texts = (
-            before.budgets if budgets is None else budgets,
-            before.limits if limits is None else limits,
-        )
-        try:
-            changed = Organisation(organisation, *canonical_together(*texts))
-        except ValueError as error:
-            raise CallerError(f"these are no budgets and limits of an organisation: {error}") from None
-        self._directory.put_organisation(changed, self._at(now_unix_ms))
-        return changed
+        self.find_organisation(organisation)  # checks the id
+
+        def change(before: Organisation) -> Organisation:
+            texts = (
+                before.budgets if budgets is None else budgets,
+                before.limits if limits is None else limits,
+            )
+            try:
+                return Organisation(organisation, *canonical_together(*texts))
+            except ValueError as error:
+                raise CallerError(f"these are no budgets and limits of an organisation: {error}") from None
+
+        return self._directory.change_organisation(organisation, change, self._at(now_unix_ms))
 
     def forget_tags(self, project_id: str) -> Project:
         """Destroy the key that hashed the project's tags, so that those in the ledger become meaningless. Raises
@@ -207,9 +209,12 @@ class Control:
         self._directory.add_key(key, form.digest(secret), self._at(now_unix_ms))
         return key, secret
 
-    def rotate_key(self, key_id: str, overlap_ms: int, now_unix_ms: int) -> tuple[Key, str]:
-        """Create a key with the name, scopes and limits of another one, which expires after the overlap. Return its
-        record and the key itself. Raises `NotFound`, and `CallerError` for a key that is no longer valid, for the
+    def rotate_key(
+        self, key_id: str, overlap_ms: int, now_unix_ms: int, latest_unix_ms: int | None = None
+    ) -> tuple[Key, str]:
+        """Create a key with the name, scopes and limits of another one, which expires after the overlap. The new one
+        lives as long as that was to live, but not beyond `latest_unix_ms`, if given. Return its record and the key
+        itself. Raises `NotFound`, and `CallerError` for a key that is no longer valid, for the
         environment's, or for an overlap of more than `MAX_OVERLAP_MS`.
         """
         old = self.find_key(key_id)
@@ -222,17 +227,17 @@ class Control:
         if not 0 <= overlap_ms <= MAX_OVERLAP_MS:
             raise CallerError(f"an overlap is at most {MAX_OVERLAP_MS // 86_400_000} days", param="overlap")
         lifetime = None if old.expires_unix_ms is None else old.expires_unix_ms - old.created_unix_ms
-        expires = None if lifetime is None else now_unix_ms + lifetime
-        key, secret = _minted(old.project, old.name, old.scopes, now_unix_ms, expires, old.limits)
-        ends = now_unix_ms + overlap_ms
-        self._directory.rotate_key(key_id, ends, key, form.digest(secret), self._at(now_unix_ms))
-        return key, secret
+        ends = [latest_unix_ms, None if lifetime is None else now_unix_ms + lifetime]
+        expires = min((each for each in ends if each is not None), default=None)
+        key, secret = _minted(old.project, old.name, old.scopes, now_unix_ms, expires)
+        until = now_unix_ms + overlap_ms
+        return self._directory.rotate_key(key_id, until, key, form.digest(secret), self._at(now_unix_ms)), secret
 
-    def limit_key(self, key_id: str, limits: KeyLimits, now_unix_ms: int) -> Key:
-        """Set where a key may be used. A running server applies it within a second, to new calls. Raises `NotFound`,
-        `CallerError` for invalid limits.
+    def limit_key(self, key_id: str, change: Callable[[KeyLimits], KeyLimits], now_unix_ms: int) -> Key:
+        """Set where a key may be used to what `change` makes of its limits. A running server applies it within a
+        second, to new calls. Raises `NotFound`, `CallerError` for invalid limits.
         """
-        return self._directory.limit_key(key_id, parse_limits(limits), self._at(now_unix_ms))
+        return self._directory.limit_key(key_id, lambda old: parse_limits(change(old)), self._at(now_unix_ms))
 
     def find_key(self, key_id: str) -> Key:
         """Return a key. Raises `NotFound`."""
@@ -245,6 +250,11 @@ class Control:
         """Return the limits of a caller; who has signed in without a key has none."""
         found = self._directory.view().keys.get(caller_id)
         return found[0].limits if found else NO_LIMITS
+
+    def end_of(self, caller_id: str) -> int | None:
+        """Return when a caller's key expires; `None` for never, and for who has signed in without a key."""
+        found = self._directory.view().keys.get(caller_id)
+        return found[0].expires_unix_ms if found else None
 
     def list_keys(self, project: str | None = None) -> list[Key]:
         """Return all keys, or one project's, including revoked ones, oldest first."""
@@ -275,11 +285,20 @@ class Control:
         """Return all webhooks, or one project's, oldest first."""
         return [each for each in self._directory.view().webhooks.values() if project in (None, each.project)]
 
-    def change_webhook(self, webhook_id: str, name: str, settings: WebhookSettings, now_unix_ms: int) -> Webhook:
-        """Set a webhook's name and settings. Raises `NotFound`, `CallerError` for headers that cannot be sent."""
+    def change_webhook(
+        self, webhook_id: str, name: str, change: Callable[[WebhookSettings], WebhookSettings], now_unix_ms: int
+    ) -> Webhook:
+        """Set a webhook's name, and its settings to what `change` makes of them. Raises `NotFound`, `CallerError` for
+        headers that cannot be sent.
+        """
         _check_name(name)
-        check_headers(settings.headers)
-        return self._directory.change_webhook(webhook_id, name, settings, self._at(now_unix_ms))
+
+        def checked(old: WebhookSettings) -> WebhookSettings:
+            settings = change(old)
+            check_headers(settings.headers)
+            return settings
+
+        return self._directory.change_webhook(webhook_id, name, checked, self._at(now_unix_ms))
 
     def delete_webhook(self, webhook_id: str, now_unix_ms: int) -> Webhook:
         """Delete a webhook: nothing is sent there any more. Raises `NotFound`."""

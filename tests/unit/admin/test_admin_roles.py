@@ -187,6 +187,25 @@ def test_a_key_with_limits_gives_the_same_limits_only(admin):
     assert admin.call("POST", f"/keys/{admin.target.id}/rotate", secret, json={}).status_code == 403
 
 
+def test_a_key_that_expires_makes_none_that_lives_longer(admin):
+    now = admin.clock.unix_ms()
+    ends = now + 60_000
+    key, secret = admin.control.create_key("acme", "", [Scope.KEYS], now, ends)
+    given = {"project": "acme", "scopes": ["keys"]}
+    assert admin.call("POST", "/keys", secret, json=given).json()["expires_unix_ms"] == ends
+    earlier = given | {"expires_unix_ms": ends - 1}
+    assert admin.call("POST", "/keys", secret, json=earlier).json()["expires_unix_ms"] == ends - 1
+    later = admin.call("POST", "/keys", secret, json=given | {"expires_unix_ms": ends + 1})
+    assert error(later) == (403, "forbidden", "expires_unix_ms")
+    admin.clock.advance_ms(30_000)
+    forever = admin.control.create_key("acme", "", [Scope.KEYS], now)[0]
+    assert admin.call("POST", f"/keys/{forever.id}/rotate", secret, json={}).json()["expires_unix_ms"] == ends
+    rotated = admin.call("POST", f"/keys/{key.id}/rotate", secret, json={"overlap_s": 10}).json()
+    assert rotated["expires_unix_ms"] == ends
+    by_admin = admin.call("POST", f"/keys/{rotated['id']}/rotate", json={}).json()
+    assert by_admin["expires_unix_ms"] == ends  # it was to live for half a minute
+
+
 def test_a_key_is_rotated_with_an_overlap(admin):
     made = admin.call("POST", f"/keys/{admin.target.id}/rotate", json={"overlap_s": 60})
     assert made.status_code == 201

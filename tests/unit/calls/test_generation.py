@@ -903,6 +903,19 @@ async def test_a_slow_one_is_not_good(house):
     assert 'antiphon_llm_generations_total{good="false"} 1.0' in house.metrics()
 
 
+async def test_one_that_sent_nothing_had_no_first_token(house):
+    house.generator.tokens = 0
+    generation = house.generate()
+    house.clock.advance_ms(600)
+    await said(generation)
+    await generation.close(delivered=True)
+    metrics = house.metrics()
+    assert "antiphon_llm_ttft_seconds_count 0.0" in metrics
+    assert "antiphon_llm_total_seconds_sum 0.6" in metrics
+    assert 'antiphon_llm_generations_total{good="true"} 1.0' in metrics
+    assert not house.observer._generated
+
+
 async def test_one_that_failed_is_not_measured(house):
     house.generator.error, house.generator.fails_at = EngineError("died"), 2
     generation = house.generate()

@@ -1,14 +1,18 @@
 """Models of tensors: charged per inference and per byte, durably before the answer leaves."""
 
 import asyncio
+import threading
+from typing import ClassVar
 
 import pytest
 
+from antiphon.calls.relay import relay
 from antiphon.core.entry import EntryKind
 from antiphon.core.errors import CallerError, EngineError, LedgerUnavailable
 from antiphon.core.events import Completed, Failed, Inferred, Opened
 from antiphon.core.tensors import Tensor
 from antiphon.core.usage import Dimension
+from antiphon.core.wire import NOTHING
 from session_house import said, until
 
 X = Tensor("x", "UINT8", (3,), b"\1\2\3")
@@ -25,6 +29,23 @@ async def test_an_inference_is_charged_once_and_for_its_bytes(house):
     assert {(entry.feature, entry.tags) for entry in house.ledger.entries} == {("inference", ("a=b",))}
     ((spec, call),) = house.inferrer.calls
     assert (spec.inputs, call.id) == ((X,), inference.call.id)
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+async def test_large_tensors_are_rendered_beside_the_event_loop(house, size):
+    class Surface:
+        threads: ClassVar = {}
+
+        def emit(self, event, now_ns):
+            self.threads[type(event)] = threading.current_thread()
+            return NOTHING
+
+    inference = house.infer(Tensor("x", "UINT8", (size,), bytes(size)))
+    await relay(inference, Surface(), house.clock, None)
+    await inference.close(delivered=True)
+    main = threading.main_thread()
+    assert Surface.threads[Opened] is Surface.threads[Completed] is main
+    assert (Surface.threads[Inferred] is main) == (size == 10)
 
 
 async def test_it_is_in_the_ledger_before_it_leaves(house):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 
 import pytest
 from aiohttp import web
@@ -98,6 +99,33 @@ async def test_tensors_travel_as_bytes_where_the_server_has_the_extension(server
         "outputs": [{"name": "out", "parameters": {"k": 2}}],
     }
     assert rest == NUMBERS.data
+
+
+@pytest.mark.parametrize("extensions", [[], ["binary_tensor_data"]])
+async def test_large_tensors_are_converted_beside_the_event_loop(server, client, monkeypatch, extensions):
+    threads = []
+    server.extensions = extensions
+    client._limits = Limits()
+
+    def seen(function):
+        return lambda *given: threads.append(threading.current_thread()) or function(*given)
+
+    for name in ("json_pieces", "from_json", "check"):
+        monkeypatch.setattr(tensors, name, seen(getattr(tensors, name)))
+    many = [n / 4 for n in range(50_000)]
+    large = Tensor("x", "FP32", (50_000,), tensors.from_elements("FP32", many))
+    inferred = await client.infer(asks(large), CALL)
+    assert inferred.outputs[0].data == large.data
+    assert threads
+    assert threading.main_thread() not in threads
+
+
+async def test_the_json_of_an_answer_is_bounded_more_closely_than_its_bytes(server, client):
+    client._limits = Limits(json_bytes=300)
+    assert (await client.infer(asks(Tensor("x", "INT8", (1000,), bytes(1000))), CALL)).outputs[0].data == bytes(1000)
+    server.extensions, client._binary = [], None
+    with pytest.raises(errors.EngineError, match="more than 300 bytes of JSON"):
+        await client.infer(asks(Tensor("x", "INT8", (1000,), bytes(1000))), CALL)
 
 
 async def test_tensors_travel_as_json_where_it_has_not(server, client):

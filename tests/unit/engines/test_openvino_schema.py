@@ -229,3 +229,31 @@ def test_depth_is_bounded_in_constants_too() -> None:
     for _ in range(MAX_DEPTH + 2):
         deep = [deep]
     assert "deeper" in refusal({"const": deep})
+
+
+@pytest.mark.parametrize(
+    ("patterns", "enforced"),
+    [
+        (["[a-z]{0,64}"], True),
+        (["[a-z]{0,65}"], False),
+        (["[a-z]{900}"], True),
+        (["[a-z]{1,20}@[a-z]{1,20}"], True),
+        (["(?:[a-z]{0,9} ){0,9}"], False),
+        (["[a-z]?" * 64], True),
+        (["[a-z]?" * 65], False),
+        (["a" * 1001], False),
+        (["[a-z]{0,40}", "[a-z]{0,40}"], True),  # one rule for both
+        (["[a-z]{0,40}", "[a-y]{0,40}"], False),
+    ],
+)
+def test_what_patterns_leave_open_is_bounded_because_all_wait_while_it_is_compiled(
+    patterns: list[str], enforced: bool
+) -> None:
+    texts = {f"p{place}": {"type": "string", "pattern": pattern} for place, pattern in enumerate(patterns)}
+    parts = {"type": "object", "properties": texts, "required": [*texts], "additionalProperties": False}
+    if enforced:
+        assert form(parts)
+    else:
+        assert refusal(parts)
+        left = form(parts, strict=False)["properties"].values()
+        assert list(left)[-1] == {"type": "string"}

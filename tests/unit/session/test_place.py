@@ -130,6 +130,9 @@ async def test_an_item_of_a_job_obeys_by_the_policy_of_the_moment(placed):
             return AnswerRequest(GenerateSpec("counter", "hello"), None)
 
     class Held:
+        def add(self, more_bytes):
+            pass
+
         def keep(self, most_bytes):
             pass
 

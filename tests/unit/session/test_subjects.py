@@ -56,7 +56,7 @@ class Kept:
         labels = (f"subject={subject}",) if subject else ()
         spec = GenerateSpec("m", (Message(Role.USER, f"{id} asks"),), tags=labels)
         asked = AnswerRequest(spec, None, previous, keep=keep)
-        made, keeping = await self.keeper.begin(PRINCIPAL, asked, tags=tags)
+        made, keeping = await self.keeper.begin(PRINCIPAL, asked, lambda size: None, tags=tags)
         await keeping.put(Keep(id, b'{"said": "yes"}', (spec.prompt[0], Message(Role.ASSISTANT, f"{id} is told"))))
         return made
 
@@ -170,20 +170,22 @@ async def test_what_refers_to_an_answer_is_about_the_same_people(kept):
         then()
         return AnswerRequest(GenerateSpec("m", ()), None, keep=True)
 
-    request = await kept.keeper.resolve(PRINCIPAL, Referring(("r1", "unknown"), made))
-    _, keeping = await kept.keeper.begin(PRINCIPAL, request)
+    request = await kept.keeper.resolve(PRINCIPAL, Referring(("r1", "unknown"), made), lambda size: None)
+    _, keeping = await kept.keeper.begin(PRINCIPAL, request, lambda size: None)
     await keeping.put(Keep("r2", b"{}"))
     assert (await kept.lines(JANE))[-1]["counts"]["answers"] == 2
     erase = partial(asyncio.run_coroutine_threadsafe, loop=asyncio.get_running_loop())
     during = Referring(("r1",), lambda found: made(found, erase(kept.subjects.erase("acme", JANE, BY)).result))
     with pytest.raises(NotFound):
-        await kept.keeper.resolve(PRINCIPAL, during)
+        await kept.keeper.resolve(PRINCIPAL, during, lambda size: None)
 
 
 async def test_what_is_being_answered_while_it_is_erased_is_not_kept(kept):
     spec = GenerateSpec("m", (), tags=(f"subject={JANE}",))
-    _, keeping = await kept.keeper.begin(PRINCIPAL, AnswerRequest(spec, None, keep=True))
-    _, other = await kept.keeper.begin(PRINCIPAL, AnswerRequest(replace(spec, tags=()), None, keep=True))
+    _, keeping = await kept.keeper.begin(PRINCIPAL, AnswerRequest(spec, None, keep=True), lambda size: None)
+    _, other = await kept.keeper.begin(
+        PRINCIPAL, AnswerRequest(replace(spec, tags=()), None, keep=True), lambda size: None
+    )
     await kept.subjects.erase("acme", JANE, BY)
     await keeping.put(Keep("r1", b"{}"))
     await other.put(Keep("r2", b"{}"))

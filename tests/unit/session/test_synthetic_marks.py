@@ -46,6 +46,9 @@ def opening(row, query):
 
 
 class Held:
+    def add(self, more_bytes):
+        pass
+
     def keep(self, most_bytes):
         pass
 

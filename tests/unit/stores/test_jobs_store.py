@@ -13,6 +13,7 @@ from antiphon.core.errors import CapacityError, NotFound
 from antiphon.core.events import TokenUsage
 from antiphon.core.jobs import ItemOutcome, JobState, Page
 from antiphon.core.stores import LEASE_MS, RECORD_BYTES, LeaseLost, StorageFull
+from antiphon.stores.sqlite import jobs
 from antiphon.stores.sqlite.connection import MEMORY
 from antiphon.stores.sqlite.jobs import PIECE_BYTES, SqliteJobs
 from antiphon.stores.sqlite.jobs_schema import MIGRATIONS
@@ -385,3 +386,81 @@ async def test_an_input_is_used_up_when_nothing_reads_it_any_more(store):
     await store.use_up("acme", "file-1")
     with pytest.raises(NotFound):
         await store.blob("acme", "file-1", DAY_S)
+
+
+# -- what it costs -----------------------------------------------------------------------------------------------------
+
+SUMMED = f"""
+SELECT project, sum(bytes) FROM (
+    SELECT project, size_bytes + {RECORD_BYTES} AS bytes FROM blobs
+    UNION ALL SELECT project, length(request) + {RECORD_BYTES} FROM jobs) GROUP BY project"""
+
+
+def counted(file):
+    """What is counted, and what it must be."""
+    summed = dict(file.execute(SUMMED).fetchall())
+    taken = dict(file.execute("SELECT project, bytes FROM taken").fetchall())
+    return taken, summed | {"": sum(summed.values())}
+
+
+async def test_what_is_taken_is_counted_with_each_change(tmp_path, clock):
+    store = SqliteJobs(tmp_path / "jobs.db", clock, PROJECT_BYTES, ALL_BYTES, open_vault(tmp_path))
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as file:
+        await store.put_blob("acme", blob(), bytes(3 * PIECE_BYTES // 2))
+        await store.put_blob("other", blob(), b"theirs")
+        runs = await begun(store)
+        await store.record(runs, "a", [ItemOutcome(0, True, b"a line\n"), ItemOutcome(1, False, b"another one\n")])
+        taken, right = counted(file)
+        assert taken == right
+        assert taken["acme"] > taken["other"] > 0
+        await store.finish(runs, "a", JobState.DONE, b"done", NOW + 1000)
+        await store.delete_blob("acme", "file-1")
+        taken, right = counted(file)
+        assert taken == right
+        await store.delete_job("acme", runs.id)
+        await store.erase("other")
+        clock.advance_ms(40 * DAY_S * 1000)
+        await store.purge(lambda project: DAY_S)
+        assert counted(file) == ({"": 0}, {"": 0})
+    await store.close()
+
+
+async def test_what_an_earlier_version_stored_is_counted(tmp_path, clock):
+    path = tmp_path / "jobs.db"
+    store = SqliteJobs(path, clock, PROJECT_BYTES, ALL_BYTES)
+    await store.put_blob("acme", blob(), b"mine")
+    await store.create(job("b1"), 10)
+    await store.close()
+    with closing(sqlite3.connect(path)) as file, file:
+        for name, kind in file.execute("SELECT name, type FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            file.execute(f"DROP {kind} {name}")
+        for name in ("blobs_by_age", "jobs_by_age"):
+            file.execute(f"DROP INDEX {name}")
+        file.execute("DROP TABLE taken")
+        file.execute("PRAGMA user_version=3")
+    store = SqliteJobs(path, clock, PROJECT_BYTES, ALL_BYTES)
+    with closing(sqlite3.connect(path)) as file:
+        taken, right = counted(file)
+        assert taken == right
+        assert taken["acme"] > 2 * RECORD_BYTES
+    await store.close()
+
+
+QUERIES = {
+    "what is taken": (jobs._TAKEN, ("acme",)),
+    "the next job": (jobs._CLAIM, (0, "[]", "[]")),
+    "what is too old": ("SELECT project, id FROM blobs WHERE project = ? AND created_unix_ms <= ? LIMIT 16", ("a", 0)),
+    "a page": ("SELECT * FROM jobs WHERE project = ? ORDER BY created_unix_ms DESC, id DESC LIMIT 20", ("a",)),
+}
+
+
+@pytest.mark.parametrize("query", QUERIES)
+async def test_no_query_for_each_item_or_look_reads_all_rows(tmp_path, clock, query):
+    store = SqliteJobs(tmp_path / "jobs.db", clock, PROJECT_BYTES, ALL_BYTES)
+    text, values = QUERIES[query]
+    with closing(sqlite3.connect(tmp_path / "jobs.db")) as file:
+        plan = [row[3] for row in file.execute(f"EXPLAIN QUERY PLAN {text}", values)]
+    of_tables = [step for step in plan if "json_each" not in step and step.startswith(("SCAN", "SEARCH"))]
+    assert any(step.startswith("SEARCH") for step in of_tables), plan
+    assert not any(step.startswith("SCAN") for step in of_tables if step != "SCAN CONSTANT ROW"), plan
+    await store.close()

@@ -14,15 +14,19 @@ from antiphon.core.specs import Message, Role
 from antiphon.routes import ROUTES
 from antiphon.session import keeping, recent
 from antiphon.transports import table
-from antiphon.transports.uploads import Uploads
+from antiphon.transports.uploads import Upload, Uploads
 from session_house import until
 
 HOUR_S = 3600
 
 
 @pytest.fixture
-async def client(house):
-    uploads = Uploads(each_bytes=100_000, all_bytes=1_000_000)
+def uploads():
+    return Uploads(each_bytes=100_000, all_bytes=1_000_000)
+
+
+@pytest.fixture
+async def client(house, uploads):
     rows = [row for row in ROUTES if row.path.startswith("/v1/responses")]
     routes = table.routes(rows, house.door, house.clock, uploads)
     transport = httpx.ASGITransport(Starlette(routes=routes))
@@ -244,6 +248,53 @@ async def test_a_tools_output_answers_a_call_of_the_conversation(house, client, 
     with pytest.raises(openai.BadRequestError) as error:
         await ask(client, [output | {"call_id": "call_9"}], previous_response_id=first.id)
     assert about(error) == (400, "invalid_value", "input")
+
+
+async def test_the_answers_that_a_request_refers_to_are_bounded_together(house, client, keeps, monkeypatch):
+    asked = [(await ask(client, "x" * 30_000)).output[0].id for _ in range(5)]
+    monkeypatch.setattr(keeping, "MAX_REFERRED_BYTES", 100_000)
+    assert await ask(client, [*(each for id in asked[:2] for each in refer(id)), USER])
+    reads = []
+    get = house.kept.get
+    monkeypatch.setattr(house.kept, "get", lambda *place: reads.append(place) or get(*place))
+    with pytest.raises(openai.APIStatusError) as error:
+        await ask(client, [*(each for id in asked for each in refer(id)), USER])
+    assert about(error) == (413, "too_large", "input")
+    assert len(reads) < len(asked)
+
+
+async def test_a_conversation_with_its_earlier_turns_is_bounded_in_bytes(client, keeps, monkeypatch):
+    monkeypatch.setattr(keeping, "MAX_SAID_BYTES", 50_000)
+    first = await ask(client, "x" * 30_000)
+    with pytest.raises(openai.APIStatusError) as error:
+        await ask(client, "x" * 30_000, previous_response_id=first.id)
+    assert about(error) == (413, "too_large", "input")
+    assert await ask(client, "x", previous_response_id=first.id)
+
+
+@pytest.mark.parametrize("by_item", [False, True])
+async def test_earlier_turns_count_as_the_requests_until_the_call_ends(house, client, uploads, keeps, by_item):
+    first = await ask(client, "x" * 90_000)
+    given = [{"type": "item_reference", "id": first.output[0].id}, USER] if by_item else "and on"
+    more = {} if by_item else {"previous_response_id": first.id}
+    counted = []
+    add = Upload.add
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Upload, "add", lambda upload, size: counted.append(size) or add(upload, size))
+        house.generator.gate.clear()
+        asking = asyncio.create_task(ask(client, given, **more))
+        await until(lambda: house.generator.held)
+    assert sum(counted) > 90_000
+    assert (uploads.held > 90_000) is not by_item  # of the items only what is said is left
+    for room in (uploads._large, uploads._small):
+        room.all_bytes = room.key_bytes = room.held + 10_000
+    with pytest.raises(openai.RateLimitError) as error:
+        await ask(client, given, **more)
+    assert error.value.status_code == 429
+    house.generator.gate.set()
+    await asking
+    await house.sessions.all.settle()
+    assert uploads.held == 0
 
 
 async def test_another_projects_responses_do_not_exist(house, client, keeps):

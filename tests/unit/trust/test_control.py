@@ -1,9 +1,10 @@
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from antiphon.core.errors import CallerError, Conflict, NotFound
-from antiphon.core.identity import ENVIRONMENT_KEY_ID, Scope, WebhookSettings
+from antiphon.core.identity import ENVIRONMENT_KEY_ID, KeyLimits, Scope, WebhookSettings
 from antiphon.core.policy import Marking
 
 NOW = 1_767_225_600_000
@@ -64,14 +65,14 @@ def test_a_webhook_is_changed(control, directory):
     hook = control.create_webhook("default", "a", "https://x.example", NOW)
     settings = WebhookSettings(disabled=True, subscribed=False, retries=False, headers=(("x-a", "b"),))
     for _ in range(2):  # the second changes nothing
-        changed = control.change_webhook(hook.id, "b", settings, NOW + 1)
+        changed = control.change_webhook(hook.id, "b", lambda old: settings, NOW + 1)
         assert changed == replace(hook, name="b", settings=settings)
     assert control.list_webhooks() == [changed]
     done = [each.record.action for each in directory.changes()[1]]
     assert done.count("webhook.change") == 1
     assert "x-a" not in repr(changed)
     with pytest.raises(NotFound):
-        control.change_webhook("none", "b", settings, NOW)
+        control.change_webhook("none", "b", lambda old: settings, NOW)
     for headers in (
         [("host", "a")],
         [("Content-Type", "a")],
@@ -83,7 +84,7 @@ def test_a_webhook_is_changed(control, directory):
         [(f"a{number}", "b") for number in range(17)],
     ):
         with pytest.raises(CallerError):
-            control.change_webhook(hook.id, "b", WebhookSettings(headers=tuple(headers)), NOW)
+            control.change_webhook(hook.id, "b", partial(replace, headers=tuple(headers)), NOW)
         with pytest.raises(CallerError):
             control.create_webhook("default", "b", "https://x.example", NOW, WebhookSettings(headers=tuple(headers)))
 
@@ -214,3 +215,28 @@ def test_a_retention_out_of_bounds_is_refused(control, seconds):
         control.change_project("acme", NOW, keep_answers_s=seconds)
     with pytest.raises(CallerError):
         control.create_project("other", "", NOW, keep_answers_s=seconds)
+
+
+def test_a_change_is_made_of_what_is_there_now_and_not_of_what_was_seen(control, directory, monkeypatch):
+    """Another process changes the same between."""
+    key, _ = control.create_key("default", "", [Scope.SPEAK], NOW)
+    hook = control.create_webhook("default", "a", "https://x.example", NOW)
+    control.change_organisation("group", NOW, limits="calls=5")
+    seen = directory.view()
+    control.limit_key(key.id, lambda old: replace(old, networks=("192.0.2.1",)), NOW)
+    control.change_webhook(hook.id, "a", lambda old: replace(old, disabled=True), NOW)
+    control.change_organisation("group", NOW, limits="calls=7")
+    monkeypatch.setattr(directory, "view", lambda: seen)
+    rotated, _ = control.rotate_key(key.id, 0, NOW + 1)
+    assert rotated.limits.networks == ("192.0.2.1/32",)
+    limited = control.limit_key(key.id, lambda old: replace(old, models=("m",)), NOW)
+    assert limited.limits == KeyLimits(("192.0.2.1/32",), ("m",))
+    changed = control.change_webhook(hook.id, "b", lambda old: replace(old, retries=False), NOW)
+    assert changed.settings == WebhookSettings(disabled=True, retries=False)
+    assert control.change_organisation("group", NOW, budgets="a tokens 5 day").limits == "calls=7"
+    with pytest.raises(CallerError):
+        control.change_organisation("group", NOW, budgets="nonsense")
+    monkeypatch.undo()
+    assert control.find_organisation("group").limits == "calls=7"
+    assert control.find_organisation("group").budgets
+    assert control.find_key(rotated.id) == rotated

@@ -69,7 +69,7 @@ def test_limits_are_changed_and_recorded_and_hold_without_a_new_start(control):
     clock = FakeClock()
     keys = ring(control, clock)
     keys.check_limits(key.id, "198.51.100.1", "openai")
-    control.limit_key(key.id, KeyLimits(networks=("192.0.2.1",), models=("b", "a")), 2)
+    control.limit_key(key.id, lambda old: KeyLimits(networks=("192.0.2.1",), models=("b", "a")), 2)
     clock.advance_ms(300)
     keys.refresh()
     with pytest.raises(AddressNotAllowed):
@@ -79,10 +79,10 @@ def test_limits_are_changed_and_recorded_and_hold_without_a_new_start(control):
     _, changes = control._directory.changes()
     assert changes[-1].record.action is Action.KEY_CHANGE
     assert changes[-1].record.reason == "networks: 192.0.2.1/32; models: a b; surfaces: any"
-    control.limit_key(key.id, KeyLimits(networks=("192.0.2.1",), models=("a", "b")), 3)
+    control.limit_key(key.id, lambda old: KeyLimits(networks=("192.0.2.1",), models=("a", "b")), 3)
     assert len(control._directory.changes()[1]) == len(changes)
     with pytest.raises(NotFound):
-        control.limit_key("none", KeyLimits(), 4)
+        control.limit_key("none", lambda old: KeyLimits(), 4)
 
 
 def test_a_key_whose_limits_are_not_known_here_is_not_valid(tmp_path):

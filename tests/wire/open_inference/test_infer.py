@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from antiphon.core import tensors
 from antiphon.core.errors import AntiphonError, CallerError, CapacityError, NotFound, TooLarge, UnsupportedParameter
 from antiphon.core.events import Completed, Failed, Inferred, Opened, TokenUsage
 from antiphon.core.specs import InferSpec, WantedTensor
 from antiphon.core.tensors import Tensor
 from antiphon.core.wire import NOTHING, Close, Head, Opening, Step
+from antiphon.surfaces.open_inference import infer, wire
 from antiphon.surfaces.open_inference.infer import MAX_JSON_BYTES, Infer
 
 REQUEST_ID = "00000000-0000-4000-8000-000000000001"
@@ -296,3 +298,25 @@ def test_sizes_of_thousands_of_digits_are_refused():
     inputs = {"name": "x", "shape": [1], **sized}, {"name": "y", "shape": [0], **sized}
     with pytest.raises(CallerError, match="bytes that are left"):
         asks(*inputs, rest=b"a")
+
+
+def test_outputs_of_too_many_elements_must_be_requested_as_bytes(monkeypatch):
+    monkeypatch.setattr(infer, "MAX_JSON_ELEMENTS", 4)
+    outputs = tuple(Tensor(name, "FP32", (1, 2), FLOATS) for name in "yzw")
+    refused = answers(asks(), Inferred(outputs, "1"))
+    assert refused.sends[0].status == 400
+    assert b"request them as binary data" in refused.sends[1]
+    named = [{"name": "y", "parameters": {"binary_data": True}}]
+    assert answers(asks(outputs=named), Inferred(outputs, "1")).sends[0].status == 200
+
+
+@given(st.integers(0, 40), st.sampled_from(("FP32", "BF16", "INT16", "BYTES")))
+def test_elements_are_the_same_piece_by_piece(count, datatype):
+    elements = [str(n).encode() for n in range(count)] if datatype == "BYTES" else [*range(count)]
+    data = tensors.from_elements("FP32" if datatype == "BF16" else datatype, elements)
+    if datatype == "BF16":
+        data = b"".join(data[at + 2 : at + 4] for at in range(0, len(data), 4))
+    tensor = Tensor("y", datatype, (count,), data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tensors, "PIECE", 7)
+        assert json.loads(bytes(wire.elements(tensors.json_pieces(tensor)))) == list(tensors.to_json(tensor))

@@ -1,6 +1,6 @@
 """The port of the directory of projects and keys."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -49,8 +49,12 @@ class Directory(Protocol):
     def set_policy(self, project: str, values: Mapping[str, str | int], by: Author = THE_SERVER) -> Project:
         """Set the named fields; the others stay as they are stored, known or not. Raises `NotFound`."""
 
-    def put_organisation(self, organisation: Organisation, by: Author = THE_SERVER) -> None:
-        """Set the budgets and limits of an organisation."""
+    def change_organisation(
+        self, organisation: str, change: Callable[[Organisation], Organisation], by: Author = THE_SERVER
+    ) -> Organisation:
+        """Set the budgets and limits of an organisation to what `change` makes of the present ones, and return it. As
+        every `change`, it is called within the transaction; what it raises leaves all as it was.
+        """
 
     def add_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
         """Add a key. Raises `NotFound` without its project, `Conflict` if its id is taken."""
@@ -63,13 +67,14 @@ class Directory(Protocol):
     def put_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
         """Add a key, or make the one with its id valid again, with this secret and these scopes."""
 
-    def rotate_key(self, key_id: str, ends_unix_ms: int, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
-        """Add `key` in place of another, which expires at that time, unless it does so earlier. Raises `NotFound`
+    def rotate_key(self, key_id: str, ends_unix_ms: int, key: Key, digest: bytes, by: Author = THE_SERVER) -> Key:
+        """Add `key`, with the limits that another one has now, in place of that, which expires at that time, unless it
+        does so earlier; return it. Raises `NotFound`
         without the other, `Conflict` if that is revoked, or if the id is taken.
         """
 
-    def limit_key(self, key_id: str, limits: KeyLimits, by: Author = THE_SERVER) -> Key:
-        """Set where a key may be used, and return it. Raises `NotFound`."""
+    def limit_key(self, key_id: str, change: Callable[[KeyLimits], KeyLimits], by: Author = THE_SERVER) -> Key:
+        """Change where a key may be used, and return it. Raises `NotFound`."""
 
     def revoke_key(self, key_id: str, now_unix_ms: int, by: Author = THE_SERVER) -> Key:
         """Revoke a key and return it. Revoking it again changes nothing. Raises `NotFound`."""
@@ -80,8 +85,14 @@ class Directory(Protocol):
     def add_webhook(self, webhook: Webhook, by: Author = THE_SERVER) -> None:
         """Add a webhook. Raises `NotFound` without its project, `CallerError` if that has `MAX_WEBHOOKS`."""
 
-    def change_webhook(self, webhook_id: str, name: str, settings: WebhookSettings, by: Author = THE_SERVER) -> Webhook:
-        """Set a webhook's name and settings, and return it. Raises `NotFound`."""
+    def change_webhook(
+        self,
+        webhook_id: str,
+        name: str,
+        change: Callable[[WebhookSettings], WebhookSettings],
+        by: Author = THE_SERVER,
+    ) -> Webhook:
+        """Set a webhook's name, change its settings, and return it. Raises `NotFound`."""
 
     def delete_webhook(self, webhook_id: str, by: Author = THE_SERVER) -> Webhook:
         """Delete a webhook with its secret, and return it. Raises `NotFound`."""

@@ -26,7 +26,7 @@ from antiphon.core.events import Inferred
 from antiphon.core.ports import Clock, EngineCall
 from antiphon.core.specs import InferSpec
 from antiphon.core.tensors import BYTES, ModelForm, Parameter, Tensor, TensorForm
-from antiphon.engines.open_inference.limits import CHECK_S, Limits, Turnstile, blames_caller, checked, left_s
+from antiphon.engines.open_inference.limits import CHECK_S, Limits, Turnstile, beside, blames_caller, checked, left_s
 
 SERVICE = "/inference.GRPCInferenceService/"
 MAX_INT64 = 2**63 - 1
@@ -66,7 +66,7 @@ class OpenInferenceGrpc:
             request = _request(spec, self._model, call)
             timeout_s = left_s(call, self._clock)
             answer = await self._call("ModelInfer", request, pb.ModelInferResponse, timeout_s, spec)
-        return checked(lambda: _answer(answer))
+        return await beside(answer.ByteSize(), lambda: checked(lambda: _answer(answer)))
 
     async def describe(self, version: str) -> ModelForm:
         from antiphon.engines.open_inference import grpc_predict_v2_pb2 as pb

@@ -20,9 +20,9 @@ from antiphon.core import tensors
 from antiphon.core.errors import AntiphonError, CapacityError, EngineError, EngineMisconfigured, EngineTimeout, NotFound
 from antiphon.core.events import Inferred
 from antiphon.core.ports import Clock, EngineCall
-from antiphon.core.specs import InferSpec
+from antiphon.core.specs import InferSpec, content_bytes
 from antiphon.core.tensors import ModelForm, Parameter, Tensor, TensorForm
-from antiphon.engines.open_inference.limits import CHECK_S, Limits, Turnstile, blames_caller, checked, left_s
+from antiphon.engines.open_inference.limits import CHECK_S, Limits, Turnstile, beside, blames_caller, checked, left_s
 
 T = TypeVar("T")
 
@@ -94,14 +94,16 @@ class OpenInferenceHttp:
 
     async def infer(self, spec: InferSpec, call: EngineCall) -> Inferred:
         with self._turnstile.passing():
-            binary = await self._has_binary(call) or any(not _fits_json(tensor) for tensor in spec.inputs)
-            body, headers = _request(spec, call, binary)
+            binary = await self._has_binary(call)
+            body, headers = await beside(content_bytes(spec), lambda: _request(spec, call, binary))
             url = f"{self._versioned(spec.version)}/infer"
             timeout = self._timeout(left_s(call, self._clock))
             status, told, answer = await self._exchange("POST", url, timeout, body, headers)
         if status != 200:
             raise _refusal(status, spec, answer)
-        return checked(lambda: _answer(told, answer))
+        if (len(answer) if told is None else told) > self._limits.json_bytes:
+            raise EngineError(f"The model's server answered with more than {self._limits.json_bytes} bytes of JSON.")
+        return await beside(len(answer), lambda: checked(lambda: _answer(told, answer)))
 
     async def describe(self, version: str) -> ModelForm:
         status, _, answer = await self._exchange("GET", self._versioned(version), self._timeout(CHECK_S))
@@ -190,6 +192,10 @@ class OpenInferenceHttp:
 
 
 def _request(spec: InferSpec, call: EngineCall, binary: bool) -> tuple[bytes, dict[str, str]]:
+    """Return the body and the headers; with tensors as bytes if the server has `binary`, or if JSON cannot hold
+    them.
+    """
+    binary = binary or any(not _fits_json(tensor) for tensor in spec.inputs)
     inputs = []
     for tensor in spec.inputs:
         parameters: dict[str, Parameter] = dict(tensor.parameters)
@@ -197,7 +203,8 @@ def _request(spec: InferSpec, call: EngineCall, binary: bool) -> tuple[bytes, di
         if binary:
             parameters[_BINARY_SIZE] = len(tensor.data)
         else:
-            told["data"] = tensors.to_json(tensor)
+            parts = (msgspec.json.encode(piece)[1:-1] for piece in tensors.json_pieces(tensor))
+            told["data"] = msgspec.Raw(b"[" + b",".join(parts) + b"]")
         inputs.append(told | ({"parameters": parameters} if parameters else {}))
     parameters = dict(spec.parameters) | ({_BINARY: True} if binary else {})
     asked: dict[str, Any] = {"id": call.id, "inputs": inputs}
@@ -219,7 +226,9 @@ def _fits_json(tensor: Tensor) -> bool:
     if tensor.datatype in _ONLY_BYTES:
         return False
     if tensor.datatype in _FLOATS:
-        return all(map(isfinite, tensors.to_json(tensor)))  # other numbers would become null
+        return all(
+            all(map(isfinite, piece)) for piece in tensors.json_pieces(tensor)
+        )  # other numbers would become null
     if tensor.datatype == tensors.BYTES:
         try:
             tensors.to_json(tensor)

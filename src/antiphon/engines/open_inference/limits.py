@@ -4,9 +4,11 @@ A server's message is passed on only if it blames the caller, cut to `MESSAGE_CH
 text, which it might quote.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from antiphon.core import tensors
 from antiphon.core.errors import CallerError, CapacityError, EngineError, EngineTimeout
@@ -16,16 +18,21 @@ from antiphon.core.specs import InferSpec
 
 MESSAGE_CHARS = 300
 CHECK_S = 5.0
+BESIDE_BYTES = 128 * 1024
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds: `outstanding` calls at once; `answer_bytes` for one answer; `connect_s` for a new connection. An idle
-    connection is closed after `idle_s`: servers close theirs after 5 s, and a request must not be sent at that moment.
+    """Bounds: `outstanding` calls at once; `answer_bytes` for one answer, of which `json_bytes` are JSON, because all
+    threads wait while that is read; `connect_s` for a new connection. An idle connection is closed after `idle_s`:
+    servers close theirs after 5 s, and a request must not be sent at that moment.
     """
 
     outstanding: int = 256
     answer_bytes: int = 256 << 20
+    json_bytes: int = 8 << 20
     connect_s: float = 5.0
     idle_s: float = 4.0
 
@@ -62,6 +69,13 @@ def left_s(call: EngineCall, clock: Clock) -> float | None:
 def blames_caller(spec: InferSpec, message: str) -> CallerError:
     quotes = any(tensor.datatype == tensors.BYTES for tensor in spec.inputs)
     return CallerError("The model's server refused the request." if quotes or not message else message[:MESSAGE_CHARS])
+
+
+async def beside(size_bytes: int, work: Callable[[], R]) -> R:
+    """Return the result of converting that many bytes. A large number is converted in a thread, or it would block the
+    event loop.
+    """
+    return work() if size_bytes <= BESIDE_BYTES else await asyncio.to_thread(work)
 
 
 def checked(read: Callable[[], Inferred]) -> Inferred:

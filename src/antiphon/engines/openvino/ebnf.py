@@ -84,13 +84,25 @@ class _Rules:
                 return self._array(node)
             case {"type": "string", "pattern": str(pattern)}:
                 return f'"\\"" ({_pattern(pattern)}) "\\""'
-            case {"type": "string"} if "minLength" in node or "maxLength" in node:
-                return f'"\\"" {_repeated("plain", node.get("minLength", 0), node.get("maxLength"))} "\\""'
+            case {"type": "string", "maxLength": int(most)}:
+                least = node.get("minLength", 0)
+                return f'"\\"" {_repeated("plain", least, least)} {self._ended(most - least)}'
+            case {"type": "string", "minLength": int(least)}:
+                return f'"\\"" {_repeated("plain", least, None)} "\\""'
             case {"type": "integer" | "number" as name}:
                 return _bounded(name, node) or name
             case {"type": str(name)}:
                 return name
         return "value"
+
+    def _ended(self, most: int) -> str:
+        """Return the rule for at most that many characters and the quote that ends them. Each has the next shorter one
+        in it, so that texts of all lengths cost the compiler no more than the longest.
+        """
+        ended = self._rule('"\\""')
+        for _ in range(most):
+            ended = self._rule(f'"\\"" | plain {ended}')
+        return ended
 
     def _reference(self, reference: str) -> str:
         if reference not in self._references:

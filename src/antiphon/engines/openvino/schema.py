@@ -22,7 +22,8 @@ MAX_PARTS = 500  # schemas within a schema, and eight values of an enum count as
 MAX_ALL_REPEATS = 2000  # of all schemas of a request
 MAX_REQUEST_PARTS = 2000  # of all schemas of a request, its tools: five seconds to compile, while all requests wait
 VALUES_A_PART = 8
-MAX_LENGTH = 128  # of a text with a bounded length: with 1000, each of its tokens takes half a second
+MAX_LENGTH = 64  # of a text with a bounded length: about a second to compile, for the longest of a schema
+MAX_VARYING = 64  # characters that the patterns of a request leave open, as {0,64} does: about a second to compile
 _MAX_EXACT = 2**53
 
 _TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
@@ -73,6 +74,7 @@ _PATTERN = re.compile(
     re.ASCII,
 )
 _COUNTED = re.compile(_COUNT)
+_GROUP_COUNTED = re.compile(r"\)\{")
 
 
 class _Unenforceable(Exception):
@@ -84,6 +86,7 @@ class Spent:
 
     def __init__(self) -> None:
         self.parts = self.repeats = 0
+        self.varying: dict[str, int] = {}  # by pattern
 
 
 def enforceable(schema: str, strict: bool, param: str, spent: Spent | None = None) -> dict[str, Any]:
@@ -156,6 +159,13 @@ class _Root:
         if excess := self._excess():
             raise _Unenforceable(excess)
 
+    def _leave_open(self, pattern: str) -> None:
+        """Count what a pattern leaves open. Raises `_Unenforceable` if that is too much, with the others'."""
+        varying = self._spent.varying | {pattern: _varying(pattern)}
+        if sum(varying.values()) > MAX_VARYING:
+            raise _Unenforceable(f"the counts of its patterns leave over {MAX_VARYING} characters open")
+        self._spent.varying = varying
+
     def _excess(self) -> str:
         if self._parts > MAX_PARTS:
             return f"it has more than {MAX_PARTS} parts"
@@ -202,6 +212,7 @@ class _Root:
                 return form | self._array(node, depth)
             case "string":
                 asserted = _string(node)
+                self._leave_open(asserted.get("pattern", ""))
                 self._spend(repeats=_repeats(asserted))
                 return form | asserted
             case "integer" | "number":
@@ -409,6 +420,8 @@ def _pattern(pattern: Any) -> str:
         raise ValueError("pattern is no regular expression") from None
     if not _PATTERN.fullmatch(pattern):
         raise _Unenforceable("pattern has something besides plain characters, classes of them, groups and counts")
+    if len(pattern) > MAX_REPEATS:
+        raise _Unenforceable(f"pattern has more than {MAX_REPEATS} characters")
     if prod(max(count, 1) for count in _counts(pattern)) > MAX_REPEATS:
         raise _Unenforceable(f"the counts of pattern come to over {MAX_REPEATS}")
     return pattern
@@ -424,6 +437,19 @@ def _repeats(asserted: dict[str, Any]) -> int:
     nested = 0 if asserted.get("pattern") in _FORMATS.values() else prod(max(count, 1) for count in counts)
     longest: int = max(asserted.get("minLength", 0), asserted.get("maxLength", 0), sum(counts), nested)
     return longest
+
+
+def _varying(pattern: str) -> int:
+    """Return how many characters a pattern leaves open: each is a state of its own for the compiler. The known formats
+    are known to be quick.
+    """
+    if pattern in _FORMATS.values():
+        return 0
+    counts = [(int(least), int(more[1:]) if more[1:] else int(least)) for least, more in _COUNTED.findall(pattern)]
+    open_ones = sum(most - least for least, most in counts) + pattern.replace("(?:", "(").count("?")
+    if open_ones and _GROUP_COUNTED.search(pattern):  # counts within counts
+        return max(open_ones, prod(max(most, 1) for _, most in counts))
+    return open_ones
 
 
 def _number(name: str, node: dict[str, Any]) -> dict[str, Any]:

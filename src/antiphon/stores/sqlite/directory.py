@@ -8,7 +8,7 @@ each is one immediate transaction with a full sync. Of API keys there are only d
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -161,14 +161,18 @@ class SqliteDirectory:
                 _note(opened, record)
             return changed
 
-    def put_organisation(self, organisation: Organisation, by: Author = THE_SERVER) -> None:
+    def change_organisation(
+        self, organisation: str, change: Callable[[Organisation], Organisation], by: Author = THE_SERVER
+    ) -> Organisation:
         with self._writing() as opened:
-            row = _find(opened, "organisations", organisation.id)
-            before = to_organisation(row) if row is not None else Organisation(organisation.id)
-            values = organisation.id, organisation.budgets, organisation.limits
+            row = _find(opened, "organisations", organisation)
+            before = to_organisation(row) if row is not None else Organisation(organisation)
+            changed = change(before)
+            values = organisation, changed.budgets, changed.limits
             opened.execute("INSERT OR REPLACE INTO organisations VALUES (?, ?, ?)", values)
-            for record in organisation_changes(by, before, organisation):
+            for record in organisation_changes(by, before, changed):
                 _note(opened, record)
+            return changed
 
     def add_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
         with self._writing() as opened:
@@ -194,7 +198,7 @@ class SqliteDirectory:
                 action = Action.KEY_CREATE if before is None else Action.KEY_CHANGE
                 _note(opened, by.did(action, key.project, key.id, scopes_of(key)))
 
-    def rotate_key(self, key_id: str, ends_unix_ms: int, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
+    def rotate_key(self, key_id: str, ends_unix_ms: int, key: Key, digest: bytes, by: Author = THE_SERVER) -> Key:
         with self._writing() as opened:
             old = _find(opened, "keys", key_id)
             if old is None:
@@ -203,17 +207,20 @@ class SqliteDirectory:
                 raise Conflict(f"key {key_id} is revoked", param="id")
             if _find(opened, "keys", key.id) is not None:
                 raise Conflict(f"there is a key {key.id} already", param="id")
+            key = replace(key, limits=to_key(old).limits)
             opened.execute(_EXPIRE, (ends_unix_ms, key_id))
             opened.execute(_ADD_KEY, _key_row(key, digest))
             ends = to_key(_found(opened, "keys", key_id)).expires_unix_ms
             _note(opened, by.did(Action.KEY_ROTATE, key.project, key_id, f"by {key.id}, ends at {ends}"))
             _note(opened, by.did(Action.KEY_CREATE, key.project, key.id, scopes_of(key)))
+            return key
 
-    def limit_key(self, key_id: str, limits: KeyLimits, by: Author = THE_SERVER) -> Key:
+    def limit_key(self, key_id: str, change: Callable[[KeyLimits], KeyLimits], by: Author = THE_SERVER) -> Key:
         with self._writing() as opened:
             row = _find(opened, "keys", key_id)
             if row is None:
                 raise _no_key(key_id)
+            limits = change(to_key(row).limits)
             opened.execute("UPDATE keys SET limits = ? WHERE id = ?", (from_limits(limits), key_id))
             key = to_key(_found(opened, "keys", key_id))
             if row["limits"] != from_limits(limits):
@@ -250,14 +257,20 @@ class SqliteDirectory:
             opened.execute("INSERT INTO beside.webhooks VALUES (?, ?, ?, ?)", row)
             _note(opened, by.did(Action.WEBHOOK_CREATE, webhook.project, webhook.id))
 
-    def change_webhook(self, webhook_id: str, name: str, settings: WebhookSettings, by: Author = THE_SERVER) -> Webhook:
+    def change_webhook(
+        self,
+        webhook_id: str,
+        name: str,
+        change: Callable[[WebhookSettings], WebhookSettings],
+        by: Author = THE_SERVER,
+    ) -> Webhook:
         self.master.open()  # not within the transaction
         with self._writing(self.secrets_path) as opened:
             row = _find(opened, "beside.webhooks", webhook_id)
             if row is None:
                 raise _no_webhook(webhook_id)
             before = to_webhook(row, self.master)
-            webhook = replace(before, name=name, settings=settings)
+            webhook = replace(before, name=name, settings=change(before.settings))
             if webhook != before:
                 values = (wrap_webhook(webhook, self.master), webhook_id)
                 opened.execute("UPDATE beside.webhooks SET wrapped = ? WHERE id = ?", values)

@@ -37,20 +37,19 @@ WIPED_AT_ONCE = 16
 T = TypeVar("T")
 
 _IS_OVER = f"state IN {tuple(map(str, sorted(OVER)))}"
+_IS_OPEN = f"state IN {tuple(map(str, sorted(frozenset(JobState) - OVER)))}"  # `NOT` would find no index
 _PUT_BLOB = f"INSERT INTO blobs (project, whole, {', '.join(BLOB)}) VALUES (?, ?, {', '.join('?' * len(BLOB))})"
 _PUT_JOB = f"INSERT INTO jobs ({', '.join(JOB)}) VALUES ({', '.join('?' * len(JOB))})"
 _DELETE_OWN = "DELETE FROM blobs WHERE project = ? AND id = ? AND purpose = ''"
 _CLAIM = f"""
-SELECT * FROM jobs WHERE NOT {_IS_OVER} AND lease_unix_ms <= ? AND project NOT IN (SELECT value FROM json_each(?))
+SELECT * FROM jobs WHERE {_IS_OPEN} AND lease_unix_ms <= ? AND project NOT IN (SELECT value FROM json_each(?))
 AND kind IN (SELECT value FROM json_each(?)) ORDER BY created_unix_ms, id LIMIT 1"""
 _GIVE_UP = f"UPDATE jobs SET state = '{JobState.FAILED}', over_unix_ms = ? WHERE project = ? AND id = ?"
 # A job's outputs, by its project and id, which are given once for each output.
 _WRITTEN = " UNION ".join(f"SELECT {each} FROM jobs WHERE project = ? AND id = ?" for each in ("output", "errors"))
 _OF_SUBJECT = "project = ? AND subject = ?"
-# The size of a project's files and jobs, or of all.
-_TAKEN = f"""
-SELECT (SELECT coalesce(sum(size_bytes + {RECORD_BYTES}), 0) FROM blobs WHERE ? IN (project, ''))
-     + (SELECT coalesce(sum({RECORD_BYTES} + length(request)), 0) FROM jobs WHERE ? IN (project, ''))"""
+_TAKEN = "SELECT coalesce((SELECT bytes FROM taken WHERE project = ?), 0)"  # by a project, or by all as ''
+_PROJECTS = "SELECT project FROM taken WHERE project != ''"  # that have something
 
 
 class SqliteJobs:
@@ -149,7 +148,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
             (project, self._project_bytes, "This project's files and jobs"),
             ("", self._all_bytes, "All files and jobs"),
         ):
-            if t.execute(_TAKEN, (whose, whose)).fetchone()[0] + more > most:
+            if t.execute(_TAKEN, (whose,)).fetchone()[0] + more > most:
                 raise StorageFull(
                     f"{what} would take more than {most} bytes. Delete files.", retry_after_s=RETRY_AFTER_S
                 )
@@ -331,8 +330,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
         now, wiped = self._clock.unix_ms(), Counter[str]()
         for table in ("jobs", "blobs"):
             wiped += await self._wipe(table, "ends_unix_ms <= ?", now)
-            query = f"SELECT DISTINCT project FROM {table}"
-            for (project,) in await self._run(partial(_all, query)):
+            for (project,) in await self._run(partial(_all, _PROJECTS)):
                 oldest = now - keep_s(project) * 1000
                 wiped += await self._wipe(table, "project = ? AND created_unix_ms <= ?", project, oldest)
         return wiped

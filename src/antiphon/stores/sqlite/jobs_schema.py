@@ -12,10 +12,31 @@ from antiphon.core.errors import NotFound
 from antiphon.core.identity import Scope
 from antiphon.core.jobs import Blob, Job, JobState
 from antiphon.core.sealing import Sealer, Unreadable
+from antiphon.core.stores import RECORD_BYTES
 
 R = TypeVar("R")
 
 log = logging.getLogger(__name__)
+
+_BLOB_BYTES = f"{{0}}.size_bytes + {RECORD_BYTES}"
+_JOB_BYTES = f"length({{0}}.request) + {RECORD_BYTES}"
+
+
+def _counting(table: str, size: str, of: str) -> tuple[str, ...]:
+    """Return the triggers that count what the rows of a table take, which the columns `of` say."""
+    new, old = size.format("new"), size.format("old")
+    less = f"""
+    UPDATE taken SET bytes = bytes - ({old}) WHERE project IN (old.project, '');
+    DELETE FROM taken WHERE project = old.project AND bytes <= 0;"""
+    more = f"""
+    INSERT INTO taken VALUES (new.project, {new}), ('', {new})
+    ON CONFLICT (project) DO UPDATE SET bytes = bytes + excluded.bytes;"""
+    return (
+        f"CREATE TRIGGER {table}_added AFTER INSERT ON {table} BEGIN{more}\nEND",
+        f"CREATE TRIGGER {table}_changed AFTER UPDATE OF {of} ON {table} BEGIN{less}{more}\nEND",
+        f"CREATE TRIGGER {table}_removed AFTER DELETE ON {table} BEGIN{less}\nEND",
+    )
+
 
 MIGRATIONS = (
     (
@@ -111,6 +132,20 @@ CREATE TABLE resources (
         "ALTER TABLE jobs ADD COLUMN tags BLOB NOT NULL DEFAULT x''",
         "CREATE INDEX blobs_by_subject ON blobs (project, subject) WHERE subject != ''",
         "CREATE INDEX jobs_by_subject ON jobs (project, subject) WHERE subject != ''",
+    ),
+    (
+        # What the files and jobs of a project take, and of all as ''. To add it up for each item of a job would cost
+        # more with each row that is stored.
+        "CREATE TABLE taken (project TEXT PRIMARY KEY, bytes INTEGER NOT NULL) STRICT",
+        f"""
+INSERT INTO taken SELECT project, sum(bytes) FROM (
+    SELECT project, {_BLOB_BYTES.format("blobs")} AS bytes FROM blobs
+    UNION ALL SELECT project, {_JOB_BYTES.format("jobs")} FROM jobs) GROUP BY project""",
+        "INSERT INTO taken SELECT '', coalesce(sum(bytes), 0) FROM taken",
+        *_counting("blobs", _BLOB_BYTES, "size_bytes"),
+        *_counting("jobs", _JOB_BYTES, "request"),
+        "CREATE INDEX blobs_by_age ON blobs (project, created_unix_ms, id)",
+        "CREATE INDEX jobs_by_age ON jobs (project, created_unix_ms, id)",
     ),
 )
 BLOB = tuple(field.name for field in fields(Blob))

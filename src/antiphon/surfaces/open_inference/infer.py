@@ -25,6 +25,7 @@ from antiphon.surfaces.open_inference.addressing import address_of
 
 MAX_BODY_BYTES = 64 << 20
 MAX_JSON_BYTES = 4 << 20  # parsing much more would delay all other calls
+MAX_JSON_ELEMENTS = 4 << 20  # of the outputs that are answered as JSON
 MAX_TENSORS = 256
 MAX_DIMENSIONS = 32
 MAX_PARAMETERS = 1024  # of a request, its inputs and outputs together
@@ -171,6 +172,10 @@ class Inference:
     def _answer(self, inferred: Inferred) -> Step:
         outputs = []
         rest = []
+        as_json = (each for each in inferred.outputs if not self._binary.get(each.name, self._default))
+        if sum(prod(each.shape) for each in as_json) > MAX_JSON_ELEMENTS:
+            said = f"The outputs have more than {MAX_JSON_ELEMENTS} elements; request them as binary data."
+            return self._fail(CallerError(said, param=_ALL_BINARY))
         for tensor in inferred.outputs:
             parameters = dict(tensor.parameters)
             parameters.pop(_BINARY_SIZE, None)  # some servers send it over other protocols too
@@ -180,7 +185,7 @@ class Inference:
                 rest.append(tensor.data)
             else:
                 try:
-                    data = tensors.to_json(tensor)
+                    data = wire.elements(tensors.json_pieces(tensor))
                 except ValueError:
                     return self._fail(EngineError("An output is not valid UTF-8 text; request it as binary data."))
             shape = list(tensor.shape)

@@ -4,9 +4,10 @@ An error is `{"error": "..."}` with its status. The specification is at
 https://github.com/kserve/open-inference-protocol; the binary tensor data extension is Triton's, and KServe's too.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.json import Encoder
 
 from antiphon.core.errors import AntiphonError, Unauthenticated
@@ -20,6 +21,11 @@ JSON_LENGTH = "inference-header-content-length"  # the length of the JSON, if by
 Parameters = dict[str, Parameter]
 
 encode = Encoder().encode
+
+
+def elements(pieces: Iterable[Sequence[Any]]) -> Raw:
+    """Encode the elements of a tensor, piece by piece: other threads wait for each call of the encoder."""
+    return Raw(b"[" + b",".join(encode(piece)[1:-1] for piece in pieces) + b"]")
 
 
 # -- what is asked -----------------------------------------------------------------------------------------------------
