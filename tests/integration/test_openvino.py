@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -28,7 +27,6 @@ from antiphon.core.events import (
 from antiphon.core.ports import EngineCall
 from antiphon.core.specs import Format, GenerateSpec, Message, Role, Sampling, Shape, Tool, ToolChoice, ToolMode
 from antiphon.engines.openvino import OpenVinoGenerator, OpenVinoSettings
-from antiphon.engines.openvino.schema import MAX_LENGTH
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("openvino")]
 
@@ -223,22 +221,6 @@ async def test_what_a_schema_asks_for_comes(
     assert len(whole) >= 4  # a text may go on for ever
     for answer in whole:
         jsonschema.validate(json.loads(answer.text), schema)
-
-
-def texts(*lengths: int) -> Format:
-    """A schema of texts, each with a length of its own."""
-    properties = {f"t{most}": {"type": "string", "maxLength": most} for most in lengths}
-    return Format(Shape.SCHEMA, json.dumps({"type": "object", "properties": properties, "required": [*properties]}))
-
-
-async def test_texts_of_many_lengths_hold_up_the_others_no_longer_than_one(engine: OpenVinoGenerator) -> None:
-    """Each of them took the compiler seconds, while all requests waited."""
-    sampling, took = Sampling(max_tokens=1, temperature=0), []
-    for lengths in ((MAX_LENGTH,), range(MAX_LENGTH - 30, MAX_LENGTH)):
-        begun = time.monotonic()
-        await ask(engine, chat("Say hello.", sampling, format=texts(*lengths)))
-        took.append(time.monotonic() - begun)
-    assert took[1] < 5 * took[0] + 1
 
 
 async def test_any_json_is_an_object(engine: OpenVinoGenerator) -> None:

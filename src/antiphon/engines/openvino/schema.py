@@ -22,8 +22,8 @@ MAX_PARTS = 500  # schemas within a schema, and eight values of an enum count as
 MAX_ALL_REPEATS = 2000  # of all schemas of a request
 MAX_REQUEST_PARTS = 2000  # of all schemas of a request, its tools: five seconds to compile, while all requests wait
 VALUES_A_PART = 8
-MAX_LENGTH = 64  # of a text with a bounded length: about a second to compile, for the longest of a schema
-MAX_VARYING = 64  # characters that the patterns of a request leave open, as {0,64} does: about a second to compile
+MAX_LENGTH = 128  # of a text with a bounded length: seconds to compile, for the longest of a schema
+MAX_VARYING = 128  # characters that the patterns of a request leave open, as {0,128} does: seconds to compile
 _MAX_EXACT = 2**53
 
 _TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
