@@ -7,6 +7,7 @@ read in time, or that is in another language, repeats the previous one.
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from time import monotonic
 from typing import Any
 
 from antiphon.core.errors import CapacityError
@@ -28,7 +29,7 @@ from antiphon.trust.redaction.transcripts import Transcripts
 
 INTERIM_S = 0.1  # for the model to read an interim; after that the previous one is repeated
 FINAL_S = 5.0  # for the model to read anything else; after that the call ends
-INTERIM_EVERY_MS = 1000  # of audio between two interims that the model reads
+INTERIM_SHARE = 20  # interims of a channel are read for at most one of so many parts of its time
 MAX_DOCUMENT_CHARS = 1 << 17  # of a tool call's arguments, or of an answer in JSON
 
 _Key = tuple[type, int, int]
@@ -36,9 +37,10 @@ _Key = tuple[type, int, int]
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What the model found in an interim that ended at `end_ms`."""
+    """What the model found in an interim that ended at `end_ms`, within `took_s`."""
 
     end_ms: int
+    took_s: float
     text: str
     tagged: Sequence[Span]
 
@@ -108,18 +110,21 @@ class Redactor:
         return judged
 
     async def _tagged_soon(self, event: Interim) -> Sequence[Span] | None:
-        """Return the model's spans in an interim; `None` if it read one shortly before, or does not answer in time."""
+        """Return the model's spans in an interim; `None` if it has read enough of the utterance for now, or does not
+        answer in time.
+        """
         text, read = self._transcripts.judged(event), self._read.get(event.channel)
         if read is not None and read.text == text:
             return read.tagged
-        if read is not None and event.end_ms - read.end_ms < INTERIM_EVERY_MS and not event.paused:
+        if read is not None and event.end_ms - read.end_ms < 1000 * INTERIM_SHARE * read.took_s and not event.paused:
             return None
+        begun_s = monotonic()
         try:
             async with asyncio.timeout(INTERIM_S):
                 tagged = await self._ask(text)
         except (TimeoutError, CapacityError):
             return None
-        self._read[event.channel] = _Read(event.end_ms, text, tagged)
+        self._read[event.channel] = _Read(event.end_ms, monotonic() - begun_s, text, tagged)
         return tagged
 
     async def _final(self, event: Final) -> Final:

@@ -25,10 +25,8 @@ def open_from(tokens: Sequence[Token]) -> int:
     at = len(tokens)
     while at > 0 and (_may_go_on(tokens[at - 1]) or _spells(tokens, at - 1)):
         at -= 1
-    while at < len(tokens) and tokens[at].kind is Kind.MARK and tokens[at].word not in "(+@":
+    while at < len(tokens) and _joins_nothing(tokens[at]):
         at += 1
-    while at < len(tokens) and tokens[at].word in _WORDS:
-        at += 1  # without anything before it, it joins nothing
     if at < len(tokens) and tokens[-1].word in ("at", "@", "dot", "underscore", "dash"):
         at = min(at, local_start(tokens, len(tokens) - 1))
     return min(at, address_from(tokens), _street_from(tokens), _iban_from(tokens))
@@ -42,6 +40,11 @@ def _may_go_on(token: Token) -> bool:
         or token.word in NATO
     )
     return spelled or token.kind is Kind.MARK or token.word in _LINKS
+
+
+def _joins_nothing(token: Token) -> bool:
+    """Return whether a token that begins what may go on can be no part of it: it would join what is not there."""
+    return token.word in _WORDS or (token.kind is Kind.MARK and token.word not in "(+@")
 
 
 def _spells(tokens: Sequence[Token], at: int) -> bool:

@@ -312,8 +312,17 @@ async def test_an_interim_that_is_not_judged_in_time_shows_nothing_new(monkeypat
     assert next_one.transcript.text == "then came [NAME] in"
 
 
-async def test_a_model_is_asked_about_interims_once_a_second():
-    names = Names()
+async def test_a_model_is_asked_about_the_fewer_interims_the_longer_it_takes(monkeypatch):
+    now_s = 0.0
+
+    class Slow(Names):
+        async def tag(self, texts):
+            nonlocal now_s
+            now_s += 0.05  # a twentieth of a second
+            return await super().tag(texts)
+
+    monkeypatch.setattr(filtering, "monotonic", lambda: now_s)
+    names = Slow()
     redactor = Redactor(WANTED, names)
     shown = [
         (await one(redactor, interim(f"then {'he' * n}", end_ms=200 * n))).transcript.text for n in (1, 2, 3, 4, 5, 6)
@@ -322,6 +331,11 @@ async def test_a_model_is_asked_about_interims_once_a_second():
     assert shown == ["then he"] * 5 + ["then hehehehehehe"]
     paused = await one(redactor, interim("then Zbigniew", end_ms=1300, paused=True))
     assert paused.transcript.text == "then [NAME]"
+
+
+@pytest.mark.parametrize("said", ["And?", "Yeah.", "Right, and?", "You.", "So, yes."])
+async def test_an_interim_shows_words_that_would_join_what_is_not_there(said):
+    assert (await one(Redactor(WANTED, Names()), interim(said))).transcript.text == said
 
 
 @pytest.mark.parametrize("more", ["", " home"])
