@@ -47,13 +47,15 @@ def find(
     tokens = tokens_of(text) if tokens is None else tokens
     sought = wanted.sought
     tagged = _plausible(text, list(tagged))
-    found = [*_custom(text, wanted)]
+    seen, places = legible(text)
+
+    def in_text(spans: Iterable[Span]) -> list[Span]:
+        return [Span(*placed(span.start, span.end, places), span.kinds) for span in spans]
+
+    found = [*_custom(text, wanted), *(in_text(_custom(seen, wanted)) if seen != text else ())]
     unsure: set[Span] = set()
     if sought:
-        seen, places = legible(text)
-        forms = [
-            Span(*placed(span.start, span.end, places), span.kinds) for span in (*written(seen), *written_dates(seen))
-        ]
+        forms = in_text((*written(seen), *written_dates(seen)))
         unsure = {*tagged, *(span for span in forms if len(span.kinds) > SURE_KINDS)}
         found += forms
         found += spoken(tokens)

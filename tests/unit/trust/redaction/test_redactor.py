@@ -356,6 +356,12 @@ async def test_a_model_that_is_late_or_fails_ends_the_call(monkeypatch):
         await one(Redactor(WANTED, names), final("so Zbigniew came"))
 
 
+@pytest.mark.parametrize("said", ["Nightingale", "Night\u200bingale", "\uff2eightingale"])
+async def test_words_of_a_project_are_found_behind_signs_that_nobody_sees(said):
+    wanted = Redaction(frozenset(), words=("Nightingale",))
+    assert (await one(Redactor(wanted, None), final(f"about {said} then"))).transcript.text == "about [CUSTOM] then"
+
+
 async def test_a_pattern_that_takes_long_ends_the_call():
     redactor = Redactor(Redaction(frozenset(), patterns=("(a|aa)+b", "[0-9]+")), None)
     assert (await one(redactor, final("so 42 aab"))).transcript.text == "so [CUSTOM] [CUSTOM]"
