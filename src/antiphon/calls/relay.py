@@ -9,9 +9,8 @@ from antiphon.core.endpoints import AnswerSurface
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Failed, Inferred
 from antiphon.core.ports import Clock
+from antiphon.core.units import BESIDE_BYTES
 from antiphon.core.wire import BROKEN_OFF, Close, Head, Keep, Step, Wire, region_header
-
-BESIDE_BYTES = 128 * 1024
 
 
 class EventSource(Protocol):

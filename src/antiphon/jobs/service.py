@@ -30,9 +30,9 @@ from antiphon.core.jobs import (
 from antiphon.core.ports import Clock
 from antiphon.core.sealing import PLAIN, Sealer, Unreadable
 from antiphon.core.tags import SUBJECT, value_of
+from antiphon.core.units import BESIDE_BYTES
 from antiphon.core.wire import ShortToken, Step
 from antiphon.jobs.tiers import Tier, Tiers
-from antiphon.session.requests import BESIDE_BYTES
 from antiphon.slo.shares import Bound, Shares
 
 KEPT_S = 30 * 86_400  # the default: OpenAI's own for files of batches

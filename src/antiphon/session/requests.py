@@ -34,13 +34,12 @@ from antiphon.core.routing import CallRow, DialogueRow
 from antiphon.core.specs import GenerateSpec, content_bytes
 from antiphon.core.stores import Claim
 from antiphon.core.tags import NAME
+from antiphon.core.units import BESIDE_BYTES
 from antiphon.core.wire import Body, Close, Opening, Step, Url, Wire
 from antiphon.session.dialogue import DialogueConnection
 from antiphon.session.lookups import Lookups
 from antiphon.session.retries import TRY
 from antiphon.session.sessions import IDEMPOTENCY_KEY, Answering, Sessions
-
-BESIDE_BYTES = 128 * 1024  # a larger body is hashed and parsed in a thread
 
 T = TypeVar("T")
 C = TypeVar("C", bound=TaggedSpec)

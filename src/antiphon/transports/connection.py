@@ -16,8 +16,8 @@ from antiphon.core.endpoints import Surface
 from antiphon.core.errors import AntiphonError, InternalError
 from antiphon.core.events import Failed
 from antiphon.core.ports import Clock
+from antiphon.core.units import BESIDE_BYTES
 from antiphon.core.wire import NOTHING, Close, Step, Wire
-from antiphon.session.requests import BESIDE_BYTES
 from antiphon.session.sessions import Live
 from antiphon.transports.bounds import TURN_S
 

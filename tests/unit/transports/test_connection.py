@@ -14,9 +14,9 @@ from antiphon.core.events import Opened
 from antiphon.core.identity import USUAL_SCOPES
 from antiphon.core.routing import DialogueRow
 from antiphon.core.sealing import PLAIN
+from antiphon.core.units import BESIDE_BYTES
 from antiphon.core.wire import Bearer, Close, Opening, Pending, Signed, Step
 from antiphon.session.door import Door
-from antiphon.session.requests import BESIDE_BYTES
 from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.transports import connection
 from antiphon.transports.bounds import TURN_S

@@ -88,12 +88,20 @@ async def test_a_large_file_is_sent_whole_with_its_length(house, content):
     assert max(len(each.get("body", b"")) for each in caller.sent) <= http.LARGE_BYTES
 
 
-async def test_slow_readers_hold_one_piece_each_and_a_key_has_a_bound(house, content):
+async def test_slow_readers_hold_one_piece_each_and_a_key_has_a_bound(house, content, monkeypatch):
+    read, pieces = house.files.read_blob, []
+
+    async def counted(*place):
+        piece = await read(*place)
+        pieces.append(len(piece))
+        return piece
+
+    monkeypatch.setattr(house.files, "read_blob", counted)
     tracemalloc.start()
     try:
         callers = [slow() for _ in range(READERS.per_key)]
         reading = [asks(content, caller) for caller in callers]
-        await asyncio.sleep(0.3)
+        await until(lambda: len(pieces) == READERS.per_key)
         assert tracemalloc.get_traced_memory()[0] < (READERS.per_key + 2) * PIECE_BYTES
     finally:
         tracemalloc.stop()

@@ -6,8 +6,8 @@ from vendor import Caller, Endpoint, Live, open_sessions, scope
 
 from antiphon.core.errors import AntiphonError, UnsupportedParameter
 from antiphon.core.routing import DialogueRow
+from antiphon.core.units import BESIDE_BYTES
 from antiphon.core.wire import Bearer, Pending
-from antiphon.session.requests import BESIDE_BYTES
 from antiphon.transports import dialogues, websocket
 from antiphon.transports.uploads import Uploads
 from antiphon.transports.websocket import DialogueRoute, WebSocket

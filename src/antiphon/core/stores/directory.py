@@ -69,8 +69,8 @@ class Directory(Protocol):
 
     def rotate_key(self, key_id: str, ends_unix_ms: int, key: Key, digest: bytes, by: Author = THE_SERVER) -> Key:
         """Add `key`, with the limits that another one has now, in place of that, which expires at that time, unless it
-        does so earlier; return it. Raises `NotFound`
-        without the other, `Conflict` if that is revoked, or if the id is taken.
+        does so earlier; return it. Raises `NotFound` without the other, `Conflict` if that is revoked, or if the id is
+        taken.
         """
 
     def limit_key(self, key_id: str, change: Callable[[KeyLimits], KeyLimits], by: Author = THE_SERVER) -> Key:

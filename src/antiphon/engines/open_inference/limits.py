@@ -15,10 +15,10 @@ from antiphon.core.errors import CallerError, CapacityError, EngineError, Engine
 from antiphon.core.events import Inferred
 from antiphon.core.ports import Clock, EngineCall
 from antiphon.core.specs import InferSpec
+from antiphon.core.units import BESIDE_BYTES
 
 MESSAGE_CHARS = 300
 CHECK_S = 5.0
-BESIDE_BYTES = 128 * 1024
 
 R = TypeVar("R")
 
