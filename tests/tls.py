@@ -4,12 +4,12 @@ import asyncio
 import datetime
 import ipaddress
 import ssl
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from anyio.from_thread import start_blocking_portal
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -32,21 +32,20 @@ def terminated(port: int, folder: Path) -> Iterator[Terminated]:
     certificate = _certificate(folder)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
-    loop = asyncio.new_event_loop()
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         onward_reader, onward_writer = await asyncio.open_connection(HOST, port)
         await asyncio.gather(_pour(reader, onward_writer), _pour(onward_reader, writer))
 
-    server = loop.run_until_complete(asyncio.start_server(carry, HOST, 0, ssl=context))
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    try:
-        yield Terminated(server.sockets[0].getsockname()[1], certificate)
-    finally:
-        loop.call_soon_threadsafe(server.close)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+    @asynccontextmanager
+    async def listening() -> AsyncIterator[int]:
+        server = await asyncio.start_server(carry, HOST, 0, ssl=context)
+        yield server.sockets[0].getsockname()[1]
+        server.close()
+
+    # A loop of its own, which ends with every connection that is still open.
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(listening()) as front:
+        yield Terminated(front, certificate)
 
 
 async def _pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from aiohttp import web
+from anyio.from_thread import start_blocking_portal
 from typer.testing import CliRunner
 
 from antiphon.bench.chat import Target, run_level, warm_up
@@ -189,24 +190,8 @@ async def test_a_server_that_is_not_there_or_says_no_ends_the_run() -> None:
 @pytest.fixture
 def url() -> Iterator[str]:
     """In a thread, because a command runs a loop of its own."""
-    import threading
-
-    loop, ready, addresses = asyncio.new_event_loop(), threading.Event(), []
-    stop = asyncio.Event()
-
-    async def serve() -> None:
-        async with serving(Server().handle) as address:
-            addresses.append(address)
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    assert ready.wait(10)
-    yield addresses[0]
-    loop.call_soon_threadsafe(stop.set)
-    thread.join(10)
-    loop.close()
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(serving(Server().handle)) as address:
+        yield address
 
 
 def test_the_command_shows_writes_and_draws(url: str, tmp_path: Path) -> None:

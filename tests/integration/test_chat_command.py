@@ -8,13 +8,14 @@ import select
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
 from aiohttp import web
+from anyio.from_thread import start_blocking_portal
 from typer.testing import CliRunner
 
 from antiphon.cli.chat import Conversation, app, converse, harmless
@@ -59,27 +60,21 @@ def _event(values: dict[str, object]) -> bytes:
 @pytest.fixture
 def server() -> Iterator[Server]:
     """In a thread, because a command runs a loop of its own."""
-    server, ready, stop = Server(), threading.Event(), asyncio.Event()
-    loop = asyncio.new_event_loop()
+    server = Server()
 
-    async def serve() -> None:
+    @asynccontextmanager
+    async def serving() -> AsyncIterator[None]:
         application = web.Application()
         application.router.add_post("/v1/chat/completions", server.handle)
         runner = web.AppRunner(application, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        ready.set()
-        await stop.wait()
+        yield
         await runner.cleanup()
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    assert ready.wait(10)
-    yield server
-    loop.call_soon_threadsafe(stop.set)
-    thread.join(10)
-    loop.close()
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(serving()):
+        yield server
 
 
 def test_a_prompt_is_answered_once(server: Server) -> None:

@@ -1,14 +1,14 @@
 """`antiphon transcribe` against a small server that answers as Deepgram does."""
 
-import asyncio
 import json
-import threading
 import wave
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from aiohttp import WSMsgType, web
+from anyio.from_thread import start_blocking_portal
 from typer.testing import CliRunner
 
 from antiphon.cli.transcribe import app
@@ -71,10 +71,10 @@ def _results(text: str, start: float, end: float, *, final: bool) -> str:
 @pytest.fixture
 def server() -> Iterator[Server]:
     """In a thread, because a command runs a loop of its own."""
-    server, ready, stop = Server(), threading.Event(), asyncio.Event()
-    loop = asyncio.new_event_loop()
+    server = Server()
 
-    async def serve() -> None:
+    @asynccontextmanager
+    async def serving() -> AsyncIterator[None]:
         application = web.Application()
         application.router.add_post("/v1/listen", server.file)
         application.router.add_get("/v1/listen", server.live)
@@ -82,17 +82,11 @@ def server() -> Iterator[Server]:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        ready.set()
-        await stop.wait()
+        yield
         await runner.cleanup()
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    assert ready.wait(5)
-    yield server
-    loop.call_soon_threadsafe(stop.set)
-    thread.join(5)
-    loop.close()
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(serving()):
+        yield server
 
 
 @pytest.fixture
