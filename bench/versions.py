@@ -96,7 +96,7 @@ def run(kind: str, given: argparse.Namespace) -> dict[str, list[Figures]]:
             config = config.format(url=start(stack, "upstream", "instant", 8600, command).url)
         systems = [
             start_antiphon(stack, model, port, config, given.models, name=name, python=python)
-            for port, name, python in ((8651, "before", given.before), (8652, "after", sys.executable))
+            for port, name, python in ((8651, "before", given.before), (8652, "after", given.after))
         ]
         for turn in range(given.rounds + 1):
             for system in systems if turn % 2 else reversed(systems):
@@ -119,6 +119,7 @@ def main() -> None:
     parser.add_argument("clips", nargs="*", type=Path, help="recordings, for streams")
     parser.add_argument("--references", type=Path)
     parser.add_argument("--before", required=True, help="the Python of the environment of the version before")
+    parser.add_argument("--after", default=sys.executable, help="that of the version after, if it is not this one")
     parser.add_argument("--models", type=Path, required=True, help="a folder of pulled models")
     parser.add_argument("--kinds", default=",".join(KINDS), help="with commas between")
     parser.add_argument("--streams", type=lambda text: [int(n) for n in text.split(",")], default=[8, 64])
