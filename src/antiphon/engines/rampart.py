@@ -63,8 +63,8 @@ class Rampart:
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            model = folder / "onnx" / "model_q4.onnx"
-            self._session: Any = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+            model = _in_integers(folder / "onnx" / "model_q4.onnx")
+            self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
             self._tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
             labels = json.loads((folder / "config.json").read_text())["id2label"]
             self._kinds = [KINDS.get(labels[str(n)].partition("-")[2], ()) for n in range(len(labels))]
@@ -120,6 +120,19 @@ class Rampart:
         something = 1 - likelihoods[..., 0] >= MIN_SCORE  # whatever it may be
         labels = np.where(something, 1 + likelihoods[..., 1:].argmax(axis=-1), 0)
         return [tuple(labels[number, : len(row)].tolist()) for number, row in enumerate(rows)]
+
+
+def _in_integers(path: Path) -> bytes:
+    """Return the model, made to multiply in integers of eight bits, with a scale for each block of a token's values:
+    a short text takes half the time. (By default, ONNX Runtime turns the weights into floats at every call.)
+    """
+    import onnx
+
+    model = onnx.load(path)
+    for node in model.graph.node:
+        if node.op_type == "MatMulNBits":
+            node.attribute.append(onnx.helper.make_attribute("accuracy_level", 4))
+    return bytes(model.SerializeToString())
 
 
 def windows(text: str) -> Iterator[tuple[int, int]]:
