@@ -28,7 +28,7 @@ COMMANDS = {
     "export": "Show and settle what goes to billing systems outside.",
     "stripe": "Prepare Stripe for usage.",
     "keys": "Create, list, rotate, limit and revoke API keys.",
-    "projects": "Create and list projects.",
+    "projects": "Create, change and list projects.",
     "webhooks": "Create, list and delete webhooks.",
     "policy": "Show what a project requires, and which engines may serve it.",
     "subjects": "Export and erase what is kept about a person.",

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from antiphon.cli.keys import caller
-from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured, master_key_source
+from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured, group, master_key_source
 from antiphon.core.audit import Action, export_line
 from antiphon.core.errors import CallerError, NotFound
 from antiphon.core.stores import Stores, Trail
@@ -21,7 +21,7 @@ from antiphon.trust.notary import read_last
 from antiphon.trust.ocsf import event
 from antiphon.trust.verifying import parse_all, verify
 
-app = typer.Typer(help="Verify and export the audit log, and show its checkpoints.", no_args_is_help=True)
+app = group("Verify and export the audit log, and show its checkpoints.")
 
 
 class Format(StrEnum):

@@ -22,7 +22,7 @@ from antiphon.bench.generations import OBJECTIVES, ChatLevel, Objectives
 from antiphon.bench.measure import Level, Percentiles
 from antiphon.bench.protocols.line import Target
 from antiphon.bench.protocols.table import PROTOCOLS
-from antiphon.cli.options import DEFAULT_MODEL, DEFAULT_URL
+from antiphon.cli.options import DEFAULT_MODEL, DEFAULT_URL, group
 from antiphon.core.audio import samples_to_ms
 from antiphon.core.errors import CallerError
 
@@ -30,12 +30,7 @@ MAX_STREAMS = 4096
 WIDTH = 80  # characters of a printed line, which fits terminals, mails and documents
 BORDER = 3  # of a column
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
-
-
-@app.callback()
-def bench() -> None:
-    """Measure a server at the client."""
+app = group("Measure a server at the client.")
 
 
 @app.command()
@@ -171,12 +166,12 @@ def _side_by_side(
         groups[-1].append((name, cells))
         left -= needed
     tables: list[Table] = []
-    for group in groups:
+    for columns in groups:
         shown = Table("", title=None if tables else "Latencies in ms as P50 / P95 / P99")
-        for name, _ in group:
+        for name, _ in columns:
             shown.add_column(name, justify="right", no_wrap=True)
         for row, label in enumerate(rows):
-            shown.add_row(label, *(cells[row] for _, cells in group))
+            shown.add_row(label, *(cells[row] for _, cells in columns))
         tables.append(shown)
     tables[-1].caption = caption
     return Group(*tables)

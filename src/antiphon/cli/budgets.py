@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from antiphon.cli.keys import find_control, now_unix_ms, open_control, shown_time
-from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured, configured_stores
+from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured, configured_stores, group
 from antiphon.core.budgets import (
     COUNTS,
     EVERY,
@@ -39,7 +39,7 @@ from antiphon.metering.budgets import record
 from antiphon.metering.pricing.library import make_library
 from antiphon.metering.rebuilding import rebuilt
 
-app = typer.Typer(help="Show and set budgets and limits of organisations, projects and keys.", no_args_is_help=True)
+app = group("Show and set budgets and limits of organisations, projects and keys.")
 
 NO_LIMIT = "none"
 

@@ -17,7 +17,7 @@ from antiphon.metering.bills import decimal
 from antiphon.metering.pricing.library import example_books, load_books
 from antiphon.metering.statements import Billing, parse_period
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

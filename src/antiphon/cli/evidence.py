@@ -36,7 +36,7 @@ from antiphon.trust.verifying import Tampered, verify
 
 MAX_PROOFS = 1_000  # of deletions; the others are in the log, too, and `antiphon audit export` has them
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 class Framework(StrEnum):

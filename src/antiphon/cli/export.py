@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from antiphon.cli.keys import now_unix_ms
-from antiphon.cli.options import ConfigFile, ConfiguredDataDir
+from antiphon.cli.options import ConfigFile, ConfiguredDataDir, group
 from antiphon.core.errors import CallerError
 from antiphon.metering.export.control import ExportControl
 
-app = typer.Typer(help="Show and settle what goes to billing systems outside.", no_args_is_help=True)
+app = group("Show and settle what goes to billing systems outside.")
 gaps_app = typer.Typer(help="Show what is not exported; settle it, or have it sent again.")
 app.add_typer(gaps_app, name="gaps")
 

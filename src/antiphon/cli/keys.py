@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured, configured_stores, master_key_source
+from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured, configured_stores, group, master_key_source
 from antiphon.core.audit import Author, limits_of
 from antiphon.core.errors import CallerError, NotFound
 from antiphon.core.identity import (
@@ -33,7 +33,7 @@ from antiphon.trust.last_use import FILE_NAME as USES_NAME
 from antiphon.trust.last_use import read_uses
 from antiphon.trust.pairs import Pairs
 
-app = typer.Typer(help="Make, list, rotate, limit and revoke API keys.", no_args_is_help=True)
+app = group("Create, list, rotate, limit and revoke API keys.")
 
 Networks = Annotated[
     list[str] | None,

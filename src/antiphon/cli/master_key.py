@@ -8,11 +8,11 @@ import typer
 from msgspec import structs
 
 from antiphon.cli.keys import caller
-from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured
+from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured, group
 from antiphon.core.errors import NotFound
 from antiphon.storage.master_key import MasterKeySource, find_source
 
-app = typer.Typer(help="Check and change the key that protects the keys and secrets of projects.", no_args_is_help=True)
+app = group("Check and change the key that protects the keys and secrets of projects.")
 
 
 @app.command()

@@ -11,11 +11,11 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from antiphon.cli.options import DEFAULT_DATA_DIR, DataDir, Offline, models_dir
+from antiphon.cli.options import DEFAULT_DATA_DIR, DataDir, Offline, group, models_dir
 from antiphon.models import Progress as Report
 from antiphon.models import Store
 
-app = typer.Typer(help="List, pull and find models.", no_args_is_help=True, add_completion=False)
+app = group("List, pull and find models.")
 
 
 @app.command("list")

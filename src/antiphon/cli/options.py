@@ -1,4 +1,4 @@
-"""Options that several commands share, with one spelling and one help text."""
+"""What several commands share: options, with one spelling and one help text, and how a group of commands is made."""
 
 import os
 from pathlib import Path
@@ -32,6 +32,11 @@ ConfiguredDataDir = Annotated[
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="The TOML file with the server's settings.")]
 
 Offline = Annotated[bool, typer.Option("--offline", help="Never fetch a model; fail if one is missing.")]
+
+
+def group(help: str) -> typer.Typer:
+    """Return a group of commands. Completion is not installed for a part of a command."""
+    return typer.Typer(help=help, no_args_is_help=True, add_completion=False)
 
 
 def models_dir(data_dir: Path) -> Path:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured, master_key_source
+from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured, group, master_key_source
 from antiphon.config import Config
 from antiphon.core.identity import DEFAULT_PROJECT
 from antiphon.core.policy import Policy
@@ -19,7 +19,7 @@ from antiphon.trust.control import Control
 from antiphon.trust.profiles import PROFILES
 from antiphon.trust.residency import Residency, shown_retention
 
-app = typer.Typer(help="Show what a project requires, and which engines may serve it.", no_args_is_help=True)
+app = group("Show what a project requires, and which engines may serve it.")
 
 Project = Annotated[str, typer.Option(help="The project's id.")]
 

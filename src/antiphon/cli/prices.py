@@ -6,17 +6,13 @@ from typing import Annotated
 
 import typer
 
+from antiphon.cli.options import group
 from antiphon.core.errors import CallerError
 from antiphon.metering.pricing.library import EXAMPLES, load_book
 from antiphon.metering.pricing.litellm import convert
 from antiphon.metering.pricing.parse import InvalidBook
 
-app = typer.Typer(no_args_is_help=True)
-
-
-@app.callback()
-def prices() -> None:
-    """Check and import price books, and show the examples."""
+app = group("Check and import price books, and show the examples.")
 
 
 @app.command()

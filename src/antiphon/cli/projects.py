@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from antiphon.cli.keys import find_control, now_unix_ms, open_control, parse_duration_ms, shown_time
-from antiphon.cli.options import ConfigFile, ConfiguredDataDir
+from antiphon.cli.options import ConfigFile, ConfiguredDataDir, group
 from antiphon.cli.subjects import ApiKey, Url, Yes, erase_project
 from antiphon.core.policy import MAX_WEIGHT, ConsentPolicy, Marking, Policy, PromptPolicy, TagPolicy
 from antiphon.core.redaction import Substitution
 
-app = typer.Typer(help="Make, change and list projects, which own keys and usage.", no_args_is_help=True)
+app = group("Create, change and list projects, which own keys and usage.")
 
 _NOTHING = "none"
 _UNITS_S = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}

@@ -16,7 +16,7 @@ from antiphon.config import SPEECH_SAMPLES, load
 from antiphon.models import CATALOG, ModelAbsent, ModelDamaged, Progress, PullFailed, Store
 from antiphon.storage.directory import open_directory
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -18,7 +18,7 @@ from antiphon.metering import bills
 from antiphon.metering.pricing.library import load_books, make_library
 from antiphon.metering.statements import Billing, Item, Statement, parse_period
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 WIDTH = 80
 

@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from antiphon.cli.options import ConfigFile, ConfiguredDataDir
+from antiphon.cli.options import ConfigFile, ConfiguredDataDir, group
 from antiphon.core.errors import CallerError, Conflict
 
-app = typer.Typer(help="Prepare Stripe for usage.", no_args_is_help=True)
+app = group("Prepare Stripe for usage.")
 
 
 @app.callback()

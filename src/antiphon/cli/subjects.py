@@ -15,11 +15,11 @@ from typing import Annotated
 import typer
 
 from antiphon.cli.keys import caller
-from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured
+from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured, group
 from antiphon.core.errors import AntiphonError, CallerError, LedgerUnavailable
 from antiphon.core.identity import DEFAULT_PROJECT
 
-app = typer.Typer(help="Export and erase what is kept about a person.", no_args_is_help=True)
+app = group("Export and erase what is kept about a person.")
 
 ANSWER_S = 3600.0
 ERROR_BYTES = 64 * 1024

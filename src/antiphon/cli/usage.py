@@ -16,7 +16,7 @@ from antiphon.core.usage import By, Total
 from antiphon.metering import usage as metering
 from antiphon.trust.control import Control
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 class Format(StrEnum):

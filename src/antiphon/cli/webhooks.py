@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from antiphon.cli.keys import find_control, now_unix_ms, open_control, shown_time
-from antiphon.cli.options import ConfigFile, ConfiguredDataDir
+from antiphon.cli.options import ConfigFile, ConfiguredDataDir, group
 from antiphon.core.identity import DEFAULT_PROJECT
 
 _STATES = {False: "in use", True: "disabled"}
-app = typer.Typer(help="Create, list and delete webhooks.", no_args_is_help=True)
+app = group("Create, list and delete webhooks.")
 
 
 @app.command()

@@ -45,7 +45,12 @@ def test_every_command_explains_itself(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, name, "--help") == 0
-    assert f"antiphon {name}" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"antiphon {name}" in shown
+    assert "--install-completion" not in shown  # which would install it for a part of a command
+    usage, about = [line for line in shown.partition("╭")[0].splitlines() if line.strip()][:2]
+    assert "Usage" in usage
+    assert len(about) > 10
 
 
 def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
