@@ -24,7 +24,7 @@ _TABLE: tuple[tuple[Entity | tuple[Entity, ...], int, str], ...] = (
         Entity.CARD_CODE,
         3,
         "security code|cvv|cvc|c v v|c v c|code is|the back|verification code|three digits|four digits|the code|"
-        "code on my card|code on the card",
+        "code on my card|code on the card|back of the card|back of my card|back of it",
     ),
     (
         Entity.CARD_EXPIRY,
@@ -55,7 +55,7 @@ _TABLE: tuple[tuple[Entity | tuple[Entity, ...], int, str], ...] = (
         3,
         "member|membership|policy|customer|order|reference|confirmation|claim|ticket|case|invoice|booking|"
         "subscriber|i d|id|loyalty|tracking|serial|employee|user number|badge|group number|reservation|folio|code|"
-        "student|identification|p n r|pnr|frequent flyer|contract|docket",
+        "agreement|student|identification|p n r|pnr|frequent flyer|contract|docket",
     ),
     (
         Entity.HEALTH_RECORD,
@@ -150,14 +150,15 @@ def cue_before(tokens: list[Token], at: int) -> tuple[Cue, int] | None:
 
 
 def cue_behind(tokens: list[Token], at: int) -> Cue | None:
-    """Return the cue in a phrase like "... is my account number", if the phrase begins at the token `at`, after a
-    number.
+    """Return the cue in a phrase like "... is my account number" or "... my account number", if the phrase begins at
+    the token `at`, after a number.
     """
-    if at >= len(tokens) or tokens[at].word not in ("is", "was", "as", "for"):
-        return None
-    said = [token.word for token in tokens[at + 1 : at + 7]]
-    if not {"my", "the", "our", "her", "his", "their", "your"} & set(said[:1]):
-        return None
+    said = [token.word for token in tokens[at : at + 7]]
+    if said[:1] != ["my"]:
+        if not said or said.pop(0) not in ("is", "was", "as", "for"):
+            return None
+        if not {"my", "the", "our", "her", "his", "their", "your"} & set(said[:1]):
+            return None
     for begin in range(1, len(said)):
         for length in range(min(LONGEST, len(said) - begin), 0, -1):
             cue = CUES.get(tuple(said[begin : begin + length]))

@@ -25,8 +25,9 @@ _OF_ADDRESSES = frozenset(("at", "@", "dot", "underscore", "dash", "hyphen", "sl
 _CASES = frozenset(
     ("capital", "uppercase", "upper", "lowercase", "lower", "case", "cap", "caps", "letter", "number", "small")
 )
+_ALL_ONE = frozenset(("one", "lower", "lowercase", "small", "together"))  # "all one word"
 _ARTICLES = frozenset(("a", "an", "the"))
-_ADDRESS_CUES = word_set("is to visit open type use at it's site email's browse")
+_ADDRESS_CUES = word_set("is to from visit open type use at it's site email's browse")
 _OF_NAMES = word_set("the my our your its all just only no not so we very too one")  # which an address may begin with
 _OF_NO_NAMES = STOPWORDS - _OF_NAMES
 _SYMBOLS = word_set(
@@ -34,9 +35,16 @@ _SYMBOLS = word_set(
     "dash hyphen dot period comma space bang"
 )
 _PASSWORD_CUES = word_set("password password's passphrase passphrase's passcode passcode's pwd pw passwd passwords")
+_ASKED = frozenset(("word", "answer", "phrase"))
+_OF_SECURITY = word_set("memorable security secret safe recovery seed verification magic")  # before one of these
+_USER_CUES = word_set("login username userid handle nickname")
+_SIGNED_CUES = frozenset(("pass", "user"))  # with a sign after it
+_FOR = frozenset(("for", "to", "on", "of", "at", "i", "i've", "we", "that", "you", "he", "she"))
+_CHANGES = frozenset(("change", "changed", "set", "reset", "updated", "switched"))  # it to something
 _BEFORE_SECRETS = frozenset(("is", "was", ":", "=", "to", "it's", "are", ","))
 _QUOTES = {'"': '"', "\u201c": "\u201d", "\u201e": "\u201c", "'": "'", "\u2018": "\u2019", "`": "`"}
 MAX_SECRET_WORDS = 3
+MAX_FOR = 5  # tokens from "for" to "is"
 _NOT_A_PASSWORD = word_set(
     "wrong correct incorrect expired required reset invalid protected too strong weak secret changed different same "
     "needed saved stored hidden case sensitive there here working accepted rejected field box page manager long short "
@@ -98,6 +106,8 @@ def _from_cue(tokens: Sequence[Token], start: int) -> int:
     while at > 0 and start - at < MAX_LOCAL_WORDS and tokens[at - 1].kind is Kind.WORD:
         if tokens[at - 1].word in _ADDRESS_CUES:
             return at
+        if tokens[at - 1].word == "dot" and at > 1 and tokens[at - 2].kind in (Kind.WORD, Kind.LETTER):
+            return at - 2
         if tokens[at - 1].word in _OF_NO_NAMES:
             break
         at -= 1
@@ -148,6 +158,9 @@ def _domain(tokens: Sequence[Token], at: int, *, alone: bool, houses: bool = Tru
     end, dots = at, 0
     while True:
         label = _label(tokens, end)
+        spelled = _spelled_top(tokens, end) if dots else None
+        if spelled is not None and not (spelled < len(tokens) and _goes_on(tokens, spelled)):
+            return spelled
         if label == end and not alone and end < len(tokens) and _is_common_label(tokens, end, first=dots == 0):
             label = end + 1
         if label == end:
@@ -173,16 +186,27 @@ def _domain(tokens: Sequence[Token], at: int, *, alone: bool, houses: bool = Tru
     return at + 1 if houses and not alone and house in MAIL_HOUSES else None
 
 
+def _goes_on(tokens: Sequence[Token], at: int) -> bool:
+    """Return whether what is at the token `at` belongs to the spelled part of a domain before it."""
+    return _is_dot(tokens, at) or tokens[at].word in ("-", "dash", "hyphen") or _spelled(tokens[at])
+
+
 def _is_common_label(tokens: Sequence[Token], at: int, *, first: bool) -> bool:
     """Return whether a common word is a part of a domain: the last of "dot no", or the first of "me dot com"."""
     if not first:
         return tokens[at].word in TOP_DOMAINS
-    return (
-        tokens[at].word not in _ARTICLES
-        and at + 2 < len(tokens)
-        and _is_dot(tokens, at + 1)
-        and tokens[at + 2].word in TOP_DOMAINS
-    )
+    if tokens[at].word in _ARTICLES or at + 2 >= len(tokens) or not _is_dot(tokens, at + 1):
+        return False
+    return tokens[at + 2].word in TOP_DOMAINS or _spelled_top(tokens, at + 2) is not None
+
+
+def _spelled_top(tokens: Sequence[Token], at: int) -> int | None:
+    """Return the end of the last part of a domain in letters, like "n e t" or "u k"; `None` if there is none."""
+    for end in (at + 3, at + 2):
+        letters = tokens[at:end]
+        if all(token.kind is Kind.LETTER for token in letters) and "".join(t.word for t in letters) in TOP_DOMAINS:
+            return min(end, len(tokens))
+    return None
 
 
 def _long_domain(tokens: Sequence[Token], at: int) -> int | None:
@@ -237,7 +261,10 @@ def _is_dot(tokens: Sequence[Token], at: int) -> bool:
 def _path(tokens: Sequence[Token], end: int) -> int:
     """Return the end of the address with "slash something" after it."""
     while end + 1 < len(tokens) and tokens[end].word in ("slash", "/"):
+        said = tokens[end].word == "slash" and _spelled(tokens[end + 1])
         end += 2
+        while said and end < len(tokens) and _spelled(tokens[end]):
+            end += 1
     return end
 
 
@@ -261,13 +288,7 @@ def local_start(tokens: Sequence[Token], at: int) -> int:
             start -= 1
         elif start >= 3 and tokens[start - 2].word == "in" and tokens[start - 3].word == "as":
             start -= 3  # "b as in bravo"
-        elif (
-            token.word == ","
-            and start > 1
-            and _spelled(tokens[start - 2])
-            and start < at
-            and _spelled_or_as(tokens, start)
-        ):
+        elif token.word == "," and start > 1 and _comma_in_spelling(tokens, start, at):
             start -= 1
         elif token.word == "," and start > 2 and tokens[start - 3].word in ("in", "for", "like"):
             start -= 1  # "b as in bravo, o"
@@ -275,6 +296,8 @@ def local_start(tokens: Sequence[Token], at: int) -> int:
             start -= 1  # "two thousand and one"
         elif token.word == "the" and start < at and tokens[start].word in ("letter", "number"):
             start -= 1
+        elif token.word == "all" and start < at and tokens[start].word in _ALL_ONE:
+            start, plain = start - 1, 0
         elif token.kind is Kind.WORD and (joined or token.word.removesuffix("'s") not in STOPWORDS):
             if not joined:
                 plain += 1
@@ -300,8 +323,11 @@ def _spelled(token: Token) -> bool:
     return token.kind is Kind.LETTER or token.kind in NUMERALS
 
 
-def _spelled_or_as(tokens: Sequence[Token], at: int) -> bool:
-    return at < len(tokens) and _spelled(tokens[at])
+def _comma_in_spelling(tokens: Sequence[Token], start: int, at: int) -> bool:
+    """Return whether the comma before the token `start` is beside what is spelled: "n, i, dot byrne, b, y, at"."""
+    before, behind = tokens[start - 2], tokens[start]
+    joins = start == at or behind.word in JOINERS or _spelled(behind)
+    return (_spelled(before) and joins) or (before.kind is Kind.WORD and _spelled(behind) and start < at)
 
 
 # -- machines ----------------------------------------------------------------------------------------------------------
@@ -340,12 +366,20 @@ def _octets(tokens: Sequence[Token], at: int) -> int | None:
 
 
 def _passwords(tokens: Sequence[Token]) -> Iterator[Span]:
-    end = 0
+    end, named = 0, False
     for at, token in enumerate(tokens):
-        signed = token.word == "pass" and at + 1 < len(tokens) and tokens[at + 1].word in (":", "=")
-        if at < end or not (token.word in _PASSWORD_CUES or signed):
+        signed = token.word in _SIGNED_CUES and at + 1 < len(tokens) and tokens[at + 1].word in (":", "=")
+        asked = token.word in _ASKED and at > 0 and tokens[at - 1].word in _OF_SECURITY
+        user = token.word in _USER_CUES or (signed and token.word != "pass")
+        cue = token.word in _PASSWORD_CUES or user or signed or asked
+        changed = named and token.word == "to" and any(each.word in _CHANGES for each in tokens[max(0, at - 3) : at])
+        named |= cue and not user
+        if at < end or not (cue or changed):
             continue
-        start = at + 1
+        start = at + 1 - changed
+        if start < len(tokens) and tokens[start].word in _FOR:  # "the password for the portal is", "that i use is"
+            said = [each.word for each in tokens[start : start + MAX_FOR]]
+            start += said.index("is") if "is" in said else 0
         while start < len(tokens) and tokens[start].word in _BEFORE_SECRETS:
             start += 1
         if start + 1 < len(tokens) and [each.word for each in tokens[start : start + 2]] == ["i", "use"]:
@@ -358,12 +392,13 @@ def _passwords(tokens: Sequence[Token]) -> Iterator[Span]:
         if (
             start >= len(tokens)
             or (tokens[start].word in _NOT_A_PASSWORD | STOPWORDS and not _odd(tokens, start))
-            or (not told and tokens[start].kind is Kind.WORD and not _odd(tokens, start))
+            or ((user or not told) and tokens[start].kind is Kind.WORD and not _odd(tokens, start))
         ):
             continue
         end = _secret(tokens, start)
         if end > start:
-            yield Span(tokens[start].start, tokens[end - 1].end, (Entity.PASSWORD,))
+            kinds = (Entity.ACCOUNT, Entity.PASSWORD) if user else (Entity.PASSWORD,)
+            yield Span(tokens[start].start, tokens[end - 1].end, kinds)
 
 
 def _quoted(tokens: Sequence[Token], start: int) -> int | None:
@@ -409,7 +444,9 @@ def _odd(tokens: Sequence[Token], at: int) -> bool:
     cased = tokens[at].word in _CASES or (
         tokens[at].word == "all" and at + 1 < len(tokens) and tokens[at + 1].word in _CASES
     )
-    return cased or signed or numbered
+    behind = tokens[at + 1] if at + 1 < len(tokens) else None
+    said = behind is not None and (behind.kind in NUMERALS or behind.word in _SYMBOLS - STOPWORDS - {"space", "point"})
+    return cased or signed or numbered or said
 
 
 def _is(tokens: Sequence[Token], at: int, word: str) -> bool:
