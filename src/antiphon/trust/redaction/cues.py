@@ -30,7 +30,7 @@ _TABLE: tuple[tuple[Entity | tuple[Entity, ...], int, str], ...] = (
         Entity.CARD_EXPIRY,
         3,
         "expires|expiry|expiration|expiring|exp|valid until|valid till|valid thru|valid through|good through|"
-        "good thru|good until|good till",
+        "good thru|good until|good till|end date|start date|valid from",
     ),
     (
         Entity.NATIONAL_ID,
@@ -47,13 +47,13 @@ _TABLE: tuple[tuple[Entity | tuple[Entity, ...], int, str], ...] = (
     (
         (Entity.BANK, Entity.ACCOUNT),
         4,
-        "account|acct|bank|checking|savings|iban|routing|sort code|aba|swift|bratting|i ban|i b a n|b s b|bsb|"
+        "account|acct|acc|bank|checking|savings|iban|routing|sort code|aba|swift|bratting|i ban|i b a n|b s b|bsb|"
         "ifsc|clabe|a c",
     ),
     (
         Entity.ACCOUNT,
         3,
-        "member|membership|policy|customer|order|reference|confirmation|claim|ticket|case|invoice|booking|"
+        "member|membership|policy|customer|order|reference|ref|confirmation|claim|ticket|case|invoice|booking|"
         "subscriber|i d|id|loyalty|tracking|serial|employee|user number|badge|group number|reservation|folio|code|"
         "agreement|student|identification|p n r|pnr|frequent flyer|contract|docket",
     ),

@@ -13,7 +13,6 @@ from antiphon.trust.redaction.places import addresses, open_address
 from antiphon.trust.redaction.runs import (
     MIN_CODE,
     WITH_LETTERS,
-    Run,
     is_another,
     is_extension,
     kinds_of,
@@ -82,15 +81,12 @@ def find(
             found += open_address(tokens)
             found += open_date(tokens)
         shouted = text.isupper()
-        last: Run | None = None
-        last_kinds: tuple[Entity, ...] = ()
-        for run in runs_of(tokens):
-            kinds = kinds_of(tokens, run, least, opens=goes_on and run.open)
-            if last is not None and is_extension(tokens, last, run):
-                found.append(Span(tokens[last.start].start, tokens[run.end - 1].end, (Entity.PHONE,)))
-            if last is not None and not kinds and is_another(tokens, last, run):
-                kinds = last_kinds
-            last, last_kinds = (run, kinds) if kinds else (None, ())
+        judged = [(run, kinds_of(tokens, run, least, opens=goes_on and run.open)) for run in runs_of(tokens)]
+        for at, (run, kinds) in enumerate(judged):
+            beside = [each for each in (*judged[max(0, at - 1) : at], *judged[at + 1 : at + 2]) if each[1]]
+            if at and judged[at - 1][1] and is_extension(tokens, judged[at - 1][0], run):
+                found.append(Span(tokens[judged[at - 1][0].start].start, tokens[run.end - 1].end, (Entity.PHONE,)))
+            kinds = kinds or next((near for other, near in beside if is_another(tokens, other, run)), ())
             if kinds:
                 coded = kinds[0] in WITH_LETTERS and not shouted
                 start, end = with_letters(tokens, run) if coded else (run.start, run.end)

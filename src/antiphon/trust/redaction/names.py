@@ -43,6 +43,7 @@ _WHO = _phrases(
     "this is|speaking with|speaking to|speak to|speak with|talk to|talking to|talk with|spoke with|spoke to|ask for|"
     "asked for|who is|who's|who was|i'm|i am|behalf of|made out to|hi|hello|dear|regards|sincerely|signed by"
 )
+_IAM = _phrases("this is|i'm|i am")
 LONGEST = max(map(len, _SAYS | _MAY | _WHO))
 # A sentence that begins with one of these and a capitalised word asks about somebody.
 _ASKS = word_set("is was did does has had can could will would should")
@@ -61,7 +62,7 @@ def names(tokens: Sequence[Token]) -> Iterator[Span]:
                 yield Span(token.start, tokens[end - 1].end, (Entity.NAME,))
         elif token.word in GIVEN and (token.text[0].isupper() or lower or _introduced(words, at)):
             end = _surname(tokens, at + 1, lower)
-            if end == at + 1 and lower and _follows(words, at, _WHO):
+            if end == at + 1 and lower and _follows(words, at, _IAM):
                 end = _end(tokens, at, sure=True, most=2)
             yield Span(token.start, tokens[end - 1].end, (Entity.NAME,))
         elif token.word in SURNAMES and (lower or token.text[0].isupper()):

@@ -37,6 +37,7 @@ MAX_GLUED = 4  # letters of a word next to digits, as in AB-1234
 YEAR = 4  # digits
 MIN_PHONE = 7  # digits
 MAX_TO_ANOTHER = 6  # tokens between a hidden run and another one
+_EMERGENCY = frozenset(("911", "999", "112", "000", "411"))  # numbers that are everybody's
 _EXTENSIONS = frozenset(("ext", "extension"))
 # Words in capitals beside the digits of a code, and letters of one of them at most.
 MAX_LETTER_GROUPS, MAX_LETTERS_BEFORE, MAX_LETTERS_BEHIND = 2, 5, 3
@@ -266,8 +267,9 @@ def _as_in(tokens: Sequence[Token], at: int) -> int | None:
     words = [token.word for token in tokens[at : at + 3]]
     if len(words) == 3 and words[:2] in (["as", "in"], ["like", "in"]) and tokens[at + 2].kind is Kind.WORD:
         return at + 3
-    if len(words) >= 2 and words[0] in ("for", "like", "as") and words[1] in LETTER_WORDS:
-        return at + 2
+    if len(words) >= 2 and words[0] in ("for", "like", "as"):
+        same = tokens[at + 1].kind is Kind.WORD and words[1].startswith(tokens[at - 1].word)
+        return at + 2 if same or words[1] in LETTER_WORDS else None
     return None
 
 
@@ -290,7 +292,8 @@ def _trim(tokens: Sequence[Token], run: Run) -> None:
     first = tokens[run.start]
     if run.end - run.start > 1 and first.word in ("a", "i") and first.kind is Kind.LETTER:
         behind = tokens[run.start + 1]
-        if behind.kind in NUMERALS and not behind.glued and first.text != "A":
+        of_code = run.start > 0 and (tokens[run.start - 1].word,) in CUES and len(run.digits) >= MIN_CODE
+        if behind.kind in NUMERALS and not behind.glued and first.text != "A" and not of_code:
             run.start += 1
             run.parts[0].letters = run.parts[0].letters[1:]
     last = tokens[run.end - 1]
@@ -361,7 +364,10 @@ def is_extension(tokens: Sequence[Token], phone: Run, run: Run) -> bool:
 
 def is_another(tokens: list[Token], hidden: Run, run: Run) -> bool:
     """Return whether a run that is no code by itself is one beside a hidden one: "it was AB 12345, now NS 774 221"."""
-    return run.start - hidden.end <= MAX_TO_ANOTHER and len(run.digits) >= MIN_CODE and not _harmless(tokens, run)
+    grouped = any(part.grouped for part in run.parts)
+    near = max(run.start - hidden.end, hidden.start - run.end) <= MAX_TO_ANOTHER
+    code = len(run.digits) > MIN_CODE or (len(run.digits) > 1 < len(run.letters))
+    return near and code and not grouped and not _harmless(tokens, run)
 
 
 def _of_code(token: Token, joined: bool = False) -> bool:
@@ -409,7 +415,9 @@ def looks_like_a_code(run: Run, least: int) -> bool:
     for part in run.parts:
         if part.grouped:
             continue
-        if part.singles >= MIN_SINGLE or (part.singles >= 3 and total >= least):
+        if part.singles >= MIN_SINGLE or (part.singles >= MIN_SOFT and total >= least):
+            return True
+        if part.singles == total == MIN_SOFT and run.is_spoken and run.digits not in _EMERGENCY:
             return True
         if part.written >= MIN_CODE or (part.written and len(part.digits) >= 7):
             return True

@@ -37,14 +37,13 @@ _SYMBOLS = word_set(
 _PASSWORD_CUES = word_set("password password's passphrase passphrase's passcode passcode's pwd pw passwd passwords")
 _ASKED = frozenset(("word", "answer", "phrase"))
 _OF_SECURITY = word_set("memorable security secret safe recovery seed verification magic")  # before one of these
-_USER_CUES = word_set("login username userid handle nickname")
-_SIGNED_CUES = frozenset(("pass", "user"))  # with a sign after it
+_USER_CUES = frozenset(("login", "username", "userid", "nickname"))
 _FOR = frozenset(("for", "to", "on", "of", "at", "i", "i've", "we", "that", "you", "he", "she"))
 _CHANGES = frozenset(("change", "changed", "set", "reset", "updated", "switched"))  # it to something
 _BEFORE_SECRETS = frozenset(("is", "was", ":", "=", "to", "it's", "are", ","))
 _QUOTES = {'"': '"', "\u201c": "\u201d", "\u201e": "\u201c", "'": "'", "\u2018": "\u2019", "`": "`"}
 MAX_SECRET_WORDS = 3
-MAX_FOR = 5  # tokens from "for" to "is"
+MAX_FOR = 5  # tokens from "for" to behind "is"
 _NOT_A_PASSWORD = word_set(
     "wrong correct incorrect expired required reset invalid protected too strong weak secret changed different same "
     "needed saved stored hidden case sensitive there here working accepted rejected field box page manager long short "
@@ -212,7 +211,11 @@ def _spelled_top(tokens: Sequence[Token], at: int) -> int | None:
 def _long_domain(tokens: Sequence[Token], at: int) -> int | None:
     """Return the end of a domain whose name is spoken in two or three words, like "proton mail dot com"."""
     for first in range(at + 1, min(at + MAX_DOMAIN_WORDS, len(tokens))):
-        if any(token.kind is not Kind.WORD or token.word in _OF_NO_NAMES for token in tokens[at:first]):
+        said = tokens[at:first]
+        if any(
+            token.kind is not Kind.WORD or (token.word in _OF_NO_NAMES and not (token.word == "and" and place))
+            for place, token in enumerate(said)
+        ):
             return None
         end = _domain(tokens, first, alone=False, houses=False)
         if end is not None:
@@ -261,7 +264,7 @@ def _is_dot(tokens: Sequence[Token], at: int) -> bool:
 def _path(tokens: Sequence[Token], end: int) -> int:
     """Return the end of the address with "slash something" after it."""
     while end + 1 < len(tokens) and tokens[end].word in ("slash", "/"):
-        said = tokens[end].word == "slash" and _spelled(tokens[end + 1])
+        said = tokens[end].word == "slash"
         end += 2
         while said and end < len(tokens) and _spelled(tokens[end]):
             end += 1
@@ -288,6 +291,8 @@ def local_start(tokens: Sequence[Token], at: int) -> int:
             start -= 1
         elif start >= 3 and tokens[start - 2].word == "in" and tokens[start - 3].word == "as":
             start -= 3  # "b as in bravo"
+        elif start >= 3 and tokens[start - 2].word == "for" and token.word[0] == tokens[start - 3].word:
+            start -= 3  # "b for bravo"
         elif token.word == "," and start > 1 and _comma_in_spelling(tokens, start, at):
             start -= 1
         elif token.word == "," and start > 2 and tokens[start - 3].word in ("in", "for", "like"):
@@ -368,37 +373,53 @@ def _octets(tokens: Sequence[Token], at: int) -> int | None:
 def _passwords(tokens: Sequence[Token]) -> Iterator[Span]:
     end, named = 0, False
     for at, token in enumerate(tokens):
-        signed = token.word in _SIGNED_CUES and at + 1 < len(tokens) and tokens[at + 1].word in (":", "=")
-        asked = token.word in _ASKED and at > 0 and tokens[at - 1].word in _OF_SECURITY
-        user = token.word in _USER_CUES or (signed and token.word != "pass")
-        cue = token.word in _PASSWORD_CUES or user or signed or asked
-        changed = named and token.word == "to" and any(each.word in _CHANGES for each in tokens[max(0, at - 3) : at])
-        named |= cue and not user
-        if at < end or not (cue or changed):
+        kinds = _asked_for(tokens, at)
+        changed = named and (
+            (token.word == "to" and any(each.word in _CHANGES for each in tokens[max(0, at - 3) : at]))
+            or (token.word == "or" and at + 1 < len(tokens) and _odd(tokens, at + 1))
+        )
+        named |= kinds[:1] == (Entity.PASSWORD,)
+        if at < end or not (kinds or changed):
             continue
-        start = at + 1 - changed
-        if start < len(tokens) and tokens[start].word in _FOR:  # "the password for the portal is", "that i use is"
-            said = [each.word for each in tokens[start : start + MAX_FOR]]
-            start += said.index("is") if "is" in said else 0
-        while start < len(tokens) and tokens[start].word in _BEFORE_SECRETS:
-            start += 1
-        if start + 1 < len(tokens) and [each.word for each in tokens[start : start + 2]] == ["i", "use"]:
-            start += 2
-        if start < len(tokens) and tokens[start].word in _QUOTES and (close := _quoted(tokens, start)) is not None:
-            end = close
-            yield Span(tokens[start].end, tokens[end].start, (Entity.PASSWORD,))
-            continue
+        start = _after_cue(tokens, at + 1)
         told = (start > at + 1 and tokens[start - 1].word != ",") or token.word.endswith("'s")
-        if (
-            start >= len(tokens)
-            or (tokens[start].word in _NOT_A_PASSWORD | STOPWORDS and not _odd(tokens, start))
-            or ((user or not told) and tokens[start].kind is Kind.WORD and not _odd(tokens, start))
-        ):
+        user = kinds[:1] == (Entity.ACCOUNT,)
+        if start >= len(tokens) or (user and not told):
+            continue
+        if tokens[start].word in _QUOTES and (close := _quoted(tokens, start)) is not None:
+            end = close
+            if not user or all(each.glued for each in tokens[start + 1 : end]):
+                yield Span(tokens[start].end, tokens[end].start, kinds or (Entity.PASSWORD,))
+            continue
+        plain = tokens[start].kind is Kind.WORD and not _odd(tokens, start)
+        if plain and (user or not told or tokens[start].word in _NOT_A_PASSWORD | STOPWORDS):
+            continue
+        if tokens[start].word in STOPWORDS and not _odd(tokens, start):
             continue
         end = _secret(tokens, start)
         if end > start:
-            kinds = (Entity.ACCOUNT, Entity.PASSWORD) if user else (Entity.PASSWORD,)
-            yield Span(tokens[start].start, tokens[end - 1].end, kinds)
+            yield Span(tokens[start].start, tokens[end - 1].end, kinds or (Entity.PASSWORD,))
+
+
+def _asked_for(tokens: Sequence[Token], at: int) -> tuple[Entity, ...]:
+    """Return the kinds of the secret, or of the name of a user, that the token `at` announces; empty if it does not."""
+    word = tokens[at].word
+    behind = tokens[at + 1].word if at + 1 < len(tokens) else ""
+    if word in _USER_CUES or (word == "user" and behind in (":", "=")):
+        return Entity.ACCOUNT, Entity.PASSWORD
+    signed = word == "pass" and behind in (":", "=")
+    of_security = word in _ASKED and at > 0 and tokens[at - 1].word in _OF_SECURITY
+    return (Entity.PASSWORD,) if word in _PASSWORD_CUES or signed or of_security else ()
+
+
+def _after_cue(tokens: Sequence[Token], start: int) -> int:
+    """Return the first token of what a cue before the token `start` announces: "is", "for the portal is", "i use"."""
+    if start < len(tokens) and tokens[start].word in _FOR:
+        said = [each.word for each in tokens[start : start + MAX_FOR]]
+        start += said.index("is") if "is" in said else 2 * (said[:2] == ["i", "use"])
+    while start < len(tokens) and tokens[start].word in _BEFORE_SECRETS:
+        start += 1
+    return start
 
 
 def _quoted(tokens: Sequence[Token], start: int) -> int | None:

@@ -46,7 +46,7 @@ JOINERS = {
     **dict.fromkeys(("dash", "hyphen", "minus", "tack"), "-"),
     **dict.fromkeys(("dot", "point", "period", "full stop"), "."),
     **dict.fromkeys(("underscore", "underline"), "_"),
-    "slash": "/",
+    **dict.fromkeys(("slash", "stroke"), "/"),
     "plus": "+",
 }
 FILLERS = word_set("um uh uhm erm er hmm hm ah")  # between the signs of a number that somebody reads out

@@ -34,7 +34,9 @@ def _ibans(text: str) -> Iterator[Span]:
 def _is_mixed(text: str) -> bool:
     """Return whether a long word looks like a key: it has letters and digits, and neither are rare."""
     digits, uppers = sum(map(str.isdigit, text)), sum(map(str.isupper, text))
-    return digits >= 3 and (len(text) - digits) >= 3 and (digits + uppers) * 8 >= len(text)
+    lowers = sum(map(str.islower, text))
+    random = digits > 0 < lowers and (digits + uppers) * 3 >= len(text)
+    return random or (digits >= 3 and (len(text) - digits) >= 3 and (digits + uppers) * 8 >= len(text))
 
 
 def _is_code(text: str) -> bool:
@@ -42,7 +44,7 @@ def _is_code(text: str) -> bool:
 
 
 _SECRET_CUE = (
-    r"\b(?:secret|token|key|keys|bearer|apikey|api_key|secret_key|access_key|credential|credentials)[\"']?"
+    r"\b(?:secret|token|key|keys|bearer|apikey|api_key|secret_key|access_key|credential|credentials|basic)[\"']?"
     r"(?:\s+(?:is|was)\b|\s*[:=,])?\s*[\"'`]?"
 )
 _BIC = re.compile(

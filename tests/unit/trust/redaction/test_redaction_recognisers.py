@@ -129,7 +129,15 @@ def test_prose_and_quantities_stay():
         ("oh seven twenty four ninety my date of birth", "oh seven twenty four ninety", Entity.DATE_OF_BIRTH),
         ("the back of my card says seven seven nine", "seven seven nine", Entity.CARD_CODE),
         ("the plate is gee dee four eight two kay cue", "gee dee four eight two kay cue", Entity.LICENCE),
+        ("the signature strip says two nine oh here", "two nine oh", Entity.NUMBER),
+        ("well it starts g b eighty two and then one two three four five six", "g b eighty two", Entity.NUMBER),
+        ("the ref is r j four stroke one one eight two", "r j four stroke one one eight two", Entity.ACCOUNT),
+        ("a nigerian passport a zero nine eight seven six", "a zero nine eight seven six", Entity.PASSPORT),
+        ("the end date is oh two twenty seven", "oh two twenty seven", Entity.CARD_EXPIRY),
         # secrets that are words
+        ("My password is Buster!47, or buster47! elsewhere", "buster47!", Entity.PASSWORD),
+        ("Authorization: Basic bWFyeTpidXN0ZXI0Nw== there", "bWFyeTpidXN0ZXI0Nw==", Entity.PASSWORD),
+        ("-----BEGIN KEY----- MIIEvQIBADANBgkqhkiG9w0BAQEFAA", "MIIEvQIBADANBgkqhkiG9w0BAQEFAA", Entity.PASSWORD),
         ("My password was odd, so I changed it to w1nterIsC0ming.", "w1nterIsC0ming", Entity.PASSWORD),
         ("the password for the portal is capital m monday one two", "capital m monday one two", Entity.PASSWORD),
         ("password rosebud exclamation mark ninety", "rosebud exclamation mark ninety", Entity.PASSWORD),
@@ -142,6 +150,9 @@ def test_prose_and_quantities_stay():
         ("It's Niamh, N-I-A, dot Byrne, B-Y-R, at Gmail dot com.", "Niamh, N-I-A, dot Byrne, B-Y-R, at", Entity.EMAIL),
         ("the website was my dot health hub dot i e", "my dot health hub dot i e", Entity.URL),
         ("go to meet dot example dot com slash x seven q", "meet dot example dot com slash x seven q", Entity.URL),
+        ("email is accounts at hill and sons dot co dot uk", "accounts at hill and sons dot co dot uk", Entity.EMAIL),
+        ("it's m for mother a for apple at sky dot com", "m for mother a for apple at sky dot com", Entity.EMAIL),
+        ("use tinyurl dot com slash refund four four", "tinyurl dot com slash refund four four", Entity.URL),
         # dates
         ("she was born in february of eighty eight", "february of eighty eight", Entity.DATE_OF_BIRTH),
         ("I was born in the spring of 1983", "spring of 1983", Entity.DATE_OF_BIRTH),
@@ -264,6 +275,9 @@ def test_what_it_is(text, hidden, kind):
         "between nineteen fourteen and nineteen eighteen",
         "The login page is slow, and the handle is broken.",
         "std::vector and a::b",
+        "Enter the password or email.",
+        "I dialled nine one one.",
+        "one two three, and off we go",
     ],
 )
 def test_what_stays(text):
