@@ -19,7 +19,11 @@ class Cue:
 # Single words and short phrases, in lower case, also as speech recognisers misspell some of them.
 _TABLE: tuple[tuple[Entity | tuple[Entity, ...], int, str], ...] = (
     (Entity.CARD, 4, "card|visa|mastercard|amex|debit|credit"),
-    (Entity.CARD, 3, "ends in|ending in|ending with|ends with|last four|last three"),
+    (
+        Entity.CARD,
+        3,
+        "ends in|ending in|ending with|ends with|finishes in|finishing in|one ending|card ending|last four|last three",
+    ),
     (
         Entity.CARD_CODE,
         3,

@@ -24,9 +24,9 @@ _WRITTEN = re.compile(
 )
 _SEASONS = word_set("spring summer autumn fall winter")
 _WEEKDAYS = word_set("monday tuesday wednesday thursday friday saturday sunday")
-_EXPIRES = word_set("expires expiry expiration expiring expire expiry's expiration's exp valid good out")
+_EXPIRES = word_set("expires expiry expiration expiring expire expiry's expiration's exp valid good runs run")
 _LASTS = word_set(
-    "is in on until till thru through to : . date of would will should be was says"
+    "out is in on until till thru through to : . date of would will should be was says"
 )  # between such a word and the month
 _MONTH_NUMBERS = 12
 REACH, REACH_BEHIND = 12, 5
@@ -137,13 +137,13 @@ def _weekday(tokens: Sequence[Token], at: int) -> int:
 def _expiries(tokens: Sequence[Token]) -> Iterator[Span]:
     """Yield months with years after words about the end of a card: "expires in march twenty seven"."""
     for at, token in enumerate(tokens):
-        if token.word not in _EXPIRES or (token.word == "out" and tokens[at - 1].word not in ("run", "runs")):
+        if token.word not in _EXPIRES:
             continue
         start = at + 1
         while start < len(tokens) and tokens[start].word in _LASTS:
             start += 1
         # Cards are not all that is valid or good.
-        if start >= len(tokens) or (token.word in ("valid", "good") and start == at + 1):
+        if start >= len(tokens) or (token.word in ("valid", "good", "runs", "run") and start == at + 1):
             continue
         end = start + 1 if tokens[start].word in MONTHS else _month_number(tokens, start)
         if end is None:

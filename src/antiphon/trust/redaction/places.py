@@ -91,7 +91,7 @@ def _flat_before(tokens: Sequence[Token], at: int) -> int:
 def _address(tokens: Sequence[Token], at: int) -> int | None:
     token = tokens[at]
     if token.word in ("po", "p", "post") and (end := _box(tokens, at)) is not None:
-        return end
+        return _rest(tokens, end, cued=True)
     if (end := _numbered_parts(tokens, at)) is not None:
         return _rest(tokens, end, cued=True)
     if token.word in _CROSSINGS and (end := _crossing(tokens, at)) is not None:

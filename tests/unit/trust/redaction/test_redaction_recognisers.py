@@ -134,6 +134,9 @@ def test_prose_and_quantities_stay():
         ("the ref is r j four stroke one one eight two", "r j four stroke one one eight two", Entity.ACCOUNT),
         ("a nigerian passport a zero nine eight seven six", "a zero nine eight seven six", Entity.PASSPORT),
         ("the end date is oh two twenty seven", "oh two twenty seven", Entity.CARD_EXPIRY),
+        ("charge the one ending eighty eight oh one instead", "eighty eight oh one", Entity.CARD),
+        ("It runs until June 2029, I think", "June 2029", Entity.CARD_EXPIRY),
+        ("the check goes to p o box nine oh six sausalito", "p o box nine oh six sausalito", Entity.ADDRESS),
         # secrets that are words
         ("My password is Buster!47, or buster47! elsewhere", "buster47!", Entity.PASSWORD),
         ("Authorization: Basic bWFyeTpidXN0ZXI0Nw== there", "bWFyeTpidXN0ZXI0Nw==", Entity.PASSWORD),
