@@ -159,9 +159,10 @@ def cue_behind(tokens: list[Token], at: int) -> Cue | None:
     """
     said = [token.word for token in tokens[at : at + 7]]
     if said[:1] != ["my"]:
-        if not said or said.pop(0) not in ("is", "was", "as", "for"):
+        if not said or said.pop(0) not in ("is", "was", "as", "for", "that's", "that", "which"):
             return None
-        if not {"my", "the", "our", "her", "his", "their", "your"} & set(said[:1]):
+        said = said[said[:1] in (["is"], ["was"]) :]
+        if not {"my", "the", "our", "her", "his", "their", "your", "when"} & set(said[:1]):
             return None
     for begin in range(1, len(said)):
         for length in range(min(LONGEST, len(said) - begin), 0, -1):

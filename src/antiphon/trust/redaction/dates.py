@@ -26,11 +26,11 @@ _SEASONS = word_set("spring summer autumn fall winter")
 _WEEKDAYS = word_set("monday tuesday wednesday thursday friday saturday sunday")
 _EXPIRES = word_set("expires expiry expiration expiring expire expiry's expiration's exp valid good runs run")
 _LASTS = word_set(
-    "out is in on until till thru through to : . date of would will should be was says"
+    "out the is in on until till thru through to : . date of would will should be was says"
 )  # between such a word and the month
 _MONTH_NUMBERS = 12
 REACH, REACH_BEHIND = 12, 5
-MAX_DAY_TOKENS = 3
+MAX_DAY_TOKENS, MAX_TO_MONTH = 3, 3
 
 
 def written_dates(text: str) -> Iterator[Span]:
@@ -137,10 +137,14 @@ def _weekday(tokens: Sequence[Token], at: int) -> int:
 def _expiries(tokens: Sequence[Token]) -> Iterator[Span]:
     """Yield months with years after words about the end of a card: "expires in march twenty seven"."""
     for at, token in enumerate(tokens):
+        if token.word == "oh" and (month := _month_number(tokens, at)) and _is(tokens, month, "slash"):
+            last, dated = _year(tokens, month + 1)  # "oh nine slash twenty seven"
+            if dated:
+                yield Span(token.start, tokens[last - 1].end, (Entity.CARD_EXPIRY, Entity.DATE))
         if token.word not in _EXPIRES:
             continue
         start = at + 1
-        while start < len(tokens) and tokens[start].word in _LASTS:
+        while start < len(tokens) and (tokens[start].word in _LASTS or _month_comes(tokens, start)):
             start += 1
         # Cards are not all that is valid or good.
         if start >= len(tokens) or (token.word in ("valid", "good", "runs", "run") and start == at + 1):
@@ -153,6 +157,15 @@ def _expiries(tokens: Sequence[Token]) -> Iterator[Span]:
         last, dated = _year(tokens, end)
         if dated:
             yield Span(tokens[start].start, tokens[last - 1].end, (Entity.CARD_EXPIRY, Entity.DATE))
+
+
+def _month_comes(tokens: Sequence[Token], at: int) -> bool:
+    """Return whether a month's name follows on a word within a few words: "expires sometime in September"."""
+    return (
+        tokens[at].kind is Kind.WORD
+        and tokens[at].word not in MONTHS
+        and any(token.word in MONTHS for token in tokens[at + 1 : at + 1 + MAX_TO_MONTH])
+    )
 
 
 def _slashed(tokens: Sequence[Token], at: int) -> int | None:
@@ -173,6 +186,8 @@ def _month_number(tokens: Sequence[Token], at: int) -> int | None:
     if number is not None and number.digits == "0":
         number = read_number(tokens, number.end)
     short = number is not None and len(number.digits) <= 2
+    if number is None and at < len(tokens) and tokens[at].word in _ORDINALS:
+        return at + 1
     return number.end if number and short and 0 < int(number.digits) <= _MONTH_NUMBERS else None
 
 

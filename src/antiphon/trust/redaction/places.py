@@ -27,7 +27,10 @@ _DIRECTIONS = word_set(
 _SUFFIXES = ("straße", "strasse", "gasse", "platz", "allee", "str")  # ends of German streets' names
 _UNITS = word_set("apartment apt suite ste unit flat floor room building bldg")
 _NUMBERED = word_set("house plot block tower villa sector door")  # before a number that a street follows
-_CUES = word_set("live lives living address deliver delivered delivery located ship shipped mail send home house moved")
+_CUES = word_set(
+    "live lives living address deliver delivered delivery located ship shipped mail send home house moved renting "
+    "staying come office"
+)
 _HOMES = word_set("live lives living address located moved staying")
 _AT_HOME = word_set("at is to on number no in")
 _AFTER_TOWN = STOPWORDS | frozenset(("zip", "postal", "postcode", "today", "tomorrow", "tonight", "yesterday"))
@@ -103,10 +106,11 @@ def _address(tokens: Sequence[Token], at: int) -> int | None:
     if token.kind not in NUMERALS or (at and tokens[at - 1].kind in NUMERALS):
         return None
     number_end, digits = _house_number(tokens, at)
-    cued = any(each.word in _CUES for each in tokens[max(0, at - REACH) : at])
+    near = tokens[max(0, at - REACH) : at]
+    cued = any(each.word in _CUES for each in near) or (bool(near) and near[-1].word == "number")
     if cued or _flat_before(tokens, at) < at:
         number_end += _is(tokens, number_end, ",")  # "house no. 12, MG Road"
-    end = _street(tokens, number_end, sure=cued or len(digits) > 1)
+    end = _street(tokens, number_end, sure=cued or len(digits) > 1, cued=cued)
     if end is None:
         return None
     return _rest(tokens, end, cued)
@@ -177,7 +181,7 @@ def _house_number(tokens: Sequence[Token], at: int) -> tuple[int, str]:
     return end, digits
 
 
-def _street(tokens: Sequence[Token], at: int, *, sure: bool) -> int | None:
+def _street(tokens: Sequence[Token], at: int, *, sure: bool, cued: bool = False) -> int | None:
     """Return the end of a street's name that begins at the token `at`; `None` if there is none."""
     if at + 1 < len(tokens) and (tokens[at].word in _BEFORE or _of_something(tokens, at)):
         end = at + 1
@@ -193,11 +197,7 @@ def _street(tokens: Sequence[Token], at: int, *, sure: bool) -> int | None:
         token = tokens[end]
         if named and token.word in _ANY_STREET:
             strong = token.word not in _WEAK
-            if (
-                (strong and (sure or capital))
-                or (sure and (capital or _near_cue(tokens, at)))
-                or (capital and capital == named)
-            ):
+            if (strong and (sure or capital)) or (sure and (capital or cued)) or (capital and capital == named):
                 end += 1
                 return end + _is(tokens, end, ".")
         ordinal = token.kind is Kind.DIGITS and not named
@@ -245,10 +245,6 @@ def _street_number(tokens: Sequence[Token], at: int) -> int | None:
     return None
 
 
-def _near_cue(tokens: Sequence[Token], at: int) -> bool:
-    return any(each.word in _CUES for each in tokens[max(0, at - REACH) : at])
-
-
 def _named(tokens: Sequence[Token], at: int) -> bool:
     return at < len(tokens) and tokens[at].kind is Kind.WORD and tokens[at].word not in STOPWORDS
 
@@ -267,7 +263,8 @@ def _rest(tokens: Sequence[Token], end: int, cued: bool) -> int:
             last = _code(tokens, begin)
         elif token.kind in NUMERALS:
             number_end, digits = _house_number(tokens, begin)
-            if len(digits) < 4:
+            ends = number_end >= len(tokens) or tokens[number_end].kind is Kind.MARK
+            if len(digits) < 4 and not (ends and tokens[begin - 1].word in TOWNS):  # "dublin four"
                 break
             last = number_end
         elif _is_town(tokens, begin, cued):

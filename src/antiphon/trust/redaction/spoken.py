@@ -27,7 +27,7 @@ _CASES = frozenset(
 )
 _ALL_ONE = frozenset(("one", "lower", "lowercase", "small", "together"))  # "all one word"
 _ARTICLES = frozenset(("a", "an", "the"))
-_ADDRESS_CUES = word_set("is to from visit open type use at it's site email's browse")
+_ADDRESS_CUES = word_set("is was on to from visit open type use at it's site email's browse")
 _OF_NAMES = word_set("the my our your its all just only no not so we very too one")  # which an address may begin with
 _OF_NO_NAMES = STOPWORDS - _OF_NAMES
 _SYMBOLS = word_set(
@@ -40,13 +40,14 @@ _OF_SECURITY = word_set("memorable security secret safe recovery seed verificati
 _USER_CUES = frozenset(("login", "username", "userid", "nickname"))
 _FOR = frozenset(("for", "to", "on", "of", "at", "i", "i've", "we", "that", "you", "he", "she"))
 _CHANGES = frozenset(("change", "changed", "set", "reset", "updated", "switched"))  # it to something
-_BEFORE_SECRETS = frozenset(("is", "was", ":", "=", "to", "it's", "are", ","))
+_BEFORE_SECRETS = word_set("is was : = to it's are , should would will be used been")
 _QUOTES = {'"': '"', "\u201c": "\u201d", "\u201e": "\u201c", "'": "'", "\u2018": "\u2019", "`": "`"}
 MAX_SECRET_WORDS = 3
 MAX_FOR = 5  # tokens from "for" to behind "is"
 _NOT_A_PASSWORD = word_set(
     "wrong correct incorrect expired required reset invalid protected too strong weak secret changed different same "
     "needed saved stored hidden case sensitive there here working accepted rejected field box page manager long short "
+    "unique easy hard simple stored shared updated entered between different typed kept set "
     "safe secure lost forgotten old new something someone locked blocked screen prompt which what when if"
 )
 
@@ -442,6 +443,10 @@ def _secret(tokens: Sequence[Token], start: int) -> int:
         odd = _spelled(token) or token.word in _CASES or token.word in _SYMBOLS or token.kind is Kind.SCALE
         if token.kind is Kind.MARK and not (token.word == "," and end + 1 < len(tokens) and _spelled(tokens[end + 1])):
             break
+        following = end + 1 + (token.word == "and" and _is(tokens, end + 1, "then"))
+        if token.word in ("and", "then") and following < len(tokens) and _spelled(tokens[following]):
+            end = following
+            continue
         if not odd and token.kind is not Kind.MARK:
             words += 1
             if token.word in STOPWORDS or words > MAX_SECRET_WORDS:
