@@ -68,7 +68,11 @@ _TABLE: tuple[tuple[Entity | tuple[Entity, ...], int, str], ...] = (
         "prescription|health plan|beneficiary",
     ),
     (Entity.PASSPORT, 4, "passport"),
-    (Entity.LICENCE, 3, "dl|d l|license|licence|driver's|drivers|driving|plate|plates|registration|reg|vin|tag number"),
+    (
+        Entity.LICENCE,
+        3,
+        "dl|d l|license|licence|driver's|drivers|driving|plate|plates|registration|registered as|reg|vin|tag number",
+    ),
     (
         Entity.PIN,
         3,

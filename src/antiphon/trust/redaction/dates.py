@@ -119,7 +119,7 @@ def _is_month(tokens: Sequence[Token], at: int, *, sure: bool) -> bool:
     """Return whether a month is at the token `at`; if it is another word, too, only if one is `sure`."""
     if at >= len(tokens) or tokens[at].word not in MONTHS:
         return False
-    return sure or tokens[at].word not in _WORDS_TOO or _born(tokens, at)
+    return sure or tokens[at].word not in _WORDS_TOO or _born(tokens, at) or _year(tokens, at + 1)[1]
 
 
 def _weekday(tokens: Sequence[Token], at: int) -> int:

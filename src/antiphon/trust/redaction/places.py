@@ -135,7 +135,8 @@ def _crossing(tokens: Sequence[Token], at: int) -> int | None:
     if start == at + 1 or first == start or first >= len(tokens) or tokens[first].word not in ("and", "&"):
         return None
     end, also = _street_that_meets(tokens, first + 1)
-    return end if end > first + 1 and (sure or also) else None
+    ends = end >= len(tokens) or tokens[end].kind is Kind.MARK
+    return end if end > first + 1 and (sure or also or ends) else None
 
 
 def _street_that_meets(tokens: Sequence[Token], at: int) -> tuple[int, bool]:

@@ -51,6 +51,8 @@ WITH_LETTERS = frozenset(
     }
 )
 CARD_LENGTHS = range(13, 20)
+CARD_SHAPES = ([4, 4, 4, 4], [4, 6, 5])  # digits of its groups
+CENTURIES = ("18", "19", "20")  # how years begin
 _CODE_LENGTHS = range(3, 5)  # of a code that may be spoken as one quantity
 _OF_A_QUANTITY = frozenset((Entity.CARD_CODE, Entity.PIN))
 
@@ -292,10 +294,14 @@ def _trim(tokens: Sequence[Token], run: Run) -> None:
     first = tokens[run.start]
     if run.end - run.start > 1 and first.word in ("a", "i") and first.kind is Kind.LETTER:
         behind = tokens[run.start + 1]
-        of_code = run.start > 0 and (tokens[run.start - 1].word,) in CUES and len(run.digits) >= MIN_CODE
+        cue = tokens[run.start - 1].word if run.start else ""
+        of_code = (cue in ("is", "number") or (cue,) in CUES) and len(run.digits) >= MIN_CODE
         if behind.kind in NUMERALS and not behind.glued and first.text != "A" and not of_code:
             run.start += 1
             run.parts[0].letters = run.parts[0].letters[1:]
+    if run.end - run.start > 1 and first.kind is Kind.UNIT and run.start and tokens[run.start - 1].word == "last":
+        run.start += 1  # "the last four 3306"
+        run.parts[0].digits = run.parts[0].digits[1:]
     last = tokens[run.end - 1]
     if run.end - run.start > 1 and last.word in ("a", "i") and last.kind is Kind.LETTER and not last.glued:
         before = tokens[run.end - 2]
@@ -410,6 +416,9 @@ def looks_like_a_code(run: Run, least: int) -> bool:
         return True
     if total >= MIN_LISTED and all(part.singles == len(part.digits) for part in run.parts) and not _counts(run.digits):
         return True
+    sizes = [len(part.digits) for part in run.parts]
+    if sizes in CARD_SHAPES and not all(part.digits[:2] in CENTURIES for part in run.parts):
+        return True
     if total >= MIN_IN_PAIRS and sum(part.numbers > 1 and len(part.digits) >= MIN_OPEN for part in run.parts) > 1:
         return True  # "41 47, 20 21, 34"
     for part in run.parts:
@@ -425,7 +434,7 @@ def looks_like_a_code(run: Run, least: int) -> bool:
             return True
         if least < MIN_CODE and (part.singles >= least or (len(part.digits) >= least and part.numbers > 1)):
             return True
-        if least < MIN_CODE and part.written == YEAR and part.digits[:2] not in ("18", "19", "20"):
+        if least < MIN_CODE and part.written == YEAR and part.digits[:2] not in CENTURIES:
             return True
     return False
 

@@ -10,7 +10,7 @@ from antiphon.trust.redaction.runs import passes_luhn, runs_of
 from antiphon.trust.redaction.spoken import spoken
 from antiphon.trust.redaction.tokens import read_number, tokens_of
 from antiphon.trust.redaction.written import written
-from redaction_sentences import by_hand, score, sentences
+from redaction_sentences import by_hand, calls, score, sentences
 
 WANTED = Redaction(entities=ALL)
 
@@ -40,6 +40,17 @@ def test_sentences_by_hand():
     each = scores["by hand", "structured"]
     assert each.whole >= 0.85 * each.all  # some of them are names, which a model finds
     assert wrong <= 0.02
+
+
+def test_sentences_of_calls():
+    """Without the model, which finds some of them."""
+    made = calls()
+    scores, wrong = score(made, [places(sentence.text) for sentence in made])
+    for form in ("written", "spoken"):
+        each = scores[f"call, {form}", "structured"]
+        assert each.whole >= 0.95 * each.all, form
+        assert each.touched >= 0.97 * each.all, form
+    assert wrong <= 0.03
 
 
 def test_prose_and_quantities_stay():
@@ -144,6 +155,11 @@ def test_prose_and_quantities_stay():
         ("come to forty two b lansdowne road dublin four", "forty two b lansdowne road dublin four", Entity.ADDRESS),
         ("we're at number three kestrel court", "number three kestrel court", Entity.ADDRESS),
         ("the link was okonjo bakery dot com", "okonjo bakery dot com", Entity.URL),
+        ("One more time, 5331, 8042, 1977, 3306.", "5331, 8042, 1977, 3306", Entity.CARD),
+        ("the last four 3306", "3306", Entity.CARD),
+        ("my passport number is a oh four one nine two", "a oh four one nine two", Entity.PASSPORT),
+        ("twenty one may nineteen seventy six it is", "twenty one may nineteen seventy six", Entity.DATE),
+        ("we are at the corner of damen and division", "corner of damen and division", Entity.ADDRESS),
         # secrets that are words
         ("The password should be MangoTree.", "MangoTree", Entity.PASSWORD),
         ("my password is all caps m a n g o then one two", "all caps m a n g o then one two", Entity.PASSWORD),
