@@ -33,7 +33,7 @@ _TABLE: tuple[tuple[Entity | tuple[Entity, ...], int, str], ...] = (
     (
         Entity.CARD_EXPIRY,
         3,
-        "expires|expiry|expiration|expiring|exp|valid until|valid till|valid thru|valid through|good through|"
+        "expires|expire|expiry|expiration|expiring|exp|valid until|valid till|valid thru|valid through|good through|"
         "good thru|good until|good till|end date|start date|valid from",
     ),
     (
@@ -161,6 +161,7 @@ def cue_behind(tokens: list[Token], at: int) -> Cue | None:
     """Return the cue in a phrase like "... is my account number" or "... my account number", if the phrase begins at
     the token `at`, after a number.
     """
+    at += at < len(tokens) and tokens[at].word == ","
     said = [token.word for token in tokens[at : at + 7]]
     if said[:1] != ["my"]:
         if not said or said.pop(0) not in ("is", "was", "as", "for", "that's", "that", "which"):

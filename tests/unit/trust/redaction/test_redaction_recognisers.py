@@ -160,6 +160,8 @@ def test_prose_and_quantities_stay():
         ("my passport number is a oh four one nine two", "a oh four one nine two", Entity.PASSPORT),
         ("twenty one may nineteen seventy six it is", "twenty one may nineteen seventy six", Entity.DATE),
         ("we are at the corner of damen and division", "corner of damen and division", Entity.ADDRESS),
+        ("It's 10, 30, 68, for the birthday.", "10, 30, 68", Entity.DATE_OF_BIRTH),
+        ("it'll expire in may i mean oh one thirty one", "oh one thirty one", Entity.CARD_EXPIRY),
         # secrets that are words
         ("The password should be MangoTree.", "MangoTree", Entity.PASSWORD),
         ("my password is all caps m a n g o then one two", "all caps m a n g o then one two", Entity.PASSWORD),
