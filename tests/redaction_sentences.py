@@ -502,7 +502,7 @@ CALL_FORMS = {"W": "call, written", "S": "call, spoken", "P": PAUSED, "N": "none
 
 
 def calls(*, paused: bool = False) -> list[Sentence]:
-    """Sentences of ten rounds, each written before the recognisers were mended for it; or those that are spoken in
+    """Sentences of eleven rounds, each written before the recognisers were mended for it; or those that are spoken in
     several utterances, with `PAUSE` between them.
     """
     lines = (DATA / "redaction_calls.txt").read_text().splitlines()

@@ -28,7 +28,7 @@ _TABLE: tuple[tuple[Entity | tuple[Entity, ...], int, str], ...] = (
         Entity.CARD_CODE,
         3,
         "security code|cvv|cvc|c v v|c v c|code is|the back|verification code|three digits|four digits|the code|"
-        "code on my card|code on the card|back of the card|back of my card|back of it",
+        "verification number|code on my card|code on the card|back of the card|back of my card|back of it",
     ),
     (
         Entity.CARD_EXPIRY,
@@ -98,6 +98,7 @@ LONGEST = max(map(len, CUES))
 
 # Words before a run that mark it as a count, a name or a measure, which is not secret.
 HARMLESS_BEFORE = word_set(
+    "room flight bus train exit "
     "chapter chapters verse verses page pages version volume platform gate score scores scored won lost beat line "
     "lines step act scene figure table question section paragraph article season episode series channel level round "
     "lap route highway interstate $ £ € year years since in around about almost nearly over under psalm hymn row "

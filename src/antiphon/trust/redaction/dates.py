@@ -26,7 +26,7 @@ _SEASONS = word_set("spring summer autumn fall winter")
 _WEEKDAYS = word_set("monday tuesday wednesday thursday friday saturday sunday")
 _EXPIRES = word_set("expires expiry expiration expiring expire expiry's expiration's exp valid good runs run")
 _LASTS = word_set(
-    "out the is in on until till thru through to : . date of would will should be was says"
+    "out the , is in on until till thru through to : . date of would will should be was says"
 )  # between such a word and the month
 _MONTH_NUMBERS = 12
 REACH, REACH_BEHIND = 12, 5

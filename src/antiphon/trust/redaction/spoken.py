@@ -470,7 +470,10 @@ def _odd(tokens: Sequence[Token], at: int) -> bool:
     cased = tokens[at].word in _CASES or (
         tokens[at].word == "all" and at + 1 < len(tokens) and tokens[at + 1].word in _CASES
     )
-    behind = tokens[at + 1] if at + 1 < len(tokens) else None
+    plain = (
+        at + 1 < len(tokens) and tokens[at + 1].kind is Kind.WORD and tokens[at + 1].word not in STOPWORDS | _SYMBOLS
+    )
+    behind = tokens[at + 1 + plain] if at + 1 + plain < len(tokens) else None
     said = behind is not None and (behind.kind in NUMERALS or behind.word in _SYMBOLS - STOPWORDS - {"space", "point"})
     return cased or signed or numbered or said
 

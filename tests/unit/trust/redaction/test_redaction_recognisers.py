@@ -162,7 +162,10 @@ def test_prose_and_quantities_stay():
         ("we are at the corner of damen and division", "corner of damen and division", Entity.ADDRESS),
         ("It's 10, 30, 68, for the birthday.", "10, 30, 68", Entity.DATE_OF_BIRTH),
         ("it'll expire in may i mean oh one thirty one", "oh one thirty one", Entity.CARD_EXPIRY),
+        ("Expiration, May 2032.", "May 2032", Entity.CARD_EXPIRY),
+        ("The verification number's 9-8-2.", "9-8-2", Entity.CARD_CODE),
         # secrets that are words
+        ("password sweet potato sixty four", "sweet potato sixty four", Entity.PASSWORD),
         ("The password should be MangoTree.", "MangoTree", Entity.PASSWORD),
         ("my password is all caps m a n g o then one two", "all caps m a n g o then one two", Entity.PASSWORD),
         ("My password is Buster!47, or buster47! elsewhere", "buster47!", Entity.PASSWORD),
@@ -308,7 +311,7 @@ def test_what_it_is(text, hidden, kind):
         "Enter the password or email.",
         "The password should be unique and easy to remember.",
         "The offer expires soon, he said, and in May we march.",
-        "I dialled nine one one.",
+        "I dialled nine one one from room four oh two.",
         "one two three, and off we go",
     ],
 )
