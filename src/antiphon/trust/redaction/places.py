@@ -27,6 +27,7 @@ _DIRECTIONS = word_set(
 _SUFFIXES = ("straße", "strasse", "gasse", "platz", "allee", "str")  # ends of German streets' names
 _UNITS = word_set("apartment apt suite ste unit flat floor room building bldg")
 _NUMBERED = word_set("house plot block tower villa sector door")  # before a number that a street follows
+_PARTS = _UNITS | _NUMBERED
 _CUES = word_set(
     "live lives living address deliver delivered delivery located ship shipped mail send home house moved renting "
     "staying come office"
@@ -84,7 +85,7 @@ def _flat_before(tokens: Sequence[Token], at: int) -> int:
     """Return the beginning of the address with a "flat three," before it."""
     said = at - (at > 0 and tokens[at - 1].word == "number")
     for start in range(at - 1, max(-1, at - 5), -1):
-        if tokens[start].word in _UNITS or tokens[start].word in _NUMBERED:
+        if tokens[start].word in _PARTS:
             return start
         if tokens[start].kind not in NUMERALS | {Kind.MARK, Kind.LETTER} and tokens[start].word not in ("no", "number"):
             break
@@ -119,7 +120,7 @@ def _address(tokens: Sequence[Token], at: int) -> int | None:
 def _numbered_parts(tokens: Sequence[Token], at: int) -> int | None:
     """Return the end of two or more numbered parts of an address, like "plot fourteen, sector sixty two"."""
     parts, end = 0, at
-    while end + 1 < len(tokens) and tokens[end].word in _UNITS | _NUMBERED and tokens[end + 1].kind in NUMERALS:
+    while end + 1 < len(tokens) and tokens[end].word in _PARTS and tokens[end + 1].kind in NUMERALS:
         parts, end = parts + 1, _house_number(tokens, end + 1)[0]
         end += _is(tokens, end, ",")
     end -= parts > 0 and tokens[end - 1].word == ","

@@ -114,13 +114,18 @@ def runs_of(tokens: Sequence[Token]) -> list[Run]:
     """Return all runs, in order, also those of a single letter or number."""
     runs, at = [], 0
     while at < len(tokens):
-        run = _read(tokens, at)
+        run = _read(tokens, at) if _may_begin(tokens[at]) else None
         if run is None:
             at += 1
             continue
         runs.append(run)
         at = max(run.end, at + 1)
     return runs
+
+
+def _may_begin(token: Token) -> bool:
+    """Return whether a run may begin with a token: most words are spared the rest."""
+    return token.kind is not Kind.WORD or token.word in LETTER_WORDS or token.word == "plus" or token.text.isupper()
 
 
 def _read(tokens: Sequence[Token], start: int) -> Run | None:

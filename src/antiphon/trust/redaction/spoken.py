@@ -34,6 +34,8 @@ _SYMBOLS = word_set(
     "exclamation mark point question hash hashtag pound dollar sign percent ampersand star asterisk at underscore "
     "dash hyphen dot period comma space bang"
 )
+_SURE_SYMBOLS = _SYMBOLS - STOPWORDS - {"space", "point"}  # that are no other words
+_WORDS_OF_SECRETS = STOPWORDS | _SYMBOLS
 _PASSWORD_CUES = word_set("password password's passphrase passphrase's passcode passcode's pwd pw passwd passwords")
 _ASKED = frozenset(("word", "answer", "phrase"))
 _OF_SECURITY = word_set("memorable security secret safe recovery seed verification magic")  # before one of these
@@ -87,6 +89,8 @@ def _after_www(tokens: Sequence[Token], at: int) -> int | None:
     begins at the token `at`.
     """
     for sign in ("www", "http"):
+        if tokens[at].word[0] != sign[0]:
+            continue
         end = at + 1 if tokens[at].word == sign else at + len(sign)
         if end == at + len(sign) and [token.word for token in tokens[at:end]] != list(sign):
             continue
@@ -470,11 +474,9 @@ def _odd(tokens: Sequence[Token], at: int) -> bool:
     cased = tokens[at].word in _CASES or (
         tokens[at].word == "all" and at + 1 < len(tokens) and tokens[at + 1].word in _CASES
     )
-    plain = (
-        at + 1 < len(tokens) and tokens[at + 1].kind is Kind.WORD and tokens[at + 1].word not in STOPWORDS | _SYMBOLS
-    )
+    plain = at + 1 < len(tokens) and tokens[at + 1].kind is Kind.WORD and tokens[at + 1].word not in _WORDS_OF_SECRETS
     behind = tokens[at + 1 + plain] if at + 1 + plain < len(tokens) else None
-    said = behind is not None and (behind.kind in NUMERALS or behind.word in _SYMBOLS - STOPWORDS - {"space", "point"})
+    said = behind is not None and (behind.kind in NUMERALS or behind.word in _SURE_SYMBOLS)
     return cased or signed or numbered or said
 
 
