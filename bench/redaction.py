@@ -33,7 +33,7 @@ Spans = list[list[tuple[int, int]]]
 
 
 def main() -> None:
-    from redaction_sentences import by_hand, sentences  # type: ignore[import-not-found, unused-ignore]
+    from redaction_sentences import by_hand, calls, sentences  # type: ignore[import-not-found, unused-ignore]
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sentences", type=Path)
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--presidio", metavar="PYTHON")
     parser.add_argument("--models", type=Path, default=HERE.parent / ".cache" / "test-models")
     asked = parser.parse_args()
-    made: list[Any] = _read(asked.sentences) if asked.sentences else [*sentences(asked.rounds), *by_hand()]
+    made: list[Any] = _read(asked.sentences) if asked.sentences else [*sentences(asked.rounds), *by_hand(), *calls()]
     texts = [each.text for each in made]
     words = sum(len(text.split()) for text in texts)
     print(f"{len(made)} sentences, {words} words")
@@ -101,7 +101,7 @@ def _show(name: str, made: list[Any], found: Spans, seconds: float, words: int) 
     print(f"{name}: {1000 * seconds / words:.2f} ms a word, {100 * wrong:.2f} % of words hidden wrongly")
     for (form, what), each in sorted(scores.items()):
         whole, touched = 100 * each.whole / each.all, 100 * each.touched / each.all
-        print(f"  {form:8} {what:10} {each.all:4}  whole {whole:5.1f} %  touched {touched:5.1f} %")
+        print(f"  {form:13} {what:10} {each.all:4}  whole {whole:5.1f} %  touched {touched:5.1f} %")
 
 
 async def _delays(texts: list[str]) -> None:

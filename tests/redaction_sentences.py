@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DATA = Path(__file__).parent / "data"
+PAUSED, PAUSE = "call, paused", " || "
 
 
 def listed(text: str, by: str | None = None) -> list[str]:
@@ -484,13 +485,29 @@ def sentences(rounds: int = 6, seed: int = 14) -> list[Sentence]:
     return [*made, *(Sentence(text, "none") for text in without), Sentence(prose, "prose")]
 
 
+def _marked(line: str, form: str) -> Sentence:
+    """Return the sentence of a line: what must be hidden stands in braces, names and places with an asterisk."""
+    parts = line.replace("}", "{").split("{")
+    hidden = [("PERSON" if part.startswith("*") else "ANY", part.removeprefix("*")) for part in parts[1::2]]
+    parts[1::2] = [said for _, said in hidden]
+    return Sentence("".join(parts), form, tuple(hidden))
+
+
 def by_hand() -> list[Sentence]:
-    """Sentences that nobody made from parts; what must be hidden stands in braces."""
-    made = []
-    for line in (DATA / "redaction_by_hand.txt").read_text().splitlines():
-        parts = line.replace("}", "{").split("{")
-        made.append(Sentence("".join(parts), "by hand", tuple(("ANY", part) for part in parts[1::2])))
-    return made
+    """Sentences that nobody made from parts."""
+    return [_marked(line, "by hand") for line in (DATA / "redaction_by_hand.txt").read_text().splitlines()]
+
+
+CALL_FORMS = {"W": "call, written", "S": "call, spoken", "P": PAUSED, "N": "none"}
+
+
+def calls(*, paused: bool = False) -> list[Sentence]:
+    """Sentences of eleven rounds, each written before the recognisers were mended for it; or those that are spoken in
+    several utterances, with `PAUSE` between them.
+    """
+    lines = (DATA / "redaction_calls.txt").read_text().splitlines()
+    made = [_marked(line[2:], CALL_FORMS[line[0]]) for line in lines]
+    return [sentence for sentence in made if (sentence.form == PAUSED) == paused]
 
 
 @dataclass

@@ -19,18 +19,22 @@ class Cue:
 # Single words and short phrases, in lower case, also as speech recognisers misspell some of them.
 _TABLE: tuple[tuple[Entity | tuple[Entity, ...], int, str], ...] = (
     (Entity.CARD, 4, "card|visa|mastercard|amex|debit|credit"),
-    (Entity.CARD, 3, "ends in|ending in|ending with|ends with|last four|last three"),
+    (
+        Entity.CARD,
+        3,
+        "ends in|ending in|ending with|ends with|finishes in|finishing in|one ending|card ending|last four|last three",
+    ),
     (
         Entity.CARD_CODE,
         3,
         "security code|cvv|cvc|c v v|c v c|code is|the back|verification code|three digits|four digits|the code|"
-        "code on my card|code on the card",
+        "verification number|code on my card|code on the card|back of the card|back of my card|back of it",
     ),
     (
         Entity.CARD_EXPIRY,
         3,
-        "expires|expiry|expiration|expiring|exp|valid until|valid till|valid thru|valid through|good through|"
-        "good thru|good until|good till",
+        "expires|expire|expiry|expiration|expiring|exp|valid until|valid till|valid thru|valid through|good through|"
+        "good thru|good until|good till|end date|start date|valid from",
     ),
     (
         Entity.NATIONAL_ID,
@@ -47,15 +51,15 @@ _TABLE: tuple[tuple[Entity | tuple[Entity, ...], int, str], ...] = (
     (
         (Entity.BANK, Entity.ACCOUNT),
         4,
-        "account|acct|bank|checking|savings|iban|routing|sort code|aba|swift|bratting|i ban|i b a n|b s b|bsb|"
+        "account|acct|acc|bank|checking|savings|iban|routing|sort code|aba|swift|bratting|i ban|i b a n|b s b|bsb|"
         "ifsc|clabe|a c",
     ),
     (
         Entity.ACCOUNT,
         3,
-        "member|membership|policy|customer|order|reference|confirmation|claim|ticket|case|invoice|booking|"
+        "member|membership|policy|customer|order|reference|ref|confirmation|claim|ticket|case|invoice|booking|"
         "subscriber|i d|id|loyalty|tracking|serial|employee|user number|badge|group number|reservation|folio|code|"
-        "student|identification|p n r|pnr|frequent flyer|contract|docket",
+        "agreement|student|identification|p n r|pnr|frequent flyer|contract|docket",
     ),
     (
         Entity.HEALTH_RECORD,
@@ -64,7 +68,11 @@ _TABLE: tuple[tuple[Entity | tuple[Entity, ...], int, str], ...] = (
         "prescription|health plan|beneficiary",
     ),
     (Entity.PASSPORT, 4, "passport"),
-    (Entity.LICENCE, 3, "dl|d l|license|licence|driver's|drivers|driving|plate|plates|registration|reg|vin|tag number"),
+    (
+        Entity.LICENCE,
+        3,
+        "dl|d l|license|licence|driver's|drivers|driving|plate|plates|registration|registered as|reg|vin|tag number",
+    ),
     (
         Entity.PIN,
         3,
@@ -90,6 +98,7 @@ LONGEST = max(map(len, CUES))
 
 # Words before a run that mark it as a count, a name or a measure, which is not secret.
 HARMLESS_BEFORE = word_set(
+    "room flight bus train exit "
     "chapter chapters verse verses page pages version volume platform gate score scores scored won lost beat line "
     "lines step act scene figure table question section paragraph article season episode series channel level round "
     "lap route highway interstate $ £ € year years since in around about almost nearly over under psalm hymn row "
@@ -150,14 +159,17 @@ def cue_before(tokens: list[Token], at: int) -> tuple[Cue, int] | None:
 
 
 def cue_behind(tokens: list[Token], at: int) -> Cue | None:
-    """Return the cue in a phrase like "... is my account number", if the phrase begins at the token `at`, after a
-    number.
+    """Return the cue in a phrase like "... is my account number" or "... my account number", if the phrase begins at
+    the token `at`, after a number.
     """
-    if at >= len(tokens) or tokens[at].word not in ("is", "was", "as", "for"):
-        return None
-    said = [token.word for token in tokens[at + 1 : at + 7]]
-    if not {"my", "the", "our", "her", "his", "their", "your"} & set(said[:1]):
-        return None
+    at += at < len(tokens) and tokens[at].word == ","
+    said = [token.word for token in tokens[at : at + 7]]
+    if said[:1] != ["my"]:
+        if not said or said.pop(0) not in ("is", "was", "as", "for", "that's", "that", "which"):
+            return None
+        said = said[said[:1] in (["is"], ["was"]) :]
+        if not {"my", "the", "our", "her", "his", "their", "your", "when"} & set(said[:1]):
+            return None
     for begin in range(1, len(said)):
         for length in range(min(LONGEST, len(said) - begin), 0, -1):
             cue = CUES.get(tuple(said[begin : begin + length]))

@@ -22,11 +22,15 @@ _WRITTEN = re.compile(
     r"(?<![0-9/.-])(?:[0-3]?[0-9]([/.-])[0-3]?[0-9]\1(?:[12][0-9])?[0-9]{2}|(?:19|20)[0-9]{2}([/.-])[01]?[0-9]\2[0-3]?[0-9])"
     r"(?![0-9/-]|\.[0-9])"
 )
+_SEASONS = word_set("spring summer autumn fall winter")
 _WEEKDAYS = word_set("monday tuesday wednesday thursday friday saturday sunday")
-_EXPIRES = word_set("expires expiry expiration expiring expire expiry's expiration's exp valid good")
-_LASTS = word_set("is in on until till thru through to : . date of")  # between such a word and the month
+_EXPIRES = word_set("expires expiry expiration expiring expire expiry's expiration's exp valid good runs run")
+_LASTS = word_set(
+    "out the , is in on until till thru through to : . date of would will should be was says"
+)  # between such a word and the month
 _MONTH_NUMBERS = 12
 REACH, REACH_BEHIND = 12, 5
+MAX_DAY_TOKENS, MAX_TO_MONTH = 3, 3
 
 
 def written_dates(text: str) -> Iterator[Span]:
@@ -55,14 +59,29 @@ def dates(tokens: Sequence[Token]) -> Iterator[Span]:
         yield from _days(tokens)
 
 
+def open_date(tokens: Sequence[Token]) -> Iterator[Span]:
+    """Yield a day or a month at the end of a text about birth, whose date may go on: "born on the twenty fourth"."""
+    for at in range(max(0, len(tokens) - MAX_DAY_TOKENS), len(tokens)):
+        ends = at + 1 if tokens[at].word in MONTHS else ordinal_end(tokens, at)
+        if ends == len(tokens) and _born(tokens, at):
+            yield Span(tokens[at].start, tokens[-1].end, (Entity.DATE_OF_BIRTH, Entity.DATE))
+            return
+
+
 def _date(tokens: Sequence[Token], at: int) -> tuple[int, bool] | None:
     """Return the end of a day of a month, and whether its year follows; `None` if no date begins at the token `at`."""
     month = tokens[at].word
+    if at > 1 and tokens[at].kind in NUMERALS and [each.word for each in tokens[at - 2 : at]] == ["born", "in"]:
+        year = _year(tokens, at)
+        return year if year[1] else None
+    if month in _SEASONS:
+        year = _year(tokens, at + 1 + _is(tokens, at + 1, "of"))
+        return year if year[1] and _born(tokens, at) else None
     if month in MONTHS:
         end = at + 1
         end += _sign(tokens, end)
         end += _is(tokens, end, "the")
-        day = _ordinal(tokens, end)
+        day = ordinal_end(tokens, end)
         if day is None:
             plain = _day(tokens, end)
             # "may two ..." is a date only if it is written as one
@@ -70,18 +89,18 @@ def _date(tokens: Sequence[Token], at: int) -> tuple[int, bool] | None:
                 day = plain
         if day is not None:
             return _year(tokens, day)
-        year = _year(tokens, at + 1)
+        year = _year(tokens, at + 1 + _is(tokens, at + 1, "of"))
         return year if year[1] and (_born(tokens, at) or _called_birth(tokens, year[0])) else None
     slashed = _slashed(tokens, at)
     if slashed is not None:
         return slashed, True
     start = at + (month == "the")
-    ordinal = _ordinal(tokens, start)
-    if ordinal is None and tokens[at].kind is Kind.DIGITS and len(month) <= 2:
+    ordinal = ordinal_end(tokens, start)
+    if ordinal is None and tokens[at].kind in NUMERALS:
         ordinal = _day(tokens, at)
         if ordinal is not None:
             ordinal += _sign(tokens, ordinal)  # 03-Apr-1980
-        if ordinal is not None and not (ordinal < len(tokens) and tokens[ordinal].word in MONTHS):
+        if ordinal is not None and not _is_month(tokens, ordinal, sure=tokens[at].kind is Kind.DIGITS):
             return None
     if ordinal is None:
         return None
@@ -89,15 +108,26 @@ def _date(tokens: Sequence[Token], at: int) -> tuple[int, bool] | None:
     end += _is(tokens, end, "of")
     if end < len(tokens) and tokens[end].word in MONTHS:
         return _year(tokens, end + 1)
-    month_end = _ordinal(tokens, end + _is(tokens, end, "the"))
+    month_end = ordinal_end(tokens, end + _is(tokens, end, "the"))
     if month_end is not None and end > ordinal and _born(tokens, at):
         last, dated = _year(tokens, month_end)  # the first of the second eighty three
         return (last, True) if dated else None
     return None
 
 
+def _is_month(tokens: Sequence[Token], at: int, *, sure: bool) -> bool:
+    """Return whether a month is at the token `at`; if it is another word, too, only if one is `sure`."""
+    if at >= len(tokens) or tokens[at].word not in MONTHS:
+        return False
+    return sure or tokens[at].word not in _WORDS_TOO or _born(tokens, at) or _year(tokens, at + 1)[1]
+
+
 def _weekday(tokens: Sequence[Token], at: int) -> int:
-    """Return the beginning of a date with the day of the week before it: "Tuesday, the first of May"."""
+    """Return the beginning of a date with the day of the week before it, "Tuesday, the first of May", or with what was
+    said twice: "march march the second".
+    """
+    while at > 0 and tokens[at - 1].word == tokens[at].word:
+        at -= 1
     day = at - 1
     while day > 0 and tokens[day].word in (",", "the"):
         day -= 1
@@ -107,13 +137,17 @@ def _weekday(tokens: Sequence[Token], at: int) -> int:
 def _expiries(tokens: Sequence[Token]) -> Iterator[Span]:
     """Yield months with years after words about the end of a card: "expires in march twenty seven"."""
     for at, token in enumerate(tokens):
+        if token.word == "oh" and (month := _month_number(tokens, at)) and _is(tokens, month, "slash"):
+            last, dated = _year(tokens, month + 1)  # "oh nine slash twenty seven"
+            if dated:
+                yield Span(token.start, tokens[last - 1].end, (Entity.CARD_EXPIRY, Entity.DATE))
         if token.word not in _EXPIRES:
             continue
         start = at + 1
-        while start < len(tokens) and tokens[start].word in _LASTS:
+        while start < len(tokens) and (tokens[start].word in _LASTS or _month_comes(tokens, start)):
             start += 1
         # Cards are not all that is valid or good.
-        if start >= len(tokens) or (token.word in ("valid", "good") and start == at + 1):
+        if start >= len(tokens) or (token.word in ("valid", "good", "runs", "run") and start == at + 1):
             continue
         end = start + 1 if tokens[start].word in MONTHS else _month_number(tokens, start)
         if end is None:
@@ -123,6 +157,15 @@ def _expiries(tokens: Sequence[Token]) -> Iterator[Span]:
         last, dated = _year(tokens, end)
         if dated:
             yield Span(tokens[start].start, tokens[last - 1].end, (Entity.CARD_EXPIRY, Entity.DATE))
+
+
+def _month_comes(tokens: Sequence[Token], at: int) -> bool:
+    """Return whether a month's name follows on a word within a few words: "expires sometime in September"."""
+    return (
+        tokens[at].kind is Kind.WORD
+        and tokens[at].word not in MONTHS
+        and any(token.word in MONTHS for token in tokens[at + 1 : at + 1 + MAX_TO_MONTH])
+    )
 
 
 def _slashed(tokens: Sequence[Token], at: int) -> int | None:
@@ -143,6 +186,8 @@ def _month_number(tokens: Sequence[Token], at: int) -> int | None:
     if number is not None and number.digits == "0":
         number = read_number(tokens, number.end)
     short = number is not None and len(number.digits) <= 2
+    if number is None and at < len(tokens) and tokens[at].word in _ORDINALS:
+        return at + 1
     return number.end if number and short and 0 < int(number.digits) <= _MONTH_NUMBERS else None
 
 
@@ -155,7 +200,7 @@ def _called_birth(tokens: Sequence[Token], end: int) -> bool:
     return any(token.word in _BIRTH for token in tokens[end : end + REACH_BEHIND])
 
 
-def _ordinal(tokens: Sequence[Token], at: int) -> int | None:
+def ordinal_end(tokens: Sequence[Token], at: int) -> int | None:
     if at >= len(tokens):
         return None
     token = tokens[at]
@@ -190,6 +235,8 @@ def _year(tokens: Sequence[Token], at: int) -> tuple[int, bool]:
         digits, end = digits + number.digits, number.end
     if len(digits) == 4 and digits[:2] in ("18", "19", "20"):
         return end, True
+    if _is(tokens, start, "oh") and end == start + 2 and len(digits) == 2:
+        return end, True
     two = read_number(tokens, start)
     if two is not None and len(two.digits) == 2 and int(two.digits) >= 20 and end == two.end:
         return end, True
@@ -205,7 +252,7 @@ def _days(tokens: Sequence[Token]) -> Iterator[Span]:
             or tokens[at - 1].word not in ("on", "until", "till", "by", "since", "from", "to", "and")
         ):
             continue
-        end = _ordinal(tokens, at + 1)
+        end = ordinal_end(tokens, at + 1)
         if end is None:
             continue
         behind = tokens[end] if end < len(tokens) else None

@@ -7,10 +7,19 @@ from typing import Any
 
 from antiphon.core.redaction import OF_THE_MODEL, Entity, Redaction, Span
 from antiphon.trust.redaction.cues import STOPWORDS
-from antiphon.trust.redaction.dates import MONTHS, dates, written_dates
+from antiphon.trust.redaction.dates import MONTHS, dates, open_date, written_dates
 from antiphon.trust.redaction.names import names, repeated, whole_names
-from antiphon.trust.redaction.places import addresses
-from antiphon.trust.redaction.runs import MIN_CODE, WITH_LETTERS, Run, is_extension, kinds_of, runs_of, with_letters
+from antiphon.trust.redaction.places import addresses, open_address
+from antiphon.trust.redaction.runs import (
+    MIN_CODE,
+    WITH_LETTERS,
+    is_another,
+    is_extension,
+    kinds_of,
+    runs_of,
+    spelled_from,
+    with_letters,
+)
 from antiphon.trust.redaction.spoken import open_mail, spoken
 from antiphon.trust.redaction.tokens import NUMERALS, Kind, Token, legible, placed, tokens_of, word_set
 from antiphon.trust.redaction.written import written
@@ -69,16 +78,19 @@ def find(
         found += tagged
         if goes_on:
             found += open_mail(tokens)
+            found += open_address(tokens)
+            found += open_date(tokens)
         shouted = text.isupper()
-        last: Run | None = None
-        for run in runs_of(tokens):
-            kinds = kinds_of(tokens, run, least, opens=goes_on and run.open)
-            if last is not None and is_extension(tokens, last, run):
-                found.append(Span(tokens[last.start].start, tokens[run.end - 1].end, (Entity.PHONE,)))
-            last = run if kinds else None
+        judged = [(run, kinds_of(tokens, run, least, opens=goes_on and run.open)) for run in runs_of(tokens)]
+        for at, (run, kinds) in enumerate(judged):
+            beside = [each for each in (*judged[max(0, at - 1) : at], *judged[at + 1 : at + 2]) if each[1]]
+            if at and judged[at - 1][1] and is_extension(tokens, judged[at - 1][0], run):
+                found.append(Span(tokens[judged[at - 1][0].start].start, tokens[run.end - 1].end, (Entity.PHONE,)))
+            kinds = kinds or next((near for other, near in beside if is_another(tokens, other, run)), ())
             if kinds:
                 coded = kinds[0] in WITH_LETTERS and not shouted
                 start, end = with_letters(tokens, run) if coded else (run.start, run.end)
+                start = spelled_from(tokens, run, start)
                 found.append(Span(tokens[start].start, tokens[end - 1].end, kinds))
     told = (span for span in found if not sought.isdisjoint(span.kinds) or span.kinds == (Entity.CUSTOM,))
     return merged(list(told), unsure)

@@ -6,7 +6,16 @@ from antiphon.trust.redaction.cues import STOPWORDS, UNITS_BEHIND
 from antiphon.trust.redaction.places import LINKS as STREET_LINKS
 from antiphon.trust.redaction.places import REACH as NEAR
 from antiphon.trust.redaction.spoken import address_from, local_start
-from antiphon.trust.redaction.tokens import FILLERS, JOINERS, NATO, NUMERALS, SOFT_JOINERS, Kind, Token, word_set
+from antiphon.trust.redaction.tokens import (
+    FILLERS,
+    JOINERS,
+    LETTER_WORDS,
+    NUMERALS,
+    SOFT_JOINERS,
+    Kind,
+    Token,
+    word_set,
+)
 
 MAX_STREET_WORDS = 4  # between a number and the word that makes it an address
 MAX_IBAN_TOKENS, IBAN_GROUP = 24, 4  # characters of a group
@@ -37,7 +46,7 @@ def _may_go_on(token: Token) -> bool:
         token.kind in NUMERALS
         or token.kind is Kind.SCALE
         or (token.kind is Kind.LETTER and token.word not in ("i", "a"))
-        or token.word in NATO
+        or token.word in LETTER_WORDS
     )
     return spelled or token.kind is Kind.MARK or token.word in _LINKS
 

@@ -43,6 +43,7 @@ _WHO = _phrases(
     "this is|speaking with|speaking to|speak to|speak with|talk to|talking to|talk with|spoke with|spoke to|ask for|"
     "asked for|who is|who's|who was|i'm|i am|behalf of|made out to|hi|hello|dear|regards|sincerely|signed by"
 )
+_IAM = _phrases("this is|i'm|i am")
 LONGEST = max(map(len, _SAYS | _MAY | _WHO))
 # A sentence that begins with one of these and a capitalised word asks about somebody.
 _ASKS = word_set("is was did does has had can could will would should")
@@ -60,7 +61,10 @@ def names(tokens: Sequence[Token]) -> Iterator[Span]:
             if end > start:
                 yield Span(token.start, tokens[end - 1].end, (Entity.NAME,))
         elif token.word in GIVEN and (token.text[0].isupper() or lower or _introduced(words, at)):
-            yield Span(token.start, tokens[_surname(tokens, at + 1, lower) - 1].end, (Entity.NAME,))
+            end = _surname(tokens, at + 1, lower)
+            if end == at + 1 and lower and _follows(words, at, _IAM):
+                end = _end(tokens, at, sure=True, most=2)
+            yield Span(token.start, tokens[end - 1].end, (Entity.NAME,))
         elif token.word in SURNAMES and (lower or token.text[0].isupper()):
             yield Span(token.start, token.end, (Entity.NAME,))
         says = _follows(words, at, _SAYS)
@@ -85,11 +89,11 @@ def _introduced(words: Sequence[str], at: int) -> bool:
     return at == 0 or _follows(words, at, _MAY) or _follows(words, at, _SAYS)
 
 
-def _end(tokens: Sequence[Token], start: int, *, sure: bool) -> int:
+def _end(tokens: Sequence[Token], start: int, *, sure: bool, most: int = MAX_WORDS) -> int:
     """Return the end of a name that begins at `start`; with `sure`, also of one without a capital."""
     end = start
     capital = start < len(tokens) and tokens[start].text[0].isupper()
-    while end < len(tokens) and end - start < MAX_WORDS:
+    while end < len(tokens) and end - start < most:
         token = tokens[end]
         if token.kind is not Kind.WORD or token.word in _NOT_NAMES:
             break

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from antiphon.core.redaction import Entity, Span
 from antiphon.trust.redaction.cues import STOPWORDS
+from antiphon.trust.redaction.dates import ordinal_end
 from antiphon.trust.redaction.lexicon import LONG_TOWNS, TOWNS
 from antiphon.trust.redaction.tokens import NUMERALS, Kind, Token, read_number, word_set
 
@@ -25,7 +26,14 @@ _DIRECTIONS = word_set(
 )  # before a street's name
 _SUFFIXES = ("straße", "strasse", "gasse", "platz", "allee", "str")  # ends of German streets' names
 _UNITS = word_set("apartment apt suite ste unit flat floor room building bldg")
-_CUES = word_set("live lives living address deliver delivered delivery located ship shipped mail send home house moved")
+_NUMBERED = word_set("house plot block tower villa sector door")  # before a number that a street follows
+_PARTS = _UNITS | _NUMBERED
+_CUES = word_set(
+    "live lives living address deliver delivered delivery located ship shipped mail send home house moved renting "
+    "staying come office"
+)
+_HOMES = word_set("live lives living address located moved staying")
+_AT_HOME = word_set("at is to on number no in")
 _AFTER_TOWN = STOPWORDS | frozenset(("zip", "postal", "postcode", "today", "tomorrow", "tonight", "yesterday"))
 STATES = word_set(
     "alabama alaska arizona arkansas california colorado connecticut delaware florida georgia hawaii idaho illinois "
@@ -33,11 +41,13 @@ STATES = word_set(
     "montana nebraska nevada ohio oklahoma oregon pennsylvania tennessee texas utah vermont virginia washington "
     "wisconsin wyoming"
 )
+_CROSSINGS = word_set("corner intersection junction streets crossing crossroads")
+_TO_CROSSING = word_set("of is are at : by")
 _FIRST_OF_TOWNS = frozenset(town[0] for town in LONG_TOWNS)
 LONGEST_TOWN = max(map(len, LONG_TOWNS))
 MAX_NAME_WORDS = 3
 MAX_TOWN_WORDS = 2
-REACH = 8
+REACH, REACH_OPEN = 8, 4
 
 
 def addresses(tokens: Sequence[Token]) -> Iterator[Span]:
@@ -54,6 +64,16 @@ def addresses(tokens: Sequence[Token]) -> Iterator[Span]:
         at = end
 
 
+def open_address(tokens: Sequence[Token]) -> Iterator[Span]:
+    """Yield a number at the end of a text after words that say that somebody lives there: "i live at eighty eight"."""
+    at = len(tokens)
+    while at > 0 and tokens[at - 1].kind in NUMERALS:
+        at -= 1
+    homes = (token.word in _HOMES for token in tokens[max(0, at - REACH_OPEN) : at])
+    if 0 < at < len(tokens) and tokens[at - 1].word in _AT_HOME and any(homes):
+        yield Span(tokens[at].start, tokens[-1].end, (Entity.ADDRESS,))
+
+
 def _long_town(tokens: Sequence[Token], at: int) -> int | None:
     if tokens[at].word not in _FIRST_OF_TOWNS:
         return None
@@ -63,28 +83,76 @@ def _long_town(tokens: Sequence[Token], at: int) -> int | None:
 
 def _flat_before(tokens: Sequence[Token], at: int) -> int:
     """Return the beginning of the address with a "flat three," before it."""
+    said = at - (at > 0 and tokens[at - 1].word == "number")
     for start in range(at - 1, max(-1, at - 5), -1):
-        if tokens[start].word in _UNITS:
+        if tokens[start].word in _PARTS:
             return start
-        if tokens[start].kind not in NUMERALS | {Kind.MARK, Kind.LETTER}:
+        if tokens[start].kind not in NUMERALS | {Kind.MARK, Kind.LETTER} and tokens[start].word not in ("no", "number"):
             break
-    return at
+    return said
 
 
 def _address(tokens: Sequence[Token], at: int) -> int | None:
     token = tokens[at]
     if token.word in ("po", "p", "post") and (end := _box(tokens, at)) is not None:
+        return _rest(tokens, end, cued=True)
+    if (end := _numbered_parts(tokens, at)) is not None:
+        return _rest(tokens, end, cued=True)
+    if token.word in _CROSSINGS and (end := _crossing(tokens, at)) is not None:
+        return _rest(tokens, end, cued=False)
+    if token.kind is Kind.WORD and token.word not in STOPWORDS and (end := _street_number(tokens, at)) is not None:
         return end
     if token.kind is Kind.WORD and (end := _numbered_street(tokens, at)) is not None:
         return _rest(tokens, end, cued=False)
     if token.kind not in NUMERALS or (at and tokens[at - 1].kind in NUMERALS):
         return None
     number_end, digits = _house_number(tokens, at)
-    cued = any(each.word in _CUES for each in tokens[max(0, at - REACH) : at])
-    end = _street(tokens, number_end, sure=cued or len(digits) > 1)
+    near = tokens[max(0, at - REACH) : at]
+    cued = any(each.word in _CUES for each in near) or (bool(near) and near[-1].word == "number")
+    if cued or _flat_before(tokens, at) < at:
+        number_end += _is(tokens, number_end, ",")  # "house no. 12, MG Road"
+    end = _street(tokens, number_end, sure=cued or len(digits) > 1, cued=cued)
     if end is None:
         return None
     return _rest(tokens, end, cued)
+
+
+def _numbered_parts(tokens: Sequence[Token], at: int) -> int | None:
+    """Return the end of two or more numbered parts of an address, like "plot fourteen, sector sixty two"."""
+    parts, end = 0, at
+    while end + 1 < len(tokens) and tokens[end].word in _PARTS and tokens[end + 1].kind in NUMERALS:
+        parts, end = parts + 1, _house_number(tokens, end + 1)[0]
+        end += _is(tokens, end, ",")
+    end -= parts > 0 and tokens[end - 1].word == ","
+    return end if parts > 1 else None
+
+
+def _crossing(tokens: Sequence[Token], at: int) -> int | None:
+    """Return the end of two streets that meet, from the word "corner" on: "corner of 5th and Main"."""
+    start = at + 1
+    while start < len(tokens) and tokens[start].word in _TO_CROSSING:
+        start += 1
+    first, sure = _street_that_meets(tokens, start)
+    if start == at + 1 or first == start or first >= len(tokens) or tokens[first].word not in ("and", "&"):
+        return None
+    end, also = _street_that_meets(tokens, first + 1)
+    ends = end >= len(tokens) or tokens[end].kind is Kind.MARK
+    return end if end > first + 1 and (sure or also or ends) else None
+
+
+def _street_that_meets(tokens: Sequence[Token], at: int) -> tuple[int, bool]:
+    """Return the end of a street's name, and whether its form says that it is one: "5th", "Main", "church street"."""
+    end = ordinal_end(tokens, at) or at
+    sure = end > at
+    while end < len(tokens) and end - at < MAX_NAME_WORDS:
+        token = tokens[end]
+        kind = token.word in _ANY_STREET
+        capital = token.text[0].isupper()
+        if token.kind is not Kind.WORD or token.word in _NO_LINKS or not (end == at or kind or capital):
+            break
+        sure |= capital or (kind and end > at)
+        end += 1
+    return end, sure
 
 
 def _box(tokens: Sequence[Token], at: int) -> int | None:
@@ -115,7 +183,7 @@ def _house_number(tokens: Sequence[Token], at: int) -> tuple[int, str]:
     return end, digits
 
 
-def _street(tokens: Sequence[Token], at: int, *, sure: bool) -> int | None:
+def _street(tokens: Sequence[Token], at: int, *, sure: bool, cued: bool = False) -> int | None:
     """Return the end of a street's name that begins at the token `at`; `None` if there is none."""
     if at + 1 < len(tokens) and (tokens[at].word in _BEFORE or _of_something(tokens, at)):
         end = at + 1
@@ -131,11 +199,7 @@ def _street(tokens: Sequence[Token], at: int, *, sure: bool) -> int | None:
         token = tokens[end]
         if named and token.word in _ANY_STREET:
             strong = token.word not in _WEAK
-            if (
-                (strong and (sure or capital))
-                or (sure and (capital or _near_cue(tokens, at)))
-                or (capital and capital == named)
-            ):
+            if (strong and (sure or capital)) or (sure and (capital or cued)) or (capital and capital == named):
                 end += 1
                 return end + _is(tokens, end, ".")
         ordinal = token.kind is Kind.DIGITS and not named
@@ -174,8 +238,13 @@ def _numbered_street(tokens: Sequence[Token], at: int) -> int | None:
     return _house_number(tokens, end)[0] if end < len(tokens) and tokens[end].kind is Kind.DIGITS else None
 
 
-def _near_cue(tokens: Sequence[Token], at: int) -> bool:
-    return any(each.word in _CUES for each in tokens[max(0, at - REACH) : at])
+def _street_number(tokens: Sequence[Token], at: int) -> int | None:
+    """Return the end of a street with the word "number" behind it: "elm street number fourteen"."""
+    for kind in (at + 1, at + 2):
+        number = kind + 1 + _is(tokens, kind + 1, ",")
+        if number + 1 < len(tokens) and tokens[kind].word in _ANY_STREET and tokens[number].word == "number":
+            return _house_number(tokens, number + 1)[0] if tokens[number + 1].kind in NUMERALS else None
+    return None
 
 
 def _named(tokens: Sequence[Token], at: int) -> bool:
@@ -196,7 +265,8 @@ def _rest(tokens: Sequence[Token], end: int, cued: bool) -> int:
             last = _code(tokens, begin)
         elif token.kind in NUMERALS:
             number_end, digits = _house_number(tokens, begin)
-            if len(digits) < 4:
+            ends = number_end >= len(tokens) or tokens[number_end].kind is Kind.MARK
+            if len(digits) < 4 and not (ends and tokens[begin - 1].word in TOWNS):  # "dublin four"
                 break
             last = number_end
         elif _is_town(tokens, begin, cued):

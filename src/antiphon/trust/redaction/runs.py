@@ -13,8 +13,8 @@ from antiphon.trust.redaction.cues import CUES, HARMLESS_BEFORE, STOPWORDS, UNIT
 from antiphon.trust.redaction.tokens import (
     FILLERS,
     JOINERS,
+    LETTER_WORDS,
     LETTERS,
-    NATO,
     NUMERALS,
     SOFT_JOINERS,
     TIMES,
@@ -29,21 +29,30 @@ MIN_CODE = 5  # digits and letters that are hidden without a cue
 MIN_OPEN = 3  # digits at the end of an utterance
 MIN_SINGLE = 4  # digits, spoken one by one
 MIN_LISTED = 7  # digits, each with a comma after it, as recognisers write what is read out slowly
+MIN_IN_PAIRS = 9  # digits of several groups of numbers
 MIN_SPELLED = 3  # letters
 MIN_SOFT = 3  # digits, spoken one by one, after which "and" or "then" may go on
 MAX_BETWEEN = 5  # joining tokens at most between two signs
 MAX_GLUED = 4  # letters of a word next to digits, as in AB-1234
 YEAR = 4  # digits
 MIN_PHONE = 7  # digits
+MAX_TO_ANOTHER = 6  # tokens between a hidden run and another one
+_EMERGENCY = frozenset(("911", "999", "112", "000", "411"))  # numbers that are everybody's
 _EXTENSIONS = frozenset(("ext", "extension"))
 # Words in capitals beside the digits of a code, and letters of one of them at most.
 MAX_LETTER_GROUPS, MAX_LETTERS_BEFORE, MAX_LETTERS_BEHIND = 2, 5, 3
-_LETTER_JOINS = frozenset("-./_")
+_BEFORE_SPELLING = word_set(", . that's it's spelled spelt so is")
+_LETTER_JOINS = frozenset("-./_<")
 # Kinds whose codes may have letters before their digits, with a space between.
 WITH_LETTERS = frozenset(
-    {Entity.PASSPORT, Entity.LICENCE, Entity.ACCOUNT, Entity.HEALTH_RECORD, Entity.NATIONAL_ID, Entity.BANK}
+    {
+        *(Entity.PASSPORT, Entity.LICENCE, Entity.ACCOUNT, Entity.HEALTH_RECORD, Entity.NATIONAL_ID, Entity.BANK),
+        Entity.NUMBER,
+    }
 )
 CARD_LENGTHS = range(13, 20)
+CARD_SHAPES = ([4, 4, 4, 4], [4, 6, 5])  # digits of its groups
+CENTURIES = ("18", "19", "20")  # how years begin
 _CODE_LENGTHS = range(3, 5)  # of a code that may be spoken as one quantity
 _OF_A_QUANTITY = frozenset((Entity.CARD_CODE, Entity.PIN))
 
@@ -105,13 +114,18 @@ def runs_of(tokens: Sequence[Token]) -> list[Run]:
     """Return all runs, in order, also those of a single letter or number."""
     runs, at = [], 0
     while at < len(tokens):
-        run = _read(tokens, at)
+        run = _read(tokens, at) if _may_begin(tokens[at]) else None
         if run is None:
             at += 1
             continue
         runs.append(run)
         at = max(run.end, at + 1)
     return runs
+
+
+def _may_begin(token: Token) -> bool:
+    """Return whether a run may begin with a token: most words are spared the rest."""
+    return token.kind is not Kind.WORD or token.word in LETTER_WORDS or token.word == "plus" or token.text.isupper()
 
 
 def _read(tokens: Sequence[Token], start: int) -> Run | None:
@@ -157,8 +171,8 @@ def _sign(tokens: Sequence[Token], at: int, run: Run) -> int | None:
         spelled = _as_in(tokens, at + 1)
         return spelled if spelled else at + 1
     behind = tokens[at + 1] if at + 1 < len(tokens) else None
-    if token.word in NATO and (run.end > run.start or (behind and (behind.word in NATO or behind.kind in NUMERALS))):
-        part.letters += token.word[0]
+    if token.word in LETTER_WORDS and (run.end > run.start or _begins_code(tokens, at + 1)):
+        part.letters += LETTER_WORDS[token.word]
         return at + 1
     # Letters next to digits without a space: AB1234, AB-1234, 12AB.
     short = token.kind is Kind.WORD and len(token.text) <= MAX_GLUED and token.text.isupper()
@@ -169,6 +183,13 @@ def _sign(tokens: Sequence[Token], at: int, run: Run) -> int | None:
         part.letters += token.word
         return at + 1
     return None
+
+
+def _begins_code(tokens: Sequence[Token], at: int) -> bool:
+    """Return whether a letter or number, or a word for a letter, is at the token `at`."""
+    if at >= len(tokens):
+        return False
+    return tokens[at].word in LETTER_WORDS or tokens[at].kind in NUMERALS
 
 
 def _repeated_letter(tokens: Sequence[Token], at: int) -> str:
@@ -237,9 +258,13 @@ def _joiner(tokens: Sequence[Token], at: int, run: Run) -> int | None:
 
 def _goes_on(tokens: Sequence[Token], at: int, run: Run) -> bool:
     """Return whether what somebody reads out digit by digit goes on at the token `at`: "four one five and then five
-    five", but not "one and two".
+    five" or "thirty seven forty four and then nine six three", but not "one and two".
     """
-    return run.parts[-1].row >= MIN_SOFT and tokens[at].kind in NUMERALS
+    part, following = run.parts[-1], tokens[at : at + MIN_SOFT]
+    in_pairs = len(part.digits) >= MIN_SINGLE and len(following) == MIN_SOFT
+    return (part.row >= MIN_SOFT and tokens[at].kind in NUMERALS) or (
+        in_pairs and all(token.kind is Kind.UNIT for token in following)
+    )
 
 
 def _as_in(tokens: Sequence[Token], at: int) -> int | None:
@@ -249,8 +274,9 @@ def _as_in(tokens: Sequence[Token], at: int) -> int | None:
     words = [token.word for token in tokens[at : at + 3]]
     if len(words) == 3 and words[:2] in (["as", "in"], ["like", "in"]) and tokens[at + 2].kind is Kind.WORD:
         return at + 3
-    if len(words) >= 2 and words[0] in ("for", "like", "as") and words[1] in NATO:
-        return at + 2
+    if len(words) >= 2 and words[0] in ("for", "like", "as"):
+        same = tokens[at + 1].kind is Kind.WORD and words[1].startswith(tokens[at - 1].word)
+        return at + 2 if same or words[1] in LETTER_WORDS else None
     return None
 
 
@@ -273,13 +299,19 @@ def _trim(tokens: Sequence[Token], run: Run) -> None:
     first = tokens[run.start]
     if run.end - run.start > 1 and first.word in ("a", "i") and first.kind is Kind.LETTER:
         behind = tokens[run.start + 1]
-        if behind.kind in NUMERALS and not behind.glued and first.text != "A":
+        cue = tokens[run.start - 1].word if run.start else ""
+        of_code = (cue in ("is", "number") or (cue,) in CUES) and len(run.digits) >= MIN_CODE
+        if behind.kind in NUMERALS and not behind.glued and first.text != "A" and not of_code:
             run.start += 1
             run.parts[0].letters = run.parts[0].letters[1:]
+    if run.end - run.start > 1 and first.kind is Kind.UNIT and run.start and tokens[run.start - 1].word == "last":
+        run.start += 1  # "the last four 3306"
+        run.parts[0].digits = run.parts[0].digits[1:]
     last = tokens[run.end - 1]
     if run.end - run.start > 1 and last.word in ("a", "i") and last.kind is Kind.LETTER and not last.glued:
         before = tokens[run.end - 2]
-        if before.kind is not Kind.LETTER:
+        ends = run.end == len(tokens) or tokens[run.end].kind is Kind.MARK
+        if before.kind is not Kind.LETTER and not (ends and len(run.digits) >= MIN_CODE):
             run.end -= 1
             run.parts[-1].letters = run.parts[-1].letters[:-1]
 
@@ -316,13 +348,22 @@ def with_letters(tokens: Sequence[Token], run: Run) -> tuple[int, int]:
     """Return the begin and end of a run with the words in capitals beside it, of a code like "AB 1234567"."""
     start, end = run.start, run.end
     for _ in range(MAX_LETTER_GROUPS):
-        before = start - 1 - (start > 1 and tokens[start - 1].word in _LETTER_JOINS)
-        if before < 0 or not _of_code(tokens[before]):
+        joined = start > 1 and tokens[start - 1].word in _LETTER_JOINS
+        before = start - 1 - joined
+        if before < 0 or not _of_code(tokens[before], joined and tokens[start].glued and tokens[start - 1].glued):
             break
         start = before
     if end < len(tokens) and _of_code(tokens[end]) and len(tokens[end].text) <= MAX_LETTERS_BEHIND:
         end += 1
     return start, end
+
+
+def spelled_from(tokens: Sequence[Token], run: Run, start: int) -> int:
+    """Return the beginning of a run with the word before it, if its letters spell that word: "liam, l i a m"."""
+    word = start - 1
+    while word > 0 and start - word < MAX_BETWEEN and tokens[word].word in _BEFORE_SPELLING:
+        word -= 1
+    return word if word >= 0 and run.letters and tokens[word].word == run.letters else start
 
 
 def is_extension(tokens: Sequence[Token], phone: Run, run: Run) -> bool:
@@ -332,10 +373,19 @@ def is_extension(tokens: Sequence[Token], phone: Run, run: Run) -> bool:
     return len(said) == 1 and said[0] in _EXTENSIONS and len(phone.digits) >= MIN_PHONE
 
 
-def _of_code(token: Token) -> bool:
+def is_another(tokens: list[Token], hidden: Run, run: Run) -> bool:
+    """Return whether a run that is no code by itself is one beside a hidden one: "it was AB 12345, now NS 774 221"."""
+    grouped = any(part.grouped for part in run.parts)
+    near = max(run.start - hidden.end, hidden.start - run.end) <= MAX_TO_ANOTHER
+    code = len(run.digits) > MIN_CODE or (len(run.digits) > 1 < len(run.letters))
+    return near and code and not grouped and not _harmless(tokens, run)
+
+
+def _of_code(token: Token, joined: bool = False) -> bool:
+    """Return whether a word is a part of the code beside it, to which a sign may have `joined` it."""
     capitals = token.text.isupper() and token.kind in (Kind.WORD, Kind.LETTER) and token.text.isascii()
     short = len(token.text) <= MAX_LETTERS_BEFORE and token.word not in ("i", "a")
-    return capitals and short and (token.word,) not in CUES and token.word not in _ACRONYMS
+    return capitals and short and (joined or ((token.word,) not in CUES and token.word not in _ACRONYMS))
 
 
 def _letters_beside(tokens: Sequence[Token], cue: Cue, run: Run) -> int:
@@ -371,10 +421,17 @@ def looks_like_a_code(run: Run, least: int) -> bool:
         return True
     if total >= MIN_LISTED and all(part.singles == len(part.digits) for part in run.parts) and not _counts(run.digits):
         return True
+    sizes = [len(part.digits) for part in run.parts]
+    if sizes in CARD_SHAPES and not all(part.digits[:2] in CENTURIES for part in run.parts):
+        return True
+    if total >= MIN_IN_PAIRS and sum(part.numbers > 1 and len(part.digits) >= MIN_OPEN for part in run.parts) > 1:
+        return True  # "41 47, 20 21, 34"
     for part in run.parts:
         if part.grouped:
             continue
-        if part.singles >= MIN_SINGLE or (part.singles >= 3 and total >= least):
+        if part.singles >= MIN_SINGLE or (part.singles >= MIN_SOFT and total >= least):
+            return True
+        if part.singles == total == MIN_SOFT and run.is_spoken and run.digits not in _EMERGENCY:
             return True
         if part.written >= MIN_CODE or (part.written and len(part.digits) >= 7):
             return True
@@ -382,7 +439,7 @@ def looks_like_a_code(run: Run, least: int) -> bool:
             return True
         if least < MIN_CODE and (part.singles >= least or (len(part.digits) >= least and part.numbers > 1)):
             return True
-        if least < MIN_CODE and part.written == YEAR and part.digits[:2] not in ("18", "19", "20"):
+        if least < MIN_CODE and part.written == YEAR and part.digits[:2] not in CENTURIES:
             return True
     return False
 

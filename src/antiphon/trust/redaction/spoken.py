@@ -25,21 +25,31 @@ _OF_ADDRESSES = frozenset(("at", "@", "dot", "underscore", "dash", "hyphen", "sl
 _CASES = frozenset(
     ("capital", "uppercase", "upper", "lowercase", "lower", "case", "cap", "caps", "letter", "number", "small")
 )
+_ALL_ONE = frozenset(("one", "lower", "lowercase", "small", "together"))  # "all one word"
 _ARTICLES = frozenset(("a", "an", "the"))
-_ADDRESS_CUES = word_set("is to visit open type use at it's site email's browse")
+_ADDRESS_CUES = word_set("is was on to from visit open type use at it's site email's browse")
 _OF_NAMES = word_set("the my our your its all just only no not so we very too one")  # which an address may begin with
 _OF_NO_NAMES = STOPWORDS - _OF_NAMES
 _SYMBOLS = word_set(
     "exclamation mark point question hash hashtag pound dollar sign percent ampersand star asterisk at underscore "
     "dash hyphen dot period comma space bang"
 )
+_SURE_SYMBOLS = _SYMBOLS - STOPWORDS - {"space", "point"}  # that are no other words
+_WORDS_OF_SECRETS = STOPWORDS | _SYMBOLS
 _PASSWORD_CUES = word_set("password password's passphrase passphrase's passcode passcode's pwd pw passwd passwords")
-_BEFORE_SECRETS = frozenset(("is", "was", ":", "=", "to", "it's", "are", ","))
+_ASKED = frozenset(("word", "answer", "phrase"))
+_OF_SECURITY = word_set("memorable security secret safe recovery seed verification magic")  # before one of these
+_USER_CUES = frozenset(("login", "username", "userid", "nickname"))
+_FOR = frozenset(("for", "to", "on", "of", "at", "i", "i've", "we", "that", "you", "he", "she"))
+_CHANGES = frozenset(("change", "changed", "set", "reset", "updated", "switched"))  # it to something
+_BEFORE_SECRETS = word_set("is was : = to it's are , should would will be used been")
 _QUOTES = {'"': '"', "\u201c": "\u201d", "\u201e": "\u201c", "'": "'", "\u2018": "\u2019", "`": "`"}
 MAX_SECRET_WORDS = 3
+MAX_FOR = 5  # tokens from "for" to behind "is"
 _NOT_A_PASSWORD = word_set(
     "wrong correct incorrect expired required reset invalid protected too strong weak secret changed different same "
     "needed saved stored hidden case sensitive there here working accepted rejected field box page manager long short "
+    "unique easy hard simple stored shared updated entered between different typed kept set "
     "safe secure lost forgotten old new something someone locked blocked screen prompt which what when if"
 )
 
@@ -79,6 +89,8 @@ def _after_www(tokens: Sequence[Token], at: int) -> int | None:
     begins at the token `at`.
     """
     for sign in ("www", "http"):
+        if tokens[at].word[0] != sign[0]:
+            continue
         end = at + 1 if tokens[at].word == sign else at + len(sign)
         if end == at + len(sign) and [token.word for token in tokens[at:end]] != list(sign):
             continue
@@ -98,6 +110,8 @@ def _from_cue(tokens: Sequence[Token], start: int) -> int:
     while at > 0 and start - at < MAX_LOCAL_WORDS and tokens[at - 1].kind is Kind.WORD:
         if tokens[at - 1].word in _ADDRESS_CUES:
             return at
+        if tokens[at - 1].word == "dot" and at > 1 and tokens[at - 2].kind in (Kind.WORD, Kind.LETTER):
+            return at - 2
         if tokens[at - 1].word in _OF_NO_NAMES:
             break
         at -= 1
@@ -148,6 +162,9 @@ def _domain(tokens: Sequence[Token], at: int, *, alone: bool, houses: bool = Tru
     end, dots = at, 0
     while True:
         label = _label(tokens, end)
+        spelled = _spelled_top(tokens, end) if dots else None
+        if spelled is not None and not (spelled < len(tokens) and _goes_on(tokens, spelled)):
+            return spelled
         if label == end and not alone and end < len(tokens) and _is_common_label(tokens, end, first=dots == 0):
             label = end + 1
         if label == end:
@@ -173,22 +190,37 @@ def _domain(tokens: Sequence[Token], at: int, *, alone: bool, houses: bool = Tru
     return at + 1 if houses and not alone and house in MAIL_HOUSES else None
 
 
+def _goes_on(tokens: Sequence[Token], at: int) -> bool:
+    """Return whether what is at the token `at` belongs to the spelled part of a domain before it."""
+    return _is_dot(tokens, at) or tokens[at].word in ("-", "dash", "hyphen") or _spelled(tokens[at])
+
+
 def _is_common_label(tokens: Sequence[Token], at: int, *, first: bool) -> bool:
     """Return whether a common word is a part of a domain: the last of "dot no", or the first of "me dot com"."""
     if not first:
         return tokens[at].word in TOP_DOMAINS
-    return (
-        tokens[at].word not in _ARTICLES
-        and at + 2 < len(tokens)
-        and _is_dot(tokens, at + 1)
-        and tokens[at + 2].word in TOP_DOMAINS
-    )
+    if tokens[at].word in _ARTICLES or at + 2 >= len(tokens) or not _is_dot(tokens, at + 1):
+        return False
+    return tokens[at + 2].word in TOP_DOMAINS or _spelled_top(tokens, at + 2) is not None
+
+
+def _spelled_top(tokens: Sequence[Token], at: int) -> int | None:
+    """Return the end of the last part of a domain in letters, like "n e t" or "u k"; `None` if there is none."""
+    for end in (at + 3, at + 2):
+        letters = tokens[at:end]
+        if all(token.kind is Kind.LETTER for token in letters) and "".join(t.word for t in letters) in TOP_DOMAINS:
+            return min(end, len(tokens))
+    return None
 
 
 def _long_domain(tokens: Sequence[Token], at: int) -> int | None:
     """Return the end of a domain whose name is spoken in two or three words, like "proton mail dot com"."""
     for first in range(at + 1, min(at + MAX_DOMAIN_WORDS, len(tokens))):
-        if any(token.kind is not Kind.WORD or token.word in _OF_NO_NAMES for token in tokens[at:first]):
+        said = tokens[at:first]
+        if any(
+            token.kind is not Kind.WORD or (token.word in _OF_NO_NAMES and not (token.word == "and" and place))
+            for place, token in enumerate(said)
+        ):
             return None
         end = _domain(tokens, first, alone=False, houses=False)
         if end is not None:
@@ -237,7 +269,10 @@ def _is_dot(tokens: Sequence[Token], at: int) -> bool:
 def _path(tokens: Sequence[Token], end: int) -> int:
     """Return the end of the address with "slash something" after it."""
     while end + 1 < len(tokens) and tokens[end].word in ("slash", "/"):
+        said = tokens[end].word == "slash"
         end += 2
+        while said and end < len(tokens) and _spelled(tokens[end]):
+            end += 1
     return end
 
 
@@ -261,13 +296,9 @@ def local_start(tokens: Sequence[Token], at: int) -> int:
             start -= 1
         elif start >= 3 and tokens[start - 2].word == "in" and tokens[start - 3].word == "as":
             start -= 3  # "b as in bravo"
-        elif (
-            token.word == ","
-            and start > 1
-            and _spelled(tokens[start - 2])
-            and start < at
-            and _spelled_or_as(tokens, start)
-        ):
+        elif start >= 3 and tokens[start - 2].word == "for" and token.word[0] == tokens[start - 3].word:
+            start -= 3  # "b for bravo"
+        elif token.word == "," and start > 1 and _comma_in_spelling(tokens, start, at):
             start -= 1
         elif token.word == "," and start > 2 and tokens[start - 3].word in ("in", "for", "like"):
             start -= 1  # "b as in bravo, o"
@@ -275,6 +306,8 @@ def local_start(tokens: Sequence[Token], at: int) -> int:
             start -= 1  # "two thousand and one"
         elif token.word == "the" and start < at and tokens[start].word in ("letter", "number"):
             start -= 1
+        elif token.word == "all" and start < at and tokens[start].word in _ALL_ONE:
+            start, plain = start - 1, 0
         elif token.kind is Kind.WORD and (joined or token.word.removesuffix("'s") not in STOPWORDS):
             if not joined:
                 plain += 1
@@ -300,8 +333,11 @@ def _spelled(token: Token) -> bool:
     return token.kind is Kind.LETTER or token.kind in NUMERALS
 
 
-def _spelled_or_as(tokens: Sequence[Token], at: int) -> bool:
-    return at < len(tokens) and _spelled(tokens[at])
+def _comma_in_spelling(tokens: Sequence[Token], start: int, at: int) -> bool:
+    """Return whether the comma before the token `start` is beside what is spelled: "n, i, dot byrne, b, y, at"."""
+    before, behind = tokens[start - 2], tokens[start]
+    joins = start == at or behind.word in JOINERS or _spelled(behind)
+    return (_spelled(before) and joins) or (before.kind is Kind.WORD and _spelled(behind) and start < at)
 
 
 # -- machines ----------------------------------------------------------------------------------------------------------
@@ -340,30 +376,55 @@ def _octets(tokens: Sequence[Token], at: int) -> int | None:
 
 
 def _passwords(tokens: Sequence[Token]) -> Iterator[Span]:
-    end = 0
+    end, named = 0, False
     for at, token in enumerate(tokens):
-        signed = token.word == "pass" and at + 1 < len(tokens) and tokens[at + 1].word in (":", "=")
-        if at < end or not (token.word in _PASSWORD_CUES or signed):
+        kinds = _asked_for(tokens, at)
+        changed = named and (
+            (token.word == "to" and any(each.word in _CHANGES for each in tokens[max(0, at - 3) : at]))
+            or (token.word == "or" and at + 1 < len(tokens) and _odd(tokens, at + 1))
+        )
+        named |= kinds[:1] == (Entity.PASSWORD,)
+        if at < end or not (kinds or changed):
             continue
-        start = at + 1
-        while start < len(tokens) and tokens[start].word in _BEFORE_SECRETS:
-            start += 1
-        if start + 1 < len(tokens) and [each.word for each in tokens[start : start + 2]] == ["i", "use"]:
-            start += 2
-        if start < len(tokens) and tokens[start].word in _QUOTES and (close := _quoted(tokens, start)) is not None:
-            end = close
-            yield Span(tokens[start].end, tokens[end].start, (Entity.PASSWORD,))
-            continue
+        start = _after_cue(tokens, at + 1)
         told = (start > at + 1 and tokens[start - 1].word != ",") or token.word.endswith("'s")
-        if (
-            start >= len(tokens)
-            or (tokens[start].word in _NOT_A_PASSWORD | STOPWORDS and not _odd(tokens, start))
-            or (not told and tokens[start].kind is Kind.WORD and not _odd(tokens, start))
-        ):
+        user = kinds[:1] == (Entity.ACCOUNT,)
+        if start >= len(tokens) or (user and not told):
+            continue
+        if tokens[start].word in _QUOTES and (close := _quoted(tokens, start)) is not None:
+            end = close
+            if not user or all(each.glued for each in tokens[start + 1 : end]):
+                yield Span(tokens[start].end, tokens[end].start, kinds or (Entity.PASSWORD,))
+            continue
+        plain = tokens[start].kind is Kind.WORD and not _odd(tokens, start)
+        if plain and (user or not told or tokens[start].word in _NOT_A_PASSWORD | STOPWORDS):
+            continue
+        if tokens[start].word in STOPWORDS and not _odd(tokens, start):
             continue
         end = _secret(tokens, start)
         if end > start:
-            yield Span(tokens[start].start, tokens[end - 1].end, (Entity.PASSWORD,))
+            yield Span(tokens[start].start, tokens[end - 1].end, kinds or (Entity.PASSWORD,))
+
+
+def _asked_for(tokens: Sequence[Token], at: int) -> tuple[Entity, ...]:
+    """Return the kinds of the secret, or of the name of a user, that the token `at` announces; empty if it does not."""
+    word = tokens[at].word
+    behind = tokens[at + 1].word if at + 1 < len(tokens) else ""
+    if word in _USER_CUES or (word == "user" and behind in (":", "=")):
+        return Entity.ACCOUNT, Entity.PASSWORD
+    signed = word == "pass" and behind in (":", "=")
+    of_security = word in _ASKED and at > 0 and tokens[at - 1].word in _OF_SECURITY
+    return (Entity.PASSWORD,) if word in _PASSWORD_CUES or signed or of_security else ()
+
+
+def _after_cue(tokens: Sequence[Token], start: int) -> int:
+    """Return the first token of what a cue before the token `start` announces: "is", "for the portal is", "i use"."""
+    if start < len(tokens) and tokens[start].word in _FOR:
+        said = [each.word for each in tokens[start : start + MAX_FOR]]
+        start += said.index("is") if "is" in said else 2 * (said[:2] == ["i", "use"])
+    while start < len(tokens) and tokens[start].word in _BEFORE_SECRETS:
+        start += 1
+    return start
 
 
 def _quoted(tokens: Sequence[Token], start: int) -> int | None:
@@ -386,6 +447,10 @@ def _secret(tokens: Sequence[Token], start: int) -> int:
         odd = _spelled(token) or token.word in _CASES or token.word in _SYMBOLS or token.kind is Kind.SCALE
         if token.kind is Kind.MARK and not (token.word == "," and end + 1 < len(tokens) and _spelled(tokens[end + 1])):
             break
+        following = end + 1 + (token.word == "and" and _is(tokens, end + 1, "then"))
+        if token.word in ("and", "then") and following < len(tokens) and _spelled(tokens[following]):
+            end = following
+            continue
         if not odd and token.kind is not Kind.MARK:
             words += 1
             if token.word in STOPWORDS or words > MAX_SECRET_WORDS:
@@ -409,7 +474,10 @@ def _odd(tokens: Sequence[Token], at: int) -> bool:
     cased = tokens[at].word in _CASES or (
         tokens[at].word == "all" and at + 1 < len(tokens) and tokens[at + 1].word in _CASES
     )
-    return cased or signed or numbered
+    plain = at + 1 < len(tokens) and tokens[at + 1].kind is Kind.WORD and tokens[at + 1].word not in _WORDS_OF_SECRETS
+    behind = tokens[at + 1 + plain] if at + 1 + plain < len(tokens) else None
+    said = behind is not None and (behind.kind in NUMERALS or behind.word in _SURE_SYMBOLS)
+    return cased or signed or numbered or said
 
 
 def _is(tokens: Sequence[Token], at: int, word: str) -> bool:

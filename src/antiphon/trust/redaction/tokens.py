@@ -46,19 +46,26 @@ JOINERS = {
     **dict.fromkeys(("dash", "hyphen", "minus", "tack"), "-"),
     **dict.fromkeys(("dot", "point", "period", "full stop"), "."),
     **dict.fromkeys(("underscore", "underline"), "_"),
-    "slash": "/",
+    **dict.fromkeys(("slash", "stroke"), "/"),
     "plus": "+",
 }
 FILLERS = word_set("um uh uhm erm er hmm hm ah")  # between the signs of a number that somebody reads out
 # The same, after some digits and before others.
 SOFT_JOINERS = word_set(
     "and then sorry no wait correction actually okay ok yeah yes right oops rather scratch that make mean you got it "
-    "pause space comma next last"
+    "pause space comma next last hang hold on sec let see"
 )
-NATO = word_set(
-    "alpha alfa bravo charlie delta echo foxtrot hotel india juliet juliett kilo lima mike november oscar papa quebec "
-    "romeo sierra tango uniform victor whiskey xray yankee zulu"
-)
+# Words that are letters beside other letters and digits, by alphabets of radio or as they sound.
+LETTER_WORDS = {
+    **{
+        word: word[0]
+        for word in _listed(
+            "alpha alfa bravo charlie delta echo foxtrot hotel india juliet juliett kilo lima mike november oscar papa "
+            "quebec romeo sierra tango uniform victor whiskey whisky xray yankee zulu dee gee jay kay tee vee"
+        )
+    },
+    **dict(zip(_listed("aitch cue eff ell em en ess ex"), "hqflmnsx", strict=True)),
+}
 LETTERS = {"zed": "z", "zee": "z"}  # whose names are no other words
 _KINDS = (
     *((UNITS, Kind.UNIT), (TEENS, Kind.TEEN), (TENS, Kind.TENS)),

@@ -7,7 +7,6 @@ from antiphon.core.redaction import Entity, Span
 
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}[A-Z0-9 -]{11,45}", re.IGNORECASE | re.ASCII)
 MIN_CODE_DIGITS = 3
-MIN_IPV6 = 6  # characters of a short one
 _IBAN_CHARS = range(15, 35)
 
 
@@ -35,7 +34,9 @@ def _ibans(text: str) -> Iterator[Span]:
 def _is_mixed(text: str) -> bool:
     """Return whether a long word looks like a key: it has letters and digits, and neither are rare."""
     digits, uppers = sum(map(str.isdigit, text)), sum(map(str.isupper, text))
-    return digits >= 3 and (len(text) - digits) >= 3 and (digits + uppers) * 8 >= len(text)
+    lowers = sum(map(str.islower, text))
+    random = digits > 0 < lowers and (digits + uppers) * 3 >= len(text)
+    return random or (digits >= 3 and (len(text) - digits) >= 3 and (digits + uppers) * 8 >= len(text))
 
 
 def _is_code(text: str) -> bool:
@@ -43,9 +44,12 @@ def _is_code(text: str) -> bool:
 
 
 _SECRET_CUE = (
-    r"\b(?:secret|token|key|keys|bearer|apikey|api_key|secret_key|access_key|credential|credentials)[\"']?"
+    r"\b(?:secret|token|key|keys|bearer|apikey|api_key|secret_key|access_key|credential|credentials|basic)[\"']?"
     r"(?:\s+(?:is|was)\b|\s*[:=,])?\s*[\"'`]?"
 )
+_BIC = re.compile(
+    r"\b(?:BIC|SWIFT)\b(?:\s+(?:code|is))*\s*[:=]?\s*([A-Z]{6}[A-Z0-9]{2,5})\b", re.IGNORECASE
+)  # ISO 9362
 _SECRET = re.compile(_SECRET_CUE + r"([A-Za-z0-9/+_.~-]{12,}={0,2})", re.IGNORECASE)
 MIN_SECRET, MAX_SECRET = 6, 128
 _BETWEEN = re.compile(r"(?<=[A-Za-z0-9])(?:[!#%^&*@]|\$(?![0-9]))(?=[A-Za-z0-9])")
@@ -89,7 +93,7 @@ _FORMS: tuple[tuple[re.Pattern[str], tuple[Entity, ...], Callable[[str], bool]],
     (
         re.compile(
             r"\b(?:[A-Za-z0-9-]{1,63}\.){1,5}(?:com|org|net|edu|gov|io|co\.uk|co|uk|de|fr|eu|us|ca|nl|ch|nz|ie|info|biz|app|dev|"
-            r"ai|me|tv|xyz|online|shop|tech|blog)"
+            r"ai|me|tv|xyz|online|shop|tech|blog|[a-z]{2}(?=/\w))"
             r"(?::[0-9]{1,5})?(?:[/?#][^\s<>\"']{0,500}[^\s<>\"',.;:!?)\]])?(?![\w@.-]*@)\b",
             re.IGNORECASE,
         ),
@@ -104,7 +108,7 @@ _FORMS: tuple[tuple[re.Pattern[str], tuple[Entity, ...], Callable[[str], bool]],
     (
         re.compile(r"(?<![0-9A-Za-z:])[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7}(?![0-9A-Za-z:])"),
         (Entity.IP,),
-        lambda text: text.count(":") == 7 or ("::" in text and text.count(":") > 2 and len(text) > MIN_IPV6),
+        lambda text: text.count(":") == 7 or ("::" in text and any(map(str.isdigit, text))),
     ),
     (re.compile(r"(?<![0-9A-Fa-f:-])(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?![0-9A-Fa-f:-])"), (Entity.IP,), _always),
     (
@@ -125,6 +129,9 @@ _FORMS: tuple[tuple[re.Pattern[str], tuple[Entity, ...], Callable[[str], bool]],
         (Entity.ACCOUNT, Entity.LICENCE, Entity.PASSPORT, Entity.HEALTH_RECORD, Entity.NUMBER),
         _is_code,
     ),
+    (re.compile(r"\b[A-Z]{1,2}<[A-Z0-9<]{10,88}"), (Entity.PASSPORT,), _always),  # of its machine-readable zone
+    (re.compile(r"(?<![0-9/])0[1-9]/[2-4][0-9](?![0-9/])"), (Entity.CARD_EXPIRY, Entity.DATE), _always),
+    (re.compile(r"\b(?:1[-. ])?8[0-8]{2}[-.](?:[A-Z]{2,}-?){1,3}[0-9]*\b"), (Entity.PHONE,), _always),  # 800-CALL-NOW
     (re.compile(r"\b[0-9]{3}-[0-9]{2}-[0-9]{4}\b"), (Entity.NATIONAL_ID,), _always),
     (re.compile(r"\b[A-Z]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]\b"), (Entity.NATIONAL_ID,), _always),
     (re.compile(r"\b[A-Z]{1,2}[0-9][0-9A-Z]? [0-9][A-Z]{2}\b"), (Entity.ADDRESS,), _always),  # a British postcode
@@ -139,6 +146,8 @@ def written(text: str) -> Iterator[Span]:
     for match in _SECRET.finditer(text):
         if _has_digits_and_letters(match[1]):
             yield Span(*match.span(1), (Entity.PASSWORD,))
+    for match in _BIC.finditer(text):
+        yield Span(*match.span(1), (Entity.BANK,))
     for pattern, kinds, holds in _FORMS:
         for match in pattern.finditer(text):
             if holds(match[0]):
