@@ -312,7 +312,8 @@ class PipelineLink(Link[Command]):
         """Yield the commands that have come between two steps; with `wait`, wait for one, or until woken. Raises
         `EOFError` if the server is gone.
         """
-        while ready := select.select([self.socket, self._woken], [], [], None if wait else 0)[0]:
+        both: list[Any] = [self.socket, self._woken]
+        while ready := select.select(both, [], [], None if wait else 0)[0]:
             if self._woken in ready:
                 os.read(self._woken, 1)
                 wait = False
