@@ -27,6 +27,7 @@ from antiphon.core.events import (
 from antiphon.core.ports import EngineCall
 from antiphon.core.specs import Format, GenerateSpec, Message, Role, Sampling, Shape, Tool, ToolChoice, ToolMode
 from antiphon.engines.openvino import OpenVinoGenerator, OpenVinoSettings
+from antiphon.engines.openvino.schema import MAX_LENGTH
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("openvino")]
 
@@ -254,6 +255,50 @@ async def test_a_grammar_the_compiler_refuses_harms_nobody(
     assert refused.value.param == "response_format"
     assert (await beside).text
     assert engine.stats().restarts == 0
+
+
+def unseen(name: str, length: int = MAX_LENGTH) -> Format:
+    """A schema that takes the compiler a while, if no other test has this name."""
+    properties = {name: {"type": "string", "maxLength": length}}
+    return Format(Shape.SCHEMA, json.dumps({"type": "object", "properties": properties, "required": [name]}))
+
+
+async def test_others_go_on_while_a_schema_compiles(engine: OpenVinoGenerator) -> None:
+    """They waited for seconds; the schema's own caller, for those who were before it."""
+    steps = 0
+
+    async def beside() -> None:
+        nonlocal steps
+        spec = chat("Tell me a story.", Sampling(max_tokens=2000, temperature=0, ignore_eos=True))
+        async for _ in engine.generate(spec, EngineCall("beside")):
+            steps += 1
+
+    others = asyncio.create_task(beside())
+    async with asyncio.timeout(30):
+        while steps < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    shaped = engine.generate(chat("A name.", format=unseen("beside")), EngineCall("call"))
+    before = steps
+    await anext(shaped)  # it has begun
+    assert steps - before >= 10
+    assert not others.done()
+    others.cancel()
+    await shaped.aclose()
+    await idle(engine)
+
+
+async def test_a_schema_is_compiled_for_all_that_wait_for_it(engine: OpenVinoGenerator) -> None:
+    """Also if who came with it first, or with another one that waits, has gone."""
+    specs = [chat(f"Name {n}.", format=unseen("shared")) for n in range(3)]
+    waiting = [asyncio.create_task(ask(engine, spec)) for spec in specs]
+    gone = asyncio.create_task(ask(engine, chat("Gone.", format=unseen("gone"))))
+    await asyncio.sleep(0.1)
+    waiting[0].cancel()
+    gone.cancel()
+    after = await ask(engine, chat("Name 4.", format=unseen("after", 8)))
+    for answer in (after, *await asyncio.gather(*waiting[1:])):
+        assert answer.text.startswith("{")
+    await idle(engine)
 
 
 # -- tools -------------------------------------------------------------------------------------------------------------

@@ -248,6 +248,25 @@ def test_a_model_is_gone_after_it_is_deprecated_and_another_one_follows(tmp_path
         load(file, {})
 
 
+@pytest.mark.parametrize(
+    ("life", "successor", "wrong"),
+    [
+        ("sunset = 2026-06-01", 'engines = ["all-minilm-l6-v2"]\nsunset = 2026-06-02', None),
+        ("sunset = 2026-06-01", 'engines = ["all-minilm-l6-v2"]\nsunset = 2026-06-01', "gone"),
+        ("deprecated = 2026-06-01", 'engines = ["all-minilm-l6-v2"]\nsunset = 2026-07-01', "gone"),
+        ("sunset = 2026-06-01", 'engines = ["moonshine-tiny-en"]', "another kind"),
+    ],
+)
+def test_a_successor_does_the_same_and_for_longer(tmp_path, life, successor, wrong):
+    old = f'[models."old-1"]\nengines = ["all-minilm-l6-v2"]\nsuccessor = "new-1"\n{life}\n'
+    file = write(tmp_path, f'{old}[models."new-1"]\n{successor}\n')
+    if wrong is None:
+        assert load(file, {}).versions["old-1"]
+        return
+    with pytest.raises(Invalid, match=rf"setting models\.old-1\.successor: 'new-1' is .*{wrong}"):
+        load(file, {})
+
+
 @pytest.mark.parametrize("engines", ['["ears", "other-ears"]', '["ears", "vectors"]'])
 def test_one_engine_recognises_speech(tmp_path, engines):
     text = TWO + '[engines.vectors]\nkind = "embedding"\nmodel = "m"\n'

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from antiphon.config.engines import OpenAI, OpenInference, Piper, Recogniser, Remote, Version
+from antiphon.config.engines import OpenAI, OpenInference, Piper, Recogniser, Remote, Version, Whisper
 from antiphon.config.exports import Export
 from antiphon.config.settings import Config
 from antiphon.config.tables import Oidc
@@ -103,6 +103,25 @@ def _check_lifetime(name: str, version: Version, config: Config) -> None:
     follows = version.successor
     if follows and config.aliases.get(follows, follows) not in config.versions.keys() - {name}:
         raise Invalid(f"setting models.{name}.successor: {follows!r} is no other model of this configuration")
+    if follows:
+        _check_successor(name, version, config.versions[config.aliases.get(follows, follows)], config)
+
+
+def _check_successor(name: str, version: Version, successor: Version, config: Config) -> None:
+    """Check that whoever is told to use the successor can: it does the same, and is not gone by then."""
+    kinds = _kinds(version, config), _kinds(successor, config)
+    if all(kinds) and kinds[0] != kinds[1]:
+        raise Invalid(f"setting models.{name}.successor: {version.successor!r} is of another kind")
+    if successor.sunset and (version.sunset is None or successor.sunset <= version.sunset):
+        raise Invalid(f"setting models.{name}.successor: {version.successor!r} is gone on {successor.sunset}, no later")
+
+
+def _kinds(version: Version, config: Config) -> set[type]:
+    """Return what a version's engines do, each a class; empty if that is unknown, as of servers elsewhere."""
+    engines = [config.engines[engine] for engine in version.engines if engine in config.engines]
+    if any(isinstance(engine, Remote) for engine in engines):
+        return set()
+    return {Whisper if isinstance(engine, Recogniser) else type(engine) for engine in engines}
 
 
 def _is_origin(url: str, schemes: Sequence[str] = ("http", "https")) -> bool:

@@ -29,7 +29,7 @@ from antiphon.core.identity import (
     Webhook,
     WebhookSettings,
 )
-from antiphon.core.policy import read_policy
+from antiphon.core.policy import Policy, read_policy
 from antiphon.core.stores import MAX_READ, DirectoryView
 
 
@@ -52,9 +52,17 @@ class FakeDirectory:
         self._put_project(project)
         self.note(by.did(Action.PROJECT_CREATE, project.id, project.id, policy=policy_version(project.policy)))
 
-    def set_policy(self, project: str, values: Mapping[str, str | int], by: Author = THE_SERVER) -> Project:
+    def set_policy(
+        self,
+        project: str,
+        values: Mapping[str, str | int],
+        by: Author = THE_SERVER,
+        check: Callable[[Policy], object] | None = None,
+    ) -> Project:
         known = self._project(project, "id")
         changed = replace(known, policy=read_policy(known.policy.values() | dict(values))[0])
+        if check is not None:
+            check(changed.policy)
         self._put_project(changed)
         for record in policy_changes(by, project, known.policy, changed.policy):
             self.note(record)

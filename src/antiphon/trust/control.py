@@ -122,10 +122,11 @@ class Control:
         changes = parse_policy(policy)
         if project_id == DEFAULT_PROJECT:
             self._ensure_default_project(now_unix_ms)
-        before = self._directory.view().projects.get(project_id)
-        if before is not None:
-            self.profiles.check(project_id, read_policy(before.policy.values() | changes)[0], changes)
-        return self._directory.set_policy(project_id, changes, self._at(now_unix_ms))
+
+        def check(policy: Policy) -> None:
+            self.profiles.check(project_id, policy, changes)
+
+        return self._directory.set_policy(project_id, changes, self._at(now_unix_ms), check)
 
     def find_organisation(self, organisation: str) -> Organisation:
         """Return an organisation, whether or not it has budgets or limits. Raises `CallerError` for an invalid id."""

@@ -194,6 +194,14 @@ def test_projects_have_a_policy_of_which_what_is_named_is_set(directory):
     with pytest.raises(Conflict):
         directory.add_project(Project("acme", "", NOW))
     assert directory.set_policy("acme", {"tags": "none"}).policy == Policy(weight=3, tags=TagPolicy.NONE)
+
+    def refuse(policy: Policy) -> None:
+        assert policy == Policy(weight=4, tags=TagPolicy.NONE)
+        raise CallerError("no")
+
+    with pytest.raises(CallerError):
+        directory.set_policy("acme", {"weight": 4}, check=refuse)
+    assert directory.view().projects["acme"].policy.weight == 3
     assert directory.view().projects["acme"].policy == Policy(weight=3, tags=TagPolicy.NONE)
     with pytest.raises(NotFound):
         directory.set_policy("nobody", {})

@@ -120,11 +120,12 @@ def test_of_a_transcription(fields: tuple[tuple[str, str], ...], names: str | No
     assert told([accepted.surface.emit(event, 0) for event in (LACKING, Closed(100, 1, ""))]) == names
 
 
-def test_of_a_transcription_as_clients_of_other_servers_ask_for_it() -> None:
-    """Lists without brackets, languages by name, fields without a value, and what their servers know."""
+@pytest.mark.parametrize("times", ["timestamp_granularities", "timestamp_granularities[0]"])
+def test_of_a_transcription_as_clients_of_other_servers_ask_for_it(times: str) -> None:
+    """Lists without brackets or numbered, languages by name, fields without a value, and what their servers know."""
     opening = Opening("POST", "/", headers={"content-type": "multipart/form-data"}, request_id=ID)
     asked = (
-        *(("timestamp_granularities", "word"), ("response_format", "verbose_json"), ("language", "English")),
+        *((times, "word"), ("response_format", "verbose_json"), ("language", "English")),
         *(("vad_filter", "True"), ("temperature", ""), ("stream", ""), ("prompt", ""), ("seed", "1")),
     )
     accepted = Transcriptions().negotiate(opening, Body(b"RIFF", (("model", "m"), *asked), has_file=True))

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from antiphon.core.audit import THE_SERVER, AuditRecord, Author, ChangeRecord
 from antiphon.core.identity import Key, KeyLimits, Organisation, Project, Webhook, WebhookSettings
+from antiphon.core.policy import Policy
 from antiphon.core.stores.ledger import MAX_READ
 
 
@@ -46,8 +47,16 @@ class Directory(Protocol):
     def add_project(self, project: Project, by: Author = THE_SERVER) -> None:
         """Add a project, with a key that hashes its tags. Raises `Conflict` if its id is taken."""
 
-    def set_policy(self, project: str, values: Mapping[str, str | int], by: Author = THE_SERVER) -> Project:
-        """Set the named fields; the others stay as they are stored, known or not. Raises `NotFound`."""
+    def set_policy(
+        self,
+        project: str,
+        values: Mapping[str, str | int],
+        by: Author = THE_SERVER,
+        check: Callable[[Policy], object] | None = None,
+    ) -> Project:
+        """Set the named fields; the others stay as they are stored, known or not. Raises `NotFound`. `check` is given
+        the new policy within the transaction; what it raises leaves all as it was.
+        """
 
     def change_organisation(
         self, organisation: str, change: Callable[[Organisation], Organisation], by: Author = THE_SERVER

@@ -1,11 +1,16 @@
-"""Checks whether a grammar compiles, before the pipeline gets it.
+"""Compiles grammars beside the pipeline, before it gets them.
 
-The pipeline compiles a request's grammar within a step, and a grammar that does not compile breaks it. So each is tried
-first, in a second pipeline whose model computes nothing: all its logits are zero. Both have the same tokenizer, and
-with it the same compiler, which caches its results.
+The pipeline compiles a request's grammar within a step, which all requests would wait for, and a grammar that does not
+compile breaks it. So each is compiled first, in a second pipeline whose model computes nothing: all its logits are
+zero. Both have the same tokenizer, and with it the same compiler, which caches its results. The compiler does not hold
+the interpreter's lock, so that a thread is enough.
 """
 
+import os
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +20,51 @@ import openvino_genai as genai
 from openvino import opset13 as op
 
 _SPARE_TOKENS = 8192  # a model may have more logits than its tokenizer has tokens; this one must not have fewer
+_NICER = 10  # than the pipeline, whose steps take several times as long beside a compiler of its own priority
 
 
 class Grammars:
-    """Tries grammars for the pipeline of that tokenizer, which must have generated something before."""
+    """Compiles grammars for the pipeline of that tokenizer, which must have generated something before. `wake` is
+    called from another thread when one has been compiled.
+    """
 
-    def __init__(self, tokenizer: Any, vocabulary_size: int) -> None:
+    def __init__(self, tokenizer: Any, vocabulary_size: int, wake: Callable[[], object]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             ov.save_model(_zeros(vocabulary_size + _SPARE_TOKENS), Path(folder) / "openvino_model.xml")
             self._pipeline = genai.LLMPipeline(folder, tokenizer, "CPU", ATTENTION_BACKEND="SDPA")
         self._prompt = ov.Tensor(np.zeros((1, 1), np.int64))
+        self._wake = wake
+        self._thread = ThreadPoolExecutor(1, initializer=_give_way)
+        self._compiling: tuple[str, Future[bool]] | None = None
+        self._compiled: set[bytes] = set()  # digests; the compiler keeps them all, too
 
-    def compiles(self, grammar: str) -> bool:
-        """Return whether a grammar (a structural tag, as JSON) compiles."""
+    def compiled(self, grammar: str) -> bool:
+        """Return whether a grammar (a structural tag, as JSON) has been compiled."""
+        return _digest(grammar) in self._compiled
+
+    @property
+    def busy(self) -> bool:
+        """Whether a grammar is being compiled, or its result has not been taken."""
+        return self._compiling is not None
+
+    def compile(self, grammar: str) -> None:
+        """Begin to compile a grammar. Only one is compiled at a time."""
+        assert not self.busy
+        future = self._thread.submit(self._compiles, grammar)
+        self._compiling = grammar, future
+        future.add_done_callback(lambda _: self._wake())
+
+    def result(self) -> tuple[str, bool] | None:
+        """Return the grammar whose compilation has ended, if one has, and whether it compiles. It is returned once."""
+        if self._compiling is None or not self._compiling[1].done():
+            return None
+        grammar, future = self._compiling
+        self._compiling = None
+        if future.result():
+            self._compiled.add(_digest(grammar))
+        return grammar, future.result()
+
+    def _compiles(self, grammar: str) -> bool:
         config = genai.GenerationConfig(max_new_tokens=1)
         config.structured_output_config = genai.StructuredOutputConfig(structural_tags_config=grammar)
         try:
@@ -35,6 +72,15 @@ class Grammars:
         except RuntimeError:
             return False
         return True
+
+
+def _give_way() -> None:
+    """Lower the priority of this thread (Linux: `nice` is a thread's own), which those of the compiler inherit."""
+    os.nice(_NICER)
+
+
+def _digest(grammar: str) -> bytes:
+    return sha256(grammar.encode()).digest()
 
 
 def _zeros(size: int) -> ov.Model:

@@ -4,7 +4,7 @@ A schema is converted to a form that a grammar (`ebnf`) enforces completely: its
 form may be narrower than the schema (an object with `properties` gets no others), never wider. A part without such a
 form is refused if the schema is `strict`; otherwise only its type is enforced, and the rest left to the model.
 
-Everything is bounded, because all requests wait while a grammar compiles.
+Everything is bounded, because requests with other new schemas wait while a grammar compiles, and the rest are slower.
 """
 
 import json
@@ -20,7 +20,7 @@ MAX_DEPTH = 32
 MAX_REPEATS = 1000  # of an item, or of a character in a pattern
 MAX_PARTS = 500  # schemas within a schema, and eight values of an enum count as one: about a second to compile
 MAX_ALL_REPEATS = 2000  # of all schemas of a request
-MAX_REQUEST_PARTS = 2000  # of all schemas of a request, its tools: five seconds to compile, while all requests wait
+MAX_REQUEST_PARTS = 2000  # of all schemas of a request, its tools: five seconds to compile
 VALUES_A_PART = 8
 MAX_LENGTH = 128  # of a text with a bounded length: seconds to compile, for the longest of a schema
 MAX_VARYING = 128  # characters that the patterns of a request leave open, as {0,128} does: seconds to compile

@@ -1,14 +1,16 @@
 """The pipeline's process: commands in, one report per step out.
 
 Choices of one request differ only in their seeds. The first is started alone; the others follow when its prompt has
-been computed, so that they find it in the prefix cache.
+been computed, so that they find it in the prefix cache. Requests whose grammar is new wait for its compilation, beside
+the steps of the others.
 
 No text of a caller may leave through an exception or a log: a failing step ends the process.
 """
 
+import os
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,7 @@ from antiphon.engines.process import Unloadable, beating
 from antiphon.engines.worker import Link, reason, run
 
 _ENDS = {"STOP": STOP, "LENGTH": LENGTH}
+_REJECTIONS = (RuntimeError, ValueError, TypeError, OverflowError)  # of the pipeline's, of one request
 
 
 class Running:
@@ -59,9 +62,9 @@ class Running:
 
 
 class Pipeline:
-    """The vendor's pipeline and what runs in it."""
+    """The vendor's pipeline and what runs in it. `wake` is called from another thread when `compiled` has work."""
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Load, wake: Callable[[], object]) -> None:
         self._settings = settings = load.settings
         path = model_path(Path(load.path))
         self._pipeline = _opened(path, load)
@@ -69,6 +72,7 @@ class Pipeline:
         defaults = self._pipeline.get_config()
         self._running: list[Running] = []
         self._followers: dict[int, tuple[Generate, Any]] = {}  # by number: choices that wait for the first one's prompt
+        self._awaiting: dict[str, list[tuple[Generate, Any]]] = {}  # by grammar, in the order of their compilation
         self._next_id = 0
         self._begun: list[Begun] = []
         self._refused: list[Refused] = []
@@ -83,7 +87,7 @@ class Pipeline:
             _chosen(settings.top_p, defaults.top_p if defaults.do_sample else None),
             settings.frequency_penalty,
         )
-        self._grammars = Grammars(self._tokenizer, len(self.model.vocabulary))
+        self._grammars = Grammars(self._tokenizer, len(self.model.vocabulary), wake)
 
     def _warm_up(self) -> int:
         """Run a first step, which allocates and compiles. Returns how many tokens the cache holds."""
@@ -110,31 +114,50 @@ class Pipeline:
         return not self._running
 
     def generate(self, request: Generate) -> None:
-        """Start a request or refuse it: if the pipeline rejects one, the others must not fail."""
+        """Start a request or refuse it, or let it wait for its grammar."""
         try:
-            self._let_in(request)
-        except (RuntimeError, ValueError, TypeError, OverflowError):
+            tokens = self._tokens(request)
+        except _REJECTIONS:
             self._refused.append(Refused(request.number, Why.REJECTED))
-
-    def _let_in(self, request: Generate) -> None:
-        tokens = self._tokens(request)
-        count = tokens.get_size()
-        why = self._objection(request, count)
-        if why:
-            self._refused.append(Refused(request.number, why, count))
             return
+        count = tokens.get_size()
+        if not count:
+            self._refused.append(Refused(request.number, Why.EMPTY))
+        elif count >= self.model.context_tokens:
+            self._refused.append(Refused(request.number, Why.TOO_LONG, count))
+        elif not request.grammar or self._grammars.compiled(request.grammar):
+            self._start(request, tokens)
+        else:
+            self._awaiting.setdefault(request.grammar, []).append((request, tokens))
+            self.compiled()
+
+    def compiled(self) -> bool:
+        """Start the requests whose grammar has been compiled, or refuse them, and have the next one compiled. Returns
+        whether a compilation has ended.
+        """
+        result = self._grammars.result()
+        if result:
+            grammar, compiles = result
+            for request, tokens in self._awaiting.pop(grammar, ()):
+                if compiles:
+                    self._start(request, tokens)
+                else:
+                    self._refused.append(Refused(request.number, Why.GRAMMAR))
+        if self._awaiting and not self._grammars.busy:
+            self._grammars.compile(next(iter(self._awaiting)))
+        return result is not None
+
+    def _start(self, request: Generate, tokens: Any) -> None:
+        """Start a request or refuse it: if the pipeline rejects one, the others must not fail."""
         cached = self._prefixes.cached(tokens.data[0].tolist())
-        self._add(request, 0, tokens)
-        self._begun.append(Begun(request.number, count, cached))
+        try:
+            self._add(request, 0, tokens)
+        except _REJECTIONS:
+            self._refused.append(Refused(request.number, Why.REJECTED))
+            return
+        self._begun.append(Begun(request.number, tokens.get_size(), cached))
         if len(request.seeds) > 1:
             self._followers[request.number] = (request, tokens)
-
-    def _objection(self, request: Generate, count: int) -> Why | None:
-        if not count:
-            return Why.EMPTY
-        if count >= self.model.context_tokens:
-            return Why.TOO_LONG
-        return Why.GRAMMAR if request.grammar and not self._grammars.compiles(request.grammar) else None
 
     def _tokens(self, request: Generate) -> Any:
         """Return the prompt's tokens, a tensor. A template adds the tokens that begin a text itself."""
@@ -165,6 +188,7 @@ class Pipeline:
     def cancel(self, command: Cancel) -> None:
         if command.choice is None:
             self._followers.pop(command.number, None)
+            self._forget(command.number)
         left = []
         for running in self._running:
             if running.request.number == command.number and command.choice in (None, running.choice):
@@ -174,6 +198,15 @@ class Pipeline:
             else:
                 left.append(running)
         self._running = left
+
+    def _forget(self, number: int) -> None:
+        """Drop a request that waits for its grammar."""
+        for grammar, waiting in [*self._awaiting.items()]:
+            left = [one for one in waiting if one[0].number != number]
+            if left:
+                self._awaiting[grammar] = left
+            else:
+                del self._awaiting[grammar]
 
     def step(self) -> None:
         self._pipeline.step()
@@ -265,29 +298,42 @@ def _properties(settings: OpenVinoSettings) -> dict[str, Any]:
 
 
 class PipelineLink(Link[Command]):
-    """The pipeline's end of the socket."""
+    """The pipeline's end of the socket. `wake` may be called from other threads."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock, command_decoder.decode)
+        self._woken, self._waking = os.pipe()
+
+    def wake(self) -> None:
+        """End a wait."""
+        os.write(self._waking, b"\0")
 
     def waiting(self, wait: bool) -> Iterator[Command]:
-        """Yield the commands that have come between two steps; with `wait`, at least one. Raises `EOFError` if the
-        server is gone.
+        """Yield the commands that have come between two steps; with `wait`, wait for one, or until woken. Raises
+        `EOFError` if the server is gone.
         """
-        while wait or select.select([self.socket], [], [], 0)[0]:
-            data = self.socket.recv(1 << 20)
-            if not data:
-                raise EOFError
-            for command in self.decoded(data):
+        both: list[Any] = [self.socket, self._woken]
+        while ready := select.select(both, [], [], None if wait else 0)[0]:
+            if self._woken in ready:
+                os.read(self._woken, 1)
                 wait = False
-                yield command
+            if self.socket in ready:
+                data = self.socket.recv(1 << 20)
+                if not data:
+                    raise EOFError
+                for command in self.decoded(data):
+                    wait = False
+                    yield command
 
 
 def serve(sock: socket.socket) -> None:
     """Serve until the server is gone, then raise `EOFError`."""
-    link = PipelineLink(sock, command_decoder.decode)
+    link = PipelineLink(sock)
     load = next(iter(link.waiting(wait=True)))
     assert isinstance(load, Load)
     try:
         with beating(link.beat):
-            pipeline = Pipeline(load)
+            pipeline = Pipeline(load, link.wake)
     except Exception as error:
         link.send(Unloadable(reason(error)))
         return
@@ -301,7 +347,7 @@ def serve(sock: socket.socket) -> None:
                 pipeline.generate(command)
             elif isinstance(command, Cancel):
                 pipeline.cancel(command)
-        if told:
+        if pipeline.compiled() or told:
             link.send(pipeline.report())  # admitted requests need not wait for the step to know it
         if not pipeline.idle:
             pipeline.step()

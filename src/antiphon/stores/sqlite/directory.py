@@ -39,6 +39,7 @@ from antiphon.core.identity import (
     Webhook,
     WebhookSettings,
 )
+from antiphon.core.policy import Policy
 from antiphon.core.stores import MAX_READ, DirectoryView, Follower
 from antiphon.storage.files import WatchedFile, private_file
 from antiphon.storage.master_key import MasterKeySource, find_source
@@ -149,7 +150,13 @@ class SqliteDirectory:
             version = policy_version(project.policy)
             _note(opened, by.did(Action.PROJECT_CREATE, project.id, project.id, policy=version))
 
-    def set_policy(self, project: str, values: Mapping[str, str | int], by: Author = THE_SERVER) -> Project:
+    def set_policy(
+        self,
+        project: str,
+        values: Mapping[str, str | int],
+        by: Author = THE_SERVER,
+        check: Callable[[Policy], object] | None = None,
+    ) -> Project:
         with self._writing() as opened:
             row = _find(opened, "projects", project)
             if row is None:
@@ -157,6 +164,8 @@ class SqliteDirectory:
             before, policy = to_project(row).policy, merged_policy(row["policy"], dict(values))
             opened.execute("UPDATE projects SET policy = ? WHERE id = ?", (policy, project))
             changed = to_project(_found(opened, "projects", project))
+            if check is not None:
+                check(changed.policy)
             for record in policy_changes(by, project, before, changed.policy):
                 _note(opened, record)
             return changed

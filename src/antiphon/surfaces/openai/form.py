@@ -5,6 +5,7 @@ Lists are repeated fields whose name ends in `[]`, objects are `name[key]`, as t
 other servers leave the `[]` out. A field without a value is a form's way to say nothing.
 """
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -65,6 +66,7 @@ _ONCE = frozenset(
 )
 _OF_TRANSLATIONS = frozenset({"model", "prompt", "response_format", "temperature"})
 _LISTS = frozenset({"include[]", "keywords[]", "languages[]", "timestamp_granularities[]"})
+_INDEX = re.compile(r"\[[0-9]{0,3}\]$")  # some HTTP clients number the fields of a list
 # What other servers know: how their models decode, and how they find speech.
 _OF_OTHERS = frozenset(
     {
@@ -136,8 +138,9 @@ def _as_form(name: str, value: object) -> Iterator[tuple[str, str]]:
 def _gather(fields: Iterable[tuple[str, str]], known: Collection[str]) -> Fields:
     given: Fields = {}
     for name, value in fields:
-        if f"{name}[]" in _LISTS:
-            name = f"{name}[]"
+        listed = _INDEX.sub("", name) + "[]"
+        if listed in _LISTS:
+            name = listed
         if name in _REFUSED:
             raise UnsupportedParameter(f"'{name}' is not supported: {_REFUSED[name]}.", param=name)
         if name not in known and name not in _OF_OTHERS:
