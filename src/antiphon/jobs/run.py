@@ -75,7 +75,12 @@ class Run:
     # -- its end -------------------------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
+        job = self.job  # it may have been cancelled before its last worker died
         while True:  # also while the last calls end
+            if job.cancel_unix_ms:
+                self._end(JobState.CANCELLED)
+            elif self._services.clock.unix_ms() >= job.deadline_unix_ms:
+                self._end(JobState.EXPIRED)
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_S):
                     await self._looking.wait()
@@ -87,10 +92,6 @@ class Run:
                 return
             except InternalError:
                 continue  # retried before the lease ends
-            if job.cancel_unix_ms:
-                self._end(JobState.CANCELLED)
-            elif self._services.clock.unix_ms() >= job.deadline_unix_ms:
-                self._end(JobState.EXPIRED)
 
     def _end(self, why: JobState, error: BaseException | None = None) -> None:
         """Start no more items, and stop those that wait or run. The first reason counts."""
@@ -135,7 +136,12 @@ class Run:
         try:
             if not self.job.begun_unix_ms:
                 checked = await self._check()
-                if self._why is None and not checked.sound:
+                if self._error is not None:
+                    raise self._error
+                if self._why is not None:  # perhaps before all lines were checked: what is wrong cannot be answered
+                    await self._finish(self._why)
+                    return
+                if not checked.sound:
                     await self._finish(JobState.FAILED, checked.result)
                     return
                 self.job = await self._jobs.begin(self.job, self._owner, checked.total, checked.result, self._outputs())
