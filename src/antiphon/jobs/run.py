@@ -193,6 +193,17 @@ class Run:
         return checker.finish()
 
     async def _run_items(self, known: set[int]) -> None:
+        """Run the items of all lines to their end. What keeps lines from being read ends the job, like any failure: the
+        items that run may be charged already, and are still recorded.
+        """
+        try:
+            await self._begin_items(known)
+        except Exception as error:
+            self._end(JobState.FAILED, error)
+        while self._items:
+            await asyncio.wait(tuple(self._items))
+
+    async def _begin_items(self, known: set[int]) -> None:
         async with aclosing(self._lines()) as chunks:
             async for lines in chunks:
                 for number, line in lines:
@@ -200,15 +211,11 @@ class Run:
                         continue
                     await self._room.acquire()
                     if self._why is not None:
-                        break
+                        return
                     item = Item(self._services, self.job, self._kind, number, line, self._file, self._settled)
                     task = asyncio.create_task(self._run_item(item), name=f"item {number} of {self.job.id}")
                     self._items[task] = item
                     task.add_done_callback(self._left)
-                if self._why is not None:
-                    break
-        while self._items:
-            await asyncio.wait(tuple(self._items))
 
     async def _run_item(self, item: Item) -> None:
         try:

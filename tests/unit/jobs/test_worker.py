@@ -339,6 +339,41 @@ async def test_an_input_that_is_wrong_or_gone_fails_the_job_and_costs_nothing(of
     assert office.sessions_charged() == []
 
 
+async def test_what_was_charged_is_recorded_although_the_input_is_deleted_meanwhile(office, monkeypatch):
+    file = await office.file(ASK, ASK)
+    monkeypatch.setattr(run, "CHUNK_BYTES", file.size_bytes // 2)
+    job = await office.start(file=file)
+    read_blob, record = office.passing.read_blob, office.passing.record
+    charged, gone, may_record = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def records(*given):
+        charged.set()
+        await may_record.wait()
+        return await record(*given)
+
+    async def begun(job, owner, *given):
+        office.passing.read_blob = late
+        return await begin(job, owner, *given)
+
+    async def late(project, id, keep_s, start, size):
+        if start:
+            await gone.wait()
+        return await read_blob(project, id, keep_s, start, size)
+
+    begin, office.passing.begin, office.passing.record = office.passing.begin, begun, records
+    async with working(office):
+        await charged.wait()
+        await office.told(lambda tell: OneFile(FileAct.DELETE, job.input, PURPOSES, tell))
+        gone.set()
+        await settle()
+        may_record.set()
+        job = await office.over(job)
+    assert (job.state, job.done) == (JobState.FAILED, 1)
+    assert "gone" in json.loads(job.result)["errors"][0]["message"]
+    assert office.sessions_charged() == [items.session_of(job, 0)]
+    assert set(await office.lines(job.output)) == {"r0"}
+
+
 async def test_an_engine_that_fails_is_asked_again_and_not_for_ever(office):
     office.generator.error = EngineError("down")
     async with working(office):
