@@ -212,7 +212,8 @@ class Run:
                     await self._room.acquire()
                     if self._why is not None:
                         return
-                    item = Item(self._services, self.job, self._kind, number, line, self._file, self._settled)
+                    stored = self._file, self._settled, self._check_room
+                    item = Item(self._services, self.job, self._kind, number, line, *stored)
                     task = asyncio.create_task(self._run_item(item), name=f"item {number} of {self.job.id}")
                     self._items[task] = item
                     task.add_done_callback(self._left)
@@ -237,6 +238,9 @@ class Run:
 
     async def _settled(self, number: int) -> bool:
         return await self._jobs.settled(self.job, number)
+
+    async def _check_room(self) -> None:
+        await self._jobs.check_room(self.job.project)
 
     async def _file(self, id: str) -> bytes:
         """Return a blob's content. Raises `NotFound`."""

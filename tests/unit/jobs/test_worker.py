@@ -374,6 +374,25 @@ async def test_what_was_charged_is_recorded_although_the_input_is_deleted_meanwh
     assert set(await office.lines(job.output)) == {"r0"}
 
 
+async def test_what_was_charged_is_recorded_although_the_store_is_full_and_nothing_more_is_called(office):
+    office.at_once = 1
+    office.hired()
+    job = await office.start(ASK, ASK, ASK)
+    record = office.passing.record
+
+    async def records(*given):
+        office.passing._bounds = 0, 0  # somebody stored a file while it was answered
+        return await record(*given)
+
+    office.passing.record = records
+    async with working(office):
+        job = await office.over(job)
+    assert (job.state, job.done, job.failed) == (JobState.FAILED, 1, 0)
+    assert json.loads(job.result)["errors"][0]["code"] == "storage_full"
+    assert office.sessions_charged() == [items.session_of(job, 0)]
+    assert set(await office.lines(job.output)) == {"r0"}
+
+
 async def test_an_engine_that_fails_is_asked_again_and_not_for_ever(office):
     office.generator.error = EngineError("down")
     async with working(office):
