@@ -44,6 +44,7 @@ SPACE = uuid.UUID("5b0e24a4-6a27-5b6e-8b5c-6d0f53a0b0c1")  # the namespace of th
 
 
 Settled = Callable[[int], Awaitable[bool]]
+CheckRoom = Callable[[], Awaitable[None]]
 Record = Callable[[ItemOutcome], Awaitable[None]]
 ReadFile = Callable[[str], Awaitable[bytes]]
 
@@ -133,8 +134,10 @@ class Item:
         line: bytes,
         read_file: ReadFile,
         settled: Settled,
+        check_room: CheckRoom,
     ) -> None:
         self._services = services
+        self._check_room = check_room
         self._settled = settled
         self._fills = isinstance(kind, LineKind)
         self._read_file = read_file
@@ -157,7 +160,9 @@ class Item:
             self._session.fail(Cancelled("The job has ended."))
 
     async def run(self, record: Record) -> None:
-        """Run the item until its outcome is recorded, or it is stopped before it has one."""
+        """Run the item until its outcome is recorded, or it is stopped before it has one. Raises `StorageFull` before
+        it is called.
+        """
         if await self._erased(record):
             return
         call, tries, pause_s = self._kind.item(self._line), 0, FIRST_PAUSE_S
@@ -168,6 +173,7 @@ class Item:
             async with self._turn(call.model) as turn:
                 if self._stopped or await self._erased(record):
                     return
+                await self._check_room()  # what is charged must be recorded
                 error = await self._try(call, turn, record, last=tries + 1 >= MAX_TRIES)
             if error is None:
                 return

@@ -75,7 +75,12 @@ class Run:
     # -- its end -------------------------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
+        job = self.job  # it may have been cancelled before its last worker died
         while True:  # also while the last calls end
+            if job.cancel_unix_ms:
+                self._end(JobState.CANCELLED)
+            elif self._services.clock.unix_ms() >= job.deadline_unix_ms:
+                self._end(JobState.EXPIRED)
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_S):
                     await self._looking.wait()
@@ -87,10 +92,6 @@ class Run:
                 return
             except InternalError:
                 continue  # retried before the lease ends
-            if job.cancel_unix_ms:
-                self._end(JobState.CANCELLED)
-            elif self._services.clock.unix_ms() >= job.deadline_unix_ms:
-                self._end(JobState.EXPIRED)
 
     def _end(self, why: JobState, error: BaseException | None = None) -> None:
         """Start no more items, and stop those that wait or run. The first reason counts."""
@@ -135,7 +136,12 @@ class Run:
         try:
             if not self.job.begun_unix_ms:
                 checked = await self._check()
-                if self._why is None and not checked.sound:
+                if self._error is not None:
+                    raise self._error
+                if self._why is not None:  # perhaps before all lines were checked: what is wrong cannot be answered
+                    await self._finish(self._why)
+                    return
+                if not checked.sound:
                     await self._finish(JobState.FAILED, checked.result)
                     return
                 self.job = await self._jobs.begin(self.job, self._owner, checked.total, checked.result, self._outputs())
@@ -187,6 +193,17 @@ class Run:
         return checker.finish()
 
     async def _run_items(self, known: set[int]) -> None:
+        """Run the items of all lines to their end. What keeps lines from being read ends the job, like any failure: the
+        items that run may be charged already, and are still recorded.
+        """
+        try:
+            await self._begin_items(known)
+        except Exception as error:
+            self._end(JobState.FAILED, error)
+        while self._items:
+            await asyncio.wait(tuple(self._items))
+
+    async def _begin_items(self, known: set[int]) -> None:
         async with aclosing(self._lines()) as chunks:
             async for lines in chunks:
                 for number, line in lines:
@@ -194,15 +211,12 @@ class Run:
                         continue
                     await self._room.acquire()
                     if self._why is not None:
-                        break
-                    item = Item(self._services, self.job, self._kind, number, line, self._file, self._settled)
+                        return
+                    stored = self._file, self._settled, self._check_room
+                    item = Item(self._services, self.job, self._kind, number, line, *stored)
                     task = asyncio.create_task(self._run_item(item), name=f"item {number} of {self.job.id}")
                     self._items[task] = item
                     task.add_done_callback(self._left)
-                if self._why is not None:
-                    break
-        while self._items:
-            await asyncio.wait(tuple(self._items))
 
     async def _run_item(self, item: Item) -> None:
         try:
@@ -224,6 +238,9 @@ class Run:
 
     async def _settled(self, number: int) -> bool:
         return await self._jobs.settled(self.job, number)
+
+    async def _check_room(self) -> None:
+        await self._jobs.check_room(self.job.project)
 
     async def _file(self, id: str) -> bytes:
         """Return a blob's content. Raises `NotFound`."""

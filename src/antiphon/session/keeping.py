@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import ceil
 from typing import Any
 
 from antiphon.calls.generation import Generation, Keeping
@@ -22,13 +23,14 @@ from antiphon.core.identity import Principal
 from antiphon.core.ports import Clock
 from antiphon.core.sealing import PLAIN, Sealer
 from antiphon.core.specs import GenerateSpec, Message, Role, SpeakSpec, Spec, said_bytes
-from antiphon.core.stores import Answers
+from antiphon.core.stores import Answers, StorageFull
 from antiphon.core.tags import SUBJECT, value_of
 from antiphon.core.units import NS_PER_S
 from antiphon.core.wire import Close, Keep, Step, Wire
 from antiphon.session.recent import Recent, Recents
 
 PURGE_S = 30.0
+FULL_NS = 60 * NS_PER_S  # after an answer found no room, until another is tried
 LONGEST_ANSWER_NS = 24 * 3600 * NS_PER_S  # no answer takes so long
 MAX_MESSAGES = 8192  # of a conversation, with its earlier turns
 MAX_SAID_BYTES = 64 << 20  # of the same
@@ -104,6 +106,7 @@ class Keeper:
         self._store = store
         self._sealer = sealer
         self._erased_ns: dict[tuple[str, str], int] = {}  # when each project or subject was erased
+        self._full: dict[str, tuple[int, str]] = {}  # when there was no room for a project's last answer, and why
         self._expired = expired
         self._keep_s = keep_s
         self._clock = clock
@@ -159,7 +162,7 @@ class Keeper:
         is also about those of its earlier turns.
 
         Raises `CallerError` for what the policy does not allow, for an unknown previous answer, and for a conversation
-        that is too long; and as `count` does.
+        that is too long; `StorageFull`; and as `count` does.
         """
         begun_ns, allowed = self._clock.now_ns(), self._keep_s(principal.project) > 0
         if asked.keep and not allowed:
@@ -167,6 +170,8 @@ class Keeper:
         keep = allowed if asked.keep is None else asked.keep
         if asked.background and not keep:
             raise CallerError("A background response must be stored.", param="background")
+        if keep:
+            self._check_room(principal.project)
         earlier = await self._before(principal, asked.previous, recent) if asked.previous else None
         before, spec = earlier.conversation if earlier else (), asked.spec
         if before and isinstance(spec, GenerateSpec) and not isinstance(spec.prompt, str):
@@ -190,6 +195,15 @@ class Keeper:
         known = (*asked.subjects, *(earlier.subjects if earlier else ()))
         subjects = await self._subjects(principal.project, (*tags, *spec.tags), known)
         return spec, Keeping(partial(self._put, principal.project, before, keep, remember, subjects, begun_ns), keep)
+
+    def _check_room(self, project: str) -> None:
+        """Check that the project's last answer could be stored: if not, the next one would be charged, and lost. Raises
+        `StorageFull`.
+        """
+        at_ns, said = self._full.get(project, (0, ""))
+        left_ns = at_ns + FULL_NS - self._clock.now_ns()
+        if said and left_ns > 0:
+            raise StorageFull(said, retry_after_s=ceil(left_ns / NS_PER_S))
 
     async def _subjects(self, project: str, tags: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
         """Return the pseudonyms of the people whom an answer is about, with those of earlier ones."""
@@ -231,7 +245,12 @@ class Keeper:
         if remember is not None:
             remember(keep)
         if stored and keep_s:  # the policy may have changed since the answer began
-            await self._store.put(project, keep, keep_s)
+            try:
+                await self._store.put(project, keep, keep_s)
+            except StorageFull as error:
+                self._full[project] = self._clock.now_ns(), error.message
+                raise
+            self._full.pop(project, None)
 
     def erased_since(self, project: str, subjects: tuple[str, ...], since_ns: int) -> bool:
         """Return whether the project, or one of these subjects, was erased then or later."""
@@ -260,6 +279,7 @@ class Keeper:
                 raise
             return remembered.body, False
         await self._store.delete(project, id)
+        self._full.pop(project, None)
         return found
 
     async def _stop(self, project: str, id: str) -> None:
@@ -283,6 +303,7 @@ class Keeper:
         earlier = self._erased_ns.items()
         self._erased_ns = {each: at for each, at in earlier if now_ns - at < LONGEST_ANSWER_NS}
         self._erased_ns[project, subject] = now_ns
+        self._full.pop(project, None)
         remembered = self.recents.erase(project, subject)
         return await self._store.erase(project, subject or None), remembered
 
@@ -321,7 +342,9 @@ class Keeper:
         """Delete expired answers, for ever."""
         while True:
             try:
-                self._expired(await self._store.purge(self._keep_s))
+                wiped = await self._store.purge(self._keep_s)
+                self._full = {project: full for project, full in self._full.items() if project not in wiped}
+                self._expired(wiped)
             except InternalError as error:
                 log.error("stored answers cannot be deleted", exc_info=error)
             await asyncio.sleep(PURGE_S)

@@ -151,11 +151,9 @@ class FakeJobs:
     async def record(self, job: Job, owner: str, outcomes: Sequence[ItemOutcome]) -> Job:
         return self._record(await self.beat(job, owner), outcomes)
 
-    def _record(self, job: Job, outcomes: Sequence[ItemOutcome], bounded: bool = True) -> Job:
+    def _record(self, job: Job, outcomes: Sequence[ItemOutcome]) -> Job:
         known = self._items.get((job.project, job.id), set())
         fresh = [one for one in outcomes if one.number not in known]
-        if bounded:
-            self._check_room(job.project, sum(len(one.line) for one in fresh))
         self._items[job.project, job.id] = known | {one.number for one in fresh}
         for one in fresh:
             key = job.project, job.output if one.good else job.errors
@@ -170,6 +168,9 @@ class FakeJobs:
             output_tokens=job.output_tokens + sum(one.usage.output for one in fresh),
             reasoning_tokens=job.reasoning_tokens + sum(one.usage.reasoning for one in fresh),
         )
+
+    async def check_room(self, project: str) -> None:
+        self._check_room(project, 1)
 
     async def recorded(self, job: Job) -> set[int]:
         return set(self._items.get((job.project, job.id), ()))
@@ -217,7 +218,7 @@ class FakeJobs:
     async def settle(self, job: Job, outcomes: Sequence[ItemOutcome]) -> None:
         now = self._jobs.get((job.project, job.id))
         if now is not None and now.begun_unix_ms and not now.over:
-            self._record(now, outcomes, bounded=False)
+            self._record(now, outcomes)
 
     async def purge(self, keep_s: Callable[[str], int]) -> Counter[str]:
         wiped = Counter[str]()

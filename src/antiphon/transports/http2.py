@@ -145,6 +145,8 @@ class Http2Protocol(asyncio.Protocol):
             stream.stalled_s = 0 if stream.may_send.is_set() else stream.stalled_s + 1
             if stream.stalled_s >= UNREAD_S:
                 self._reset(stream, ErrorCodes.CANCEL)
+                if self._state.outbound_flow_control_window <= 0:
+                    self.shutdown()  # no stream can send: some clients count nothing of a stream that they left
         self._idle_s = 0 if self._streams else self._idle_s + 1
         if self._idle_s >= (IDLE_S if self._state.highest_inbound_stream_id else head_s):
             self.shutdown()

@@ -287,6 +287,46 @@ async def test_a_job_that_is_cancelled_or_expires_says_of_each_item_why_it_was_n
     assert office.sessions_charged() == []
 
 
+async def test_a_job_that_is_cancelled_while_its_input_is_checked_has_no_items(office, monkeypatch):
+    monkeypatch.setattr(run, "CHUNK_BYTES", 64)
+    read_blob, reads, may_go_on = office.passing.read_blob, 0, asyncio.Event()
+
+    async def read(*given):
+        nonlocal reads
+        reads += 1
+        if reads == 2:
+            await may_go_on.wait()
+        return await read_blob(*given)
+
+    office.passing.read_blob = read
+    data = b"[not JSON\n" + b'{"custom_id": "r1"}\n' * 10
+    file = await office.told(lambda tell: NewFile("f", "x", "batch", data, None, tell))
+    job = await office.start(file=file)
+    async with working(office):
+        await until(lambda: reads == 2)
+        await office.look(job, JobAct.CANCEL)
+        await settle()
+        may_go_on.set()
+        job = await office.over(job)
+    assert (job.state, job.total, job.failed, job.begun_unix_ms) == (JobState.CANCELLED, 0, 0, 0)
+    assert (job.output, job.errors) == ("", "")
+
+
+async def test_a_job_that_was_cancelled_before_the_server_died_calls_nothing_after(office, monkeypatch):
+    monkeypatch.setattr(run, "BEAT_S", 60)
+    office.generator.gate = asyncio.Event()
+    job = await office.start(ASK, ASK)
+    async with working(office):
+        await until(lambda: office.filler.running)
+    await office.look(job, JobAct.CANCEL)
+    office.generator.gate.set()
+    office.hired()
+    async with working(office):
+        job = await office.over(job)
+    assert (job.state, job.done, job.failed) == (JobState.CANCELLED, 0, 2)
+    assert office.sessions_charged() == []
+
+
 async def test_an_input_that_is_wrong_or_gone_fails_the_job_and_costs_nothing(office):
     wrong = await office.start(ASK, file=await office.told(lambda tell: NewFile("f", "x", "batch", b"{\n", None, tell)))
     gone = await office.start(ASK)
@@ -297,6 +337,60 @@ async def test_an_input_that_is_wrong_or_gone_fails_the_job_and_costs_nothing(of
     assert json.loads(wrong.result)["errors"][0]["line"] == 1
     assert "gone" in json.loads(gone.result)["errors"][0]["message"]
     assert office.sessions_charged() == []
+
+
+async def test_what_was_charged_is_recorded_although_the_input_is_deleted_meanwhile(office, monkeypatch):
+    file = await office.file(ASK, ASK)
+    monkeypatch.setattr(run, "CHUNK_BYTES", file.size_bytes // 2)
+    job = await office.start(file=file)
+    read_blob, record = office.passing.read_blob, office.passing.record
+    charged, gone, may_record = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def records(*given):
+        charged.set()
+        await may_record.wait()
+        return await record(*given)
+
+    async def begun(job, owner, *given):
+        office.passing.read_blob = late
+        return await begin(job, owner, *given)
+
+    async def late(project, id, keep_s, start, size):
+        if start:
+            await gone.wait()
+        return await read_blob(project, id, keep_s, start, size)
+
+    begin, office.passing.begin, office.passing.record = office.passing.begin, begun, records
+    async with working(office):
+        await charged.wait()
+        await office.told(lambda tell: OneFile(FileAct.DELETE, job.input, PURPOSES, tell))
+        gone.set()
+        await settle()
+        may_record.set()
+        job = await office.over(job)
+    assert (job.state, job.done) == (JobState.FAILED, 1)
+    assert "gone" in json.loads(job.result)["errors"][0]["message"]
+    assert office.sessions_charged() == [items.session_of(job, 0)]
+    assert set(await office.lines(job.output)) == {"r0"}
+
+
+async def test_what_was_charged_is_recorded_although_the_store_is_full_and_nothing_more_is_called(office):
+    office.at_once = 1
+    office.hired()
+    job = await office.start(ASK, ASK, ASK)
+    record = office.passing.record
+
+    async def records(*given):
+        office.passing._bounds = 0, 0  # somebody stored a file while it was answered
+        return await record(*given)
+
+    office.passing.record = records
+    async with working(office):
+        job = await office.over(job)
+    assert (job.state, job.done, job.failed) == (JobState.FAILED, 1, 0)
+    assert json.loads(job.result)["errors"][0]["code"] == "storage_full"
+    assert office.sessions_charged() == [items.session_of(job, 0)]
+    assert set(await office.lines(job.output)) == {"r0"}
 
 
 async def test_an_engine_that_fails_is_asked_again_and_not_for_ever(office):

@@ -285,15 +285,17 @@ async def test_a_queued_job_is_cancelled_at_once_and_a_running_one_by_its_worker
     assert await store.claim("a", (), KINDS) is None
 
 
-async def test_outcomes_that_find_no_room_are_not_known(store):
+async def test_outcomes_that_find_no_room_are_recorded_but_one_knows_it_before(store):
     running = await begun(store)
     await store.put_blob("acme", blob(), bytes(PROJECT_BYTES - 6 * RECORD_BYTES))
+    await store.check_room("acme")
+    await store.record(running, "a", [ItemOutcome(0, True, bytes(3 * RECORD_BYTES))])
     with pytest.raises(StorageFull):
-        await store.record(running, "a", [ItemOutcome(0, True, bytes(3 * RECORD_BYTES))])
-    assert await store.recorded(running) == set()
-    await store.record(running, "a", [ItemOutcome(0, False, b"no room\n")])
+        await store.check_room("acme")
+    await store.check_room("other")
+    await store.record(running, "a", [ItemOutcome(1, False, b"no room\n")])
     over = await store.finish(running, "a", JobState.FAILED, b"", NOW + 60_000)
-    assert (over.output, over.errors, over.done, over.failed) == ("", running.errors, 0, 1)
+    assert (over.output, over.errors, over.done, over.failed) == (running.output, running.errors, 1, 1)
 
 
 async def test_a_job_is_there_with_its_own_input_or_not_at_all(store):

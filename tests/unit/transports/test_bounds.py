@@ -10,7 +10,7 @@ from antiphon.transports.frames import MAX_CONTROL_FRAMES, LargeMessages, WebSoc
 from antiphon.transports.http1 import MAX_HEAD_BYTES, HttpProtocol
 from antiphon.transports.http2 import Http2Protocol
 from antiphon.transports.http2_frames import PREFACE
-from http2_peer import DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, frame
+from http2_peer import CANCEL, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, SETTINGS, frame
 
 HANDSHAKE = (
     b"GET /v1/listen HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -483,3 +483,21 @@ async def test_an_answer_ends_although_its_window_was_taken_back(peer, over_http
     go.set()
     await asyncio.sleep(0.01)
     assert peer.written.endswith(frame(DATA, END_STREAM, 1, b""))
+
+
+@pytest.mark.parametrize("window", [0, 1 << 20])
+async def test_a_connection_on_which_nothing_can_be_sent_ends_and_one_with_a_slow_stream_goes_on(
+    peer, over_http2, window
+):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(100_000)})
+
+    protocol = over_http2(app)
+    protocol.data_received(frame(SETTINGS, 0, 0, b"\0\4" + window.to_bytes(4)))  # INITIAL_WINDOW_SIZE of streams
+    await asyncio.sleep(0.01)
+    for _ in range(UNREAD_S):
+        assert not peer.closed
+        protocol.tick()
+    assert frame(RST_STREAM, 0, 1, CANCEL.to_bytes(4)) in peer.written
+    assert peer.closed is bool(window)

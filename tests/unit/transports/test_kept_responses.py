@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from antiphon.core.errors import CapacityError, EngineError, InternalError, LedgerUnavailable
 from antiphon.core.identity import Principal, Scope
 from antiphon.core.specs import Message, Role
+from antiphon.core.stores import StorageFull
 from antiphon.routes import ROUTES
 from antiphon.session import keeping, recent
 from antiphon.transports import table
@@ -431,6 +432,26 @@ async def test_one_that_cannot_be_kept_does_not_begin(house, client, keeps, monk
         await ask(client, background=True)
     assert house.generator.running == []
     assert 'antiphon_sessions_open{surface="openai"} 0.0' in house.metrics()
+
+
+async def test_a_full_store_is_known_before_the_next_response_is_made(house, client, keeps, monkeypatch):
+    async def full(project, keep, keep_s):
+        raise StorageFull("Delete some.", retry_after_s=60)
+
+    first = await ask(client)
+    with monkeypatch.context() as while_full:
+        while_full.setattr(house.kept, "put", full)
+        for _ in range(2):
+            with pytest.raises(openai.RateLimitError) as error:
+                await ask(client)
+            assert about(error)[:2] == (429, "storage_full")
+        assert len(house.generator.calls) == 2
+        await ask(client, store=False)
+    with pytest.raises(openai.RateLimitError):
+        await ask(client, background=True)
+    await client.responses.delete(first.id)
+    assert (await ask(client)).store
+    assert len(house.generator.calls) == 4
 
 
 async def test_the_keeper_purges_while_it_watches_also_after_a_failure(house, monkeypatch, caplog):

@@ -100,7 +100,12 @@ class Jobs(Protocol):
         """Record that the input was checked. The outputs are created, but hidden until the end."""
 
     async def record(self, job: Job, owner: str, outcomes: Sequence[ItemOutcome]) -> Job:
-        """Record outcomes of items, durable on return; items already recorded stay unchanged. Raises `StorageFull`."""
+        """Record outcomes of items, durable on return; items already recorded stay unchanged. What was answered is
+        charged, so it is recorded even if there is no room.
+        """
+
+    async def check_room(self, project: str) -> None:
+        """Check that there is room for more. Raises `StorageFull`."""
 
     async def recorded(self, job: Job) -> set[int]:
         """Return the numbers of the recorded items."""

@@ -87,6 +87,7 @@ class SqliteJobs:
         def put(t: Connection) -> Blob:
             if t.execute("SELECT 1 FROM blobs WHERE project = ? AND id = ?", (project, blob.id)).fetchone() is None:
                 self._add_blob(t, project, blob, whole=True)
+                self._check_room(t, project, len(data))
                 self._append(t, project, blob.id, data)
             return replace(blob, size_bytes=len(data))
 
@@ -129,9 +130,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
         empty = replace(blob, size_bytes=0)
         t.execute(_PUT_BLOB, (project, whole, *(self._rows.blob_column(project, empty, name) for name in BLOB)))
 
-    def _append(self, t: Connection, project: str, id: str, data: bytes, bounded: bool = True) -> None:
-        if bounded:
-            self._check_room(t, project, len(data))
+    def _append(self, t: Connection, project: str, id: str, data: bytes) -> None:
         query = "SELECT size_bytes FROM blobs WHERE project = ? AND id = ?"
         row = t.execute(query, (project, id)).fetchone()
         if row is None:
@@ -168,6 +167,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
             t.execute(_PUT_JOB, [self._rows.column(job, name, getattr(job, name)) for name in JOB])
             if data:
                 self._add_blob(t, job.project, job.own_input, whole=True)
+                self._check_room(t, job.project, len(data))
                 self._append(t, job.project, job.input, data)
 
         await self._run(create)
@@ -257,6 +257,9 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
     async def record(self, job: Job, owner: str, outcomes: Sequence[ItemOutcome]) -> Job:
         return await self._run(lambda t: self._record(t, self._owned(t, job, owner), outcomes))
 
+    async def check_room(self, project: str) -> None:
+        await self._run(lambda t: self._check_room(t, project, 1))
+
     async def recorded(self, job: Job) -> set[int]:
         query = "SELECT number FROM items WHERE project = ? AND job = ?"
         return await self._run(lambda t: {number for (number,) in t.execute(query, (job.project, job.id))})
@@ -285,13 +288,13 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
         query = "SELECT 1 FROM items WHERE project = ? AND job = ? AND number = ?"
         return await self._run(lambda t: t.execute(query, (job.project, job.id, number)).fetchone() is not None)
 
-    def _record(self, t: Connection, now: Job, outcomes: Sequence[ItemOutcome], bounded: bool = True) -> Job:
+    def _record(self, t: Connection, now: Job, outcomes: Sequence[ItemOutcome]) -> Job:
         known = "INSERT OR IGNORE INTO items VALUES (?, ?, ?)"
         fresh = [one for one in outcomes if t.execute(known, (now.project, now.id, one.number)).rowcount]
         for good, blob in ((True, now.output), (False, now.errors)):
             lines = b"".join(one.line for one in fresh if one.good is good)
             if lines:
-                self._append(t, now.project, blob, lines, bounded)
+                self._append(t, now.project, blob, lines)
         return self._set(
             t,
             now,
@@ -369,7 +372,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
             row = t.execute("SELECT * FROM jobs WHERE project = ? AND id = ?", (job.project, job.id)).fetchone()
             now = self._rows.to_job(row) if row is not None else None
             if now is not None and now.begun_unix_ms and not now.over:
-                self._record(t, now, outcomes, bounded=False)  # erasing needs no room
+                self._record(t, now, outcomes)
 
         await self._run(settle)
 

@@ -64,6 +64,7 @@ def spoken(tokens: Sequence[Token]) -> Iterator[Span]:
 
 
 def _addresses(tokens: Sequence[Token]) -> Iterator[Span]:
+    last_dot = max((at for at in range(len(tokens)) if _is_dot(tokens, at)), default=0)
     for at, token in enumerate(tokens):
         if (name := _after_www(tokens, at)) is not None:
             end = _long_domain(tokens, name) or _domain(tokens, name, alone=False)
@@ -79,7 +80,7 @@ def _addresses(tokens: Sequence[Token]) -> Iterator[Span]:
                 yield Span(tokens[start].start, tokens[end - 1].end, (Entity.EMAIL,))
             else:
                 yield Span(tokens[at + 1].start, tokens[end - 1].end, (Entity.URL, Entity.EMAIL))
-        elif token.word not in STOPWORDS and (end := _domain(tokens, at, alone=True)) is not None:
+        elif at < last_dot and token.word not in STOPWORDS and (end := _domain(tokens, at, alone=True)) is not None:
             start = _from_cue(tokens, at)
             yield Span(tokens[start].start, tokens[_path(tokens, end) - 1].end, (Entity.URL, Entity.EMAIL))
 

@@ -3,7 +3,8 @@
 Rules:
 - The last words are held until so many follow that nothing to hide can begin with them, or the sentence ends.
 - A run of numerals or letters at the end is held until the next word, and a found span is held as a whole.
-- The held text is bounded in characters; beyond that it is searched as if it were complete.
+- The held text is bounded in characters; beyond that it is searched as if it were complete. After a search that let
+  nothing leave it is searched again when it has grown by a part: a long row of numbers is held as a whole.
 - Text that was sent is remembered for a while, because it is the context of the next words.
 """
 
@@ -19,6 +20,7 @@ from antiphon.trust.redaction.tokens import tokens_of
 HELD_WORDS = 7
 TAGGED_WORDS = 14  # with a model, whose cost is the same for one word as for these
 MAX_HELD_CHARS = 4096
+GROWTH = 1.25  # of what is held, until it is searched again
 CONTEXT_CHARS = 200
 
 _SENTENCE = re.compile(r"[.!?:;\n]+[\"')\]]*\s+(?=\S)|\n+")
@@ -33,6 +35,7 @@ class TextStream:
         self._tagged = tagged
         self._context = ""
         self._held = ""
+        self._searched_chars = 0  # of what is held, when nothing of it could leave
         self._tokens = 0
 
     @property
@@ -52,6 +55,8 @@ class TextStream:
         words = self._held.count(" ") + self._held.count("\n")
         if len(self._held) > MAX_HELD_CHARS:
             return True
+        if len(self._held) < GROWTH * self._searched_chars:
+            return False
         enough = TAGGED_WORDS if self._tagged else HELD_WORDS
         return words >= enough or (words > 0 and _SENTENCE.search(self._held) is not None)
 
@@ -74,7 +79,9 @@ class TextStream:
                 if span.end > end and span.start < end:
                     end = span.start
             if end <= begin:
+                self._searched_chars = len(self._held)
                 return "", 0
+        self._searched_chars = 0
         out, at = "", begin
         for span in spans:
             if span.end <= begin or span.start >= end or not self._labels.hides(span):

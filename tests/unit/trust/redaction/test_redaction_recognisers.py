@@ -5,6 +5,7 @@ import time
 import pytest
 
 from antiphon.core.redaction import ALL, Entity, Redaction, Span
+from antiphon.trust.redaction import spoken as of_speech
 from antiphon.trust.redaction.finding import find, merged
 from antiphon.trust.redaction.runs import passes_luhn, runs_of
 from antiphon.trust.redaction.spoken import spoken
@@ -435,3 +436,12 @@ def test_the_time_of_a_search_does_not_grow_with_the_square_of_the_text(search):
     begun = time.process_time()
     search()
     assert time.process_time() - begun < 10
+
+
+def test_a_domain_is_looked_for_only_where_a_dot_follows(monkeypatch):
+    """Else each word of a long row of numbers was tried with all that follow it."""
+    tried, label = [], of_speech._label
+    monkeypatch.setattr(of_speech, "_label", lambda tokens, at: tried.append(at) or label(tokens, at))
+    assert not list(spoken(tokens_of("one two 3 4 " * 100)))
+    assert not tried
+    assert list(spoken(tokens_of("one two 3 4 dot com")))

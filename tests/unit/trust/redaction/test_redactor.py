@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -24,7 +25,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.redaction import ALL, Entity, Redaction, Span, Substitution
 from antiphon.core.rewriting import Rewritten
-from antiphon.trust.redaction import filtering
+from antiphon.trust.redaction import filtering, finding, texts
 from antiphon.trust.redaction.filtering import LanguageUnknown, Redactor
 from antiphon.trust.redaction.transcripts import Unfit
 from redaction_sentences import PAUSE, calls
@@ -370,6 +371,20 @@ async def test_a_pattern_that_takes_long_ends_the_call():
         await one(redactor, final("a" * 200))
 
 
+async def test_a_pattern_has_no_less_time_where_other_threads_take_much(monkeypatch):
+    class Pattern:
+        """A pattern for whose search others take ten times as long in all as it has."""
+
+        def finditer(self, text, timeout):
+            if timeout < 10 * finding.PATTERN_S:
+                raise TimeoutError
+            return re.finditer("[0-9]+", text)
+
+    monkeypatch.setattr(finding, "_compiled", lambda words, patterns: (Pattern(),))
+    redactor = Redactor(Redaction(frozenset(), patterns=("[0-9]+",)), None)
+    assert (await one(redactor, final("so 42"))).transcript.text == "so [CUSTOM]"
+
+
 # -- text --------------------------------------------------------------------------------------------------------------
 
 
@@ -378,6 +393,17 @@ async def test_the_beginning_of_a_word_ends_no_number():
     said = "it is four five three nine then one four double eight then oh three four three then six four six seven"
     text, _ = await text_of(Redactor(WANTED, None), *(TextDelta(0, char, 1) for char in said), STOP)
     assert text == "it is [CARD]"
+
+
+async def test_a_long_row_of_numbers_is_searched_now_and_then(monkeypatch):
+    """A model that counts: all of it may be one number, and is held."""
+    searches, find = [], texts.find
+    monkeypatch.setattr(texts, "find", lambda text, *given, **more: searches.append(text) or find(text, *given, **more))
+    redactor = Redactor(WANTED, None)
+    said = [f"{number} " for number in range(600)]
+    text, _ = await text_of(redactor, *(TextDelta(0, word, 1) for word in said), STOP)
+    assert len(text) < len("".join(said))
+    assert len(searches) < 30
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 50, 500])
