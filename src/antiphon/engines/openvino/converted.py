@@ -25,8 +25,8 @@ _MADE_OF = "made_of.json"
 
 
 def converted(source: Path, kept_in: Path) -> Path:
-    """Return the folder of the model in int8 and its tokenizer, made if necessary. `source` is a GGUF file or a folder of OpenVINO files.
-    Blocks, also while another process makes it.
+    """Return the folder of the model in int8 and its tokenizer, made if necessary. `source` is a GGUF file or a folder
+    of OpenVINO files. Blocks, also while another process makes it.
 
     Raises `ValueError` for a model that cannot be rewritten, and `OSError` if it cannot be stored.
     """
