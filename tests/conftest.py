@@ -6,9 +6,11 @@ import os
 import wave
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadGroupScheduling
 
 from antiphon.models import CATALOG, Store
 from serving import Server, served
@@ -22,9 +24,31 @@ settings.register_profile("fuzz", settings.get_profile("antiphon"), derandomize=
 settings.load_profile("fuzz" if _EXAMPLES else "antiphon")
 
 
+class Scheduling(LoadGroupScheduling):
+    """What is in no group runs file by file: what a file's tests share is made once. And to look for the next of 25,000
+    single tests took the seconds of many.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        scope: str = super()._split_scope(nodeid)
+        return nodeid.partition("::")[0] if scope == nodeid else scope
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadGroupScheduling | None:
+    return Scheduling(config, log) if config.getvalue("dist") == "loadgroup" else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begins with what one worker runs alone, test after test: at the end the other would have nothing to do."""
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+    """Begins with what one worker runs alone, test after test, and ends with the shortest: else one worker would have
+    nothing to do at the end. All tests of the one real server run on one worker, or there would be two servers.
+    """
+    for item in items:
+        folder = item.path.relative_to(_TESTS).parts[0]
+        shared = folder in ("conformance", "frameworks") and "server" in getattr(item, "fixturenames", ())
+        if shared and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group("server"))
+    items.sort(key=lambda item: (item.get_closest_marker("xdist_group") is None, "unit" in item.path.parts))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

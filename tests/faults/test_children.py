@@ -22,7 +22,7 @@ WORKERS = {"language": b"engines.openvino.worker", "voice": b"engines.piper.work
 SHADOWS = ("av", "msgspec", "num2words", "numpy", "onnx", "onnxruntime", "openvino", "openvino_genai", "piper", "typer")
 DECODED_MB = 12
 BEGUN_S = 0.1  # of processor time
-WITHIN_S = 25  # until one that is stopped is at work again: 10, on a machine that does nothing else
+WITHIN_S = 60  # until one that is stopped is at work again: 10, on a machine that does nothing else
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ async def test_one_that_is_stopped_is_replaced_and_its_calls_are_told(server, na
 
 
 async def test_a_recording_whose_decoder_is_stopped_is_not_blamed(server):
-    data, nursery = encode(murmur(30.0) * 30, "ogg-opus"), worker(server, "decoder")
+    data, nursery = encode(murmur(30.0), "aac") * 30, worker(server, "decoder")  # frames that may follow any other
     async with http(server) as session:
         before = await metric(session, "antiphon_engine_stuck_total")
 

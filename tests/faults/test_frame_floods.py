@@ -8,6 +8,7 @@ import socket
 import struct
 
 import pytest
+import pytest_asyncio
 from callers import LISTEN, chunks, closed_as_found, converse, failures, http, metric, pcm_of, socket_of
 
 from serving import API_KEY, SPEECH, served
@@ -34,8 +35,11 @@ def server(tmp_path_factory, models):
     assert failures(server, API_KEY) == set()
 
 
-@pytest.fixture(autouse=True)
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
 async def nothing_left(server):
+    """Looked at once, after all floods: a connection that is read slowly is seen to have ended when it does not answer
+    a ping, which comes after 20 s.
+    """
     async with closed_as_found(server, seconds=40):
         yield
 
@@ -81,16 +85,16 @@ async def longest_wait(server, seconds):
     return longest
 
 
-# What is read more slowly takes long to its end: the two of that kind come at once.
+# What is read more slowly takes long to its end: the two of that kind come at once, and first.
 @pytest.mark.parametrize(
     ("begin", "messages", "why"),
     [
+        (b"", [frame(TEXT, b'{"type":"KeepAlive"}'), frame(BINARY, bytes(2))], None),
         (frame(0x02), [frame(0x00)], b"\x03\xf1A message has at most"),
         (b"", [frame(PING)], b"\x03\xf0More than 100 control frames"),
         (b"", [frame(PONG)], b"\x03\xf0More than 100 control frames"),
-        (b"", [frame(TEXT, b'{"type":"KeepAlive"}'), frame(BINARY, bytes(2))], None),
     ],
-    ids=["continuations", "pings", "pongs", "keep-alives and audio"],
+    ids=["keep-alives and audio", "continuations", "pings", "pongs"],
 )
 async def test_a_flood_is_felt_by_nobody_else(server, begin, messages, why):
     floods = [asyncio.create_task(flood(server, begin, message, 3)) for message in messages * 3]

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -124,10 +125,22 @@ def test_a_flood(light: Server, flood: str) -> None:
     assert memory_kb(light) - before < MAX_GROWTH_KB
 
 
-def test_windows_that_are_never_opened(light: Server) -> None:
-    """Answers that nobody takes wait, and are given up; the rest of the connection goes on."""
+def headless(server: Server) -> float:
+    """How long somebody may stay who does not end a head."""
+    with Peer(server.base_url) as peer:
+        peer.send(HEADERS, END_STREAM, 1, peer.block())
+        began = time.monotonic()
+        assert peer.drain()
+        return time.monotonic() - began
+
+
+def test_windows_that_are_never_opened_and_a_head_that_never_ends(light: Server) -> None:
+    """Answers that nobody takes wait, and are given up; the rest of the connection goes on. Both at once, because each
+    waits for as long as the server does.
+    """
     before = memory_kb(light)
-    with Peer(light.base_url, [(WINDOW, 0)]) as peer, Others(light) as others:
+    with ThreadPoolExecutor(1) as pool, Peer(light.base_url, [(WINDOW, 0)]) as peer, Others(light) as others:
+        headless_s = pool.submit(headless, light)
         block = [peer.block(path="/openapi.json") for _ in range(100)]
         peer.raw(b"".join(frame(HEADERS, WHOLE, 2 * n + 1, each) for n, each in enumerate(block)))
         given_up = {peer.next(RST_STREAM, patience_s=25).stream for _ in range(100)}
@@ -135,13 +148,6 @@ def test_windows_that_are_never_opened(light: Server) -> None:
         peer.settings([(WINDOW, 65_535)])
         peer.ask(999)
         assert peer.next(DATA).payload == b"ok\n"
+        assert 10 < headless_s.result() < 20
     assert others.slowest_s < MAX_WAIT_S
     assert memory_kb(light) - before < MAX_GROWTH_KB
-
-
-def test_a_head_that_never_ends(light: Server) -> None:
-    with Peer(light.base_url) as peer:
-        peer.send(HEADERS, END_STREAM, 1, peer.block())
-        began = time.monotonic()
-        assert peer.drain()
-        assert 10 < time.monotonic() - began < 20

@@ -95,11 +95,11 @@ async def streamed(session, tokens=40):
     return text, usage
 
 
-async def passer_by(server, chance, within_s=8):
+async def passer_by(server, chance, within_s=5):
     """Asks for a stream and vanishes at any moment: before all is said, before the first token, amid, or not at all."""
     await asyncio.sleep(chance.uniform(0, within_s))
     body = {"model": MODEL, "messages": [{"role": "user", "content": f"Tell me about {chance.random()}."}]}
-    body |= {"max_completion_tokens": chance.randrange(1, 64), "stream": chance.random() < 0.9}
+    body |= {"max_completion_tokens": chance.randrange(1, 48), "stream": chance.random() < 0.9}
     body |= {"n": chance.choice([1, 1, 1, 2])}
     data = json.dumps(body).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAuthorization: Bearer {API_KEY}\r\n"

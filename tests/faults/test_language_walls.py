@@ -153,7 +153,7 @@ def another_key(server):
 
 async def test_a_flood_of_one_project_keeps_no_other_waiting(server):
     key = another_key(server)
-    long = ASK | {"max_tokens": 400, "messages": [{"role": "user", "content": "Tell me a very long story."}]}
+    long = ASK | {"max_tokens": 150, "messages": [{"role": "user", "content": "Tell me a very long story."}]}
     unbounded = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(server.base_url, connector=unbounded) as session, http(server) as other:
         session.headers["Authorization"] = f"Bearer {server.api_key}"

@@ -11,7 +11,7 @@ from serving import API_KEY, LIGHT, served
 
 pytestmark = pytest.mark.xdist_group("faults")
 MB = 1 << 20
-SETTINGS = f"{LIGHT}[limits]\nupload_mb = 10\nuploads_mb = 40\nuploads_per_key_mb = 10\n"
+SETTINGS = f"{LIGHT}[limits]\nupload_mb = 10\nuploads_mb = 44\nuploads_per_key_mb = 10\n"
 FORM = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n%b\r\n--B--\r\n'
 
 
@@ -56,23 +56,22 @@ async def asked(server, key, body, path="/v1/chat/completions", kind="applicatio
         return response.status
 
 
-async def test_silent_uploads_get_their_end_and_shut_nobody_out(server):
+async def silent_uploads(server):
     """No model is here, which is said of what was read whole; what found no room is answered with 429."""
     attacker, other = [await key_of(server, project) for project in ("attacker", "other")]
     small = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x" * 100_000}]})
-    async with closed_as_found(server), asyncio.timeout(60):
-        floods = [asyncio.create_task(silent(server, attacker, 9 * MB)) for _ in range(6)]
-        floods += [asyncio.create_task(silent(server, attacker, 0, "/v1/chat/completions")) for _ in range(20)]
-        await asyncio.sleep(1)
-        assert await asked(server, other, small) == 404
-        assert await asked(server, attacker, small) == 404
-        assert await asked(server, other, bytes(10 * MB), "/v1/listen?model=nova-3", "audio/wav") == 400
-        answers = await asyncio.gather(*floods)
+    floods = [asyncio.create_task(silent(server, attacker, 9 * MB)) for _ in range(6)]
+    floods += [asyncio.create_task(silent(server, attacker, 0, "/v1/chat/completions")) for _ in range(20)]
+    await asyncio.sleep(1)
+    assert await asked(server, other, small) == 404
+    assert await asked(server, attacker, small) == 404
+    assert await asked(server, other, bytes(10 * MB), "/v1/listen?model=nova-3", "audio/wav") == 400
+    answers = await asyncio.gather(*floods)
     assert [answer[9:12] for answer in answers[6:]] == ["408"] * 20
     assert sorted(answer[9:12] for answer in answers[:6]) == ["408"] * 2 + ["429"] * 4
 
 
-async def test_one_who_drips_gets_an_end(server):
+async def one_who_drips(server):
     """Below the slowest pace, however long it lasts: it was waited for in proportion to what had come."""
     reader, writer = await socket_of(server)
     head = (
@@ -86,11 +85,34 @@ async def test_one_who_drips_gets_an_end(server):
             writer.write(bytes(2000))
 
     dripping = asyncio.create_task(drip())
-    async with asyncio.timeout(40):
-        answer = await reader.readuntil(b"\r\n")
+    answer = await reader.readuntil(b"\r\n")
     dripping.cancel()
     writer.transport.abort()
     assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+async def an_administrator(server):
+    """A body is read when the key is known, and must come."""
+
+    async def answer(*headers):
+        reader, writer = await socket_of(server)
+        named = "".join(f"{header}\r\n" for header in ("Host: h", "Content-Length: 100", *headers))
+        writer.write(f"POST /admin/v1/projects HTTP/1.1\r\n{named}\r\n{{".encode())
+        told = await reader.readuntil(b"\r\n")
+        writer.transport.abort()
+        return told[9:12]
+
+    async with asyncio.timeout(5):
+        assert await answer() == b"401"
+        assert await answer("Authorization: Bearer wrong") == b"401"
+    assert await answer(f"Authorization: Bearer {API_KEY}", "Content-Type: application/json") == b"408"
+
+
+async def test_the_slow_get_their_end_and_shut_nobody_out(server):
+    """All at once, because each waits for as long as the server does."""
+    async with closed_as_found(server), asyncio.timeout(60), asyncio.TaskGroup() as group:
+        for slow in (silent_uploads, one_who_drips, an_administrator):
+            group.create_task(slow(server))
 
 
 async def test_a_form_is_held_once(server):
@@ -102,19 +124,3 @@ async def test_a_form_is_held_once(server):
             async with session.post("/v1/audio/transcriptions", data=FORM % bytes(9 * MB)) as response:
                 assert response.status in (400, 404)
     assert resident_mb(server.pid) < before + 60
-
-
-async def test_an_administrators_body_is_read_when_the_key_is_known_and_must_come(server):
-    async def answer(*headers):
-        reader, writer = await socket_of(server)
-        named = "".join(f"{header}\r\n" for header in ("Host: h", "Content-Length: 100", *headers))
-        writer.write(f"POST /admin/v1/projects HTTP/1.1\r\n{named}\r\n{{".encode())
-        async with asyncio.timeout(30):
-            told = await reader.readuntil(b"\r\n")
-        writer.transport.abort()
-        return told[9:12]
-
-    async with asyncio.timeout(5):
-        assert await answer() == b"401"
-        assert await answer("Authorization: Bearer wrong") == b"401"
-    assert await answer(f"Authorization: Bearer {API_KEY}", "Content-Type: application/json") == b"408"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import openvino_genai as genai
 import pytest
 import pytest_asyncio
 
@@ -27,6 +28,8 @@ from antiphon.core.events import (
 from antiphon.core.ports import EngineCall
 from antiphon.core.specs import Format, GenerateSpec, Message, Role, Sampling, Shape, Tool, ToolChoice, ToolMode
 from antiphon.engines.openvino import OpenVinoGenerator, OpenVinoSettings
+from antiphon.engines.openvino.converted import converted
+from antiphon.engines.openvino.gguf import model_path
 from antiphon.engines.openvino.schema import MAX_LENGTH
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("openvino")]
@@ -439,3 +442,15 @@ async def test_a_file_that_is_no_model_is_an_error(tmp_path: Path) -> None:
         await OpenVinoGenerator.start(path, OpenVinoSettings())
     with pytest.raises(EngineError, match="cannot be rewritten"):
         await OpenVinoGenerator.start(path, OpenVinoSettings(weights="int8"), kept_in=tmp_path / "kept")
+
+
+async def test_the_tokenizer_that_is_kept_is_the_files(smollm2: Path, kept_in: Path) -> None:
+    path = model_path(smollm2)
+    file, kept = genai.Tokenizer(path), genai.Tokenizer(converted(path, kept_in))
+    assert kept.get_vocab() == file.get_vocab()
+    assert (kept.chat_template, kept.get_eos_token_id()) == (file.chat_template, file.get_eos_token_id())
+    for text in ("", "a" * 20_000, "Good morning, <|im_start|>user\n", "Größe 12 \u65e5\u672c\u8a9e \U0001f600"):
+        for special in (True, False):
+            tokens = file.encode(text, add_special_tokens=special).input_ids.data.tolist()
+            assert kept.encode(text, add_special_tokens=special).input_ids.data.tolist() == tokens
+            assert kept.decode(tokens, skip_special_tokens=special) == file.decode(tokens, skip_special_tokens=special)

@@ -62,13 +62,14 @@ def test_near_capacity_interims_come_less_often_and_finals_are_not_late(below):
     assert near.busy_ns[WorkKind.REFRESH] < urgent
 
 
-def test_two_thousand_streams_on_an_engine_that_can_do_it():
-    many = Simulation(Law(0.3, 0.45, 0.35), chunk_ms=200)
-    for _ in range(2000):
+@pytest.mark.parametrize("streams", [500, pytest.param(2000, marks=pytest.mark.long)])
+def test_thousands_of_streams_on_an_engine_that_can_do_it(streams):
+    many = Simulation(Law(*(each * 2000 / streams for each in (0.3, 0.45, 0.35))), chunk_ms=200)
+    for _ in range(streams):
         many.call(4)
     many.run()
     check_that_all_was_said(many)
-    assert many.most_live == 2000
+    assert many.most_live == streams
     assert many.goodput() >= 0.99
     assert min(len(c.finals) for c in many.callers) >= 1
 
@@ -147,7 +148,7 @@ def test_after_a_burst_beyond_capacity_it_recovers():
 
 
 def test_recordings_do_not_hurt_live_streams_and_get_on_themselves(below):
-    simulation = live(60, recordings=16)
+    simulation = live(60, recordings=10)
     simulation.run(until_ns=14 * SECOND)
     heard_ms = [c.finals[-1].end_ms if c.finals else 0 for c in simulation.callers if not c.spec.live]
     assert min(heard_ms) > 0
@@ -169,7 +170,7 @@ def test_recordings_alone_use_all_workers():
 
 
 def test_no_single_stream_starves_over_a_long_run():
-    simulation = live(100, seconds=30, chunk_ms=200)
+    simulation = live(100, seconds=20, chunk_ms=200)
     simulation.run()
     check_that_all_was_said(simulation)
     worst = [max(m.final_ms for _, m in c.measured) for c in simulation.callers]

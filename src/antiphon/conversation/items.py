@@ -76,6 +76,7 @@ class Items:
         self._order: list[str] = []
         self._aloud: dict[str, Aloud] = {}
         self._audio_bytes = 0
+        self._characters = 0
 
     def __iter__(self) -> Iterator[Item]:
         return (self._items[id] for id in self._order)
@@ -117,7 +118,7 @@ class Items:
     @property
     def full(self) -> bool:
         """Whether there is too much for the conversation itself to add more."""
-        return len(self._order) >= MAX_ITEMS or sum(map(length, self)) > MAX_CHARACTERS
+        return len(self._order) >= MAX_ITEMS or self._characters > MAX_CHARACTERS
 
     # -- changes -------------------------------------------------------------------------------------------------------
 
@@ -135,7 +136,7 @@ class Items:
         `CallerError` for a result without its call, `TooLarge`.
         """
         self.check(item, after)
-        if sum(map(length, self)) + length(item) > MAX_CHARACTERS:
+        if self._characters + length(item) > MAX_CHARACTERS:
             raise TooLarge(f"A conversation has at most {MAX_CHARACTERS} characters.")
         at = len(self._order)
         if after is not None:
@@ -143,12 +144,15 @@ class Items:
         self._order.insert(at, item.id)
         self._items[item.id] = item
         self._audio_bytes += audio_bytes(item)
+        self._characters += length(item)
         self._let_go()
 
     def change(self, item: Item, aloud: Aloud | None = None) -> None:
         """Replace the item of the same id, if it still exists. `aloud` is how a reply was spoken."""
         if item.id in self._items:
-            self._audio_bytes += audio_bytes(item) - audio_bytes(self._items[item.id])
+            before = self._items[item.id]
+            self._audio_bytes += audio_bytes(item) - audio_bytes(before)
+            self._characters += length(item) - length(before)
             self._items[item.id] = item
             if aloud is not None:
                 self._aloud[item.id] = aloud
@@ -156,7 +160,9 @@ class Items:
 
     def remove(self, id: str) -> None:
         """Remove an item. Raises `NotFound`."""
-        self._audio_bytes -= audio_bytes(self.get(id))
+        item = self.get(id)
+        self._audio_bytes -= audio_bytes(item)
+        self._characters -= length(item)
         del self._items[id]
         self._order.remove(id)
         self._aloud.pop(id, None)

@@ -42,6 +42,24 @@ def test_items_join_where_they_are_told(items):
     assert ids(items) == ["w", "v", "y"]
 
 
+def test_whatever_was_changed_and_removed_there_is_room_for_as_many_characters(items, monkeypatch):
+    monkeypatch.setattr(module, "MAX_CHARACTERS", 100)
+    items.add(typed("a" * 100, id="a"))
+    assert not items.full
+    for text in ("b" * 60, "c" * 40):
+        items.change(typed(text, id="a"))
+    items.add(typed("d" * 60, id="d"))
+    with pytest.raises(TooLarge):
+        items.add(typed("e", id="e"))
+    items.change(spoken("f" * 41, id="a"))
+    assert items.full
+    items.remove("a")
+    items.change(typed("never", id="a"))
+    items.add(CallItem("call", "name", "g" * 40, id="g"))
+    with pytest.raises(TooLarge):
+        items.add(typed("e", id="e"))
+
+
 def test_what_cannot_join_changes_nothing(items):
     items.add(typed("x", id="x"))
     for item, after, error in (

@@ -2,7 +2,7 @@
 
 import uuid
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_conversation_properties import inputs, specs
 
@@ -855,7 +855,6 @@ def come_to_an_end(stage):
     raise AssertionError("it does not come to an end")
 
 
-@settings(max_examples=400, derandomize=True)
 @given(
     specs.filter(lambda spec: spec.model == "counter"),
     st.lists(inputs | moments | moments, max_size=40),

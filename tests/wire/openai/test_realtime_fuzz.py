@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from realtime_script import REQUEST_ID
 
@@ -76,7 +76,6 @@ def check(step: Step) -> None:
         assert told["error"]["code"]
 
 
-@settings(max_examples=400)
 @given(st.lists(mutated(), max_size=6), st.booleans(), st.data())
 def test_every_mutation_is_an_input_or_an_error(messages: list[str], answers: bool, data: st.DataObject):
     surface = opened(answers)
@@ -92,7 +91,6 @@ def test_every_mutation_is_an_input_or_an_error(messages: list[str], answers: bo
                     check(surface.emit(Refused(CallerError("No."), each.event_id), 0))
 
 
-@settings(max_examples=300)
 @given(TEXTS | st.binary(max_size=40) | JSON.map(json.dumps))
 def test_what_is_no_event_is_an_error(message: str | bytes):
     surface = opened()
@@ -141,7 +139,6 @@ def test_every_event_of_the_scripts_is_reached():
     assert len({event.get("type") for event in EVENTS if isinstance(event.get("type"), str)}) >= 11
 
 
-@settings(max_examples=200)
 @given(JSON.map(json.dumps) | mutated())
 def test_what_a_secret_settles_is_taken_or_refused(settled: str):
     opening = Opening("GET", "/v1/realtime", (("model", "m"),), request_id=REQUEST_ID, settled=settled.encode())

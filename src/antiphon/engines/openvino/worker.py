@@ -261,7 +261,7 @@ def _opened(path: Path, load: Load) -> genai.ContinuousBatchingPipeline:
     if load.settings.weights == "file":
         return genai.ContinuousBatchingPipeline(path, scheduling, "CPU", properties)
     folder = converted(path, Path(load.kept_in))
-    return genai.ContinuousBatchingPipeline(folder, genai.Tokenizer(path), scheduling, "CPU", **properties)
+    return genai.ContinuousBatchingPipeline(folder, genai.Tokenizer(folder), scheduling, "CPU", **properties)
 
 
 def _chosen(setting: float | None, advice: float | None) -> float | None:
