@@ -304,6 +304,22 @@ async def test_a_schema_is_compiled_for_all_that_wait_for_it(engine: OpenVinoGen
     await idle(engine)
 
 
+async def test_a_process_full_of_grammars_is_replaced_when_it_is_idle(smollm2: Path, kept_in: Path) -> None:
+    """The compiler keeps all of them for ever."""
+    settings = OpenVinoSettings(weights="int8", grammars_mb=1)
+    engine = await OpenVinoGenerator.start(smollm2, settings, kept_in=kept_in)
+    try:
+        beside = asyncio.create_task(ask(engine, chat("Tell me a story.", Sampling(max_tokens=400, ignore_eos=True))))
+        assert (await ask(engine, chat("A name.", format=unseen("kept")))).text.startswith("{")
+        assert (await beside).usage.output == 400  # nobody who is served loses anything
+        async with asyncio.timeout(60):
+            while not engine.stats().restarts or not engine.up:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert (await ask(engine, chat("A name.", format=unseen("kept", 8)))).text.startswith("{")
+    finally:
+        await engine.close()
+
+
 # -- tools -------------------------------------------------------------------------------------------------------------
 
 WEATHER = Tool(

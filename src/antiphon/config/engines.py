@@ -35,6 +35,7 @@ class OpenVino(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, t
     max_requests: Positive = 1024
     split_fuse: bool = True
     threads: NotNegative = 0
+    grammars_mb: Positive = 1024
     default_max_tokens: Positive = 2048
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None

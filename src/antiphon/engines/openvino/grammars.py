@@ -3,7 +3,7 @@
 The pipeline compiles a request's grammar within a step, which all requests would wait for, and a grammar that does not
 compile breaks it. So each is compiled first, in a second pipeline whose model computes nothing: all its logits are
 zero. Both have the same tokenizer, and with it the same compiler, which caches its results. The compiler does not hold
-the interpreter's lock, so that a thread is enough.
+the interpreter's lock, so that a thread is enough. It forgets nothing, and has no bound: only a new process does.
 """
 
 import os
@@ -18,6 +18,8 @@ import numpy as np
 import openvino as ov
 import openvino_genai as genai
 from openvino import opset13 as op
+
+from antiphon import children
 
 _SPARE_TOKENS = 8192  # a model may have more logits than its tokenizer has tokens; this one must not have fewer
 _NICER = 10  # than the pipeline, whose steps take several times as long beside a compiler of its own priority
@@ -35,8 +37,9 @@ class Grammars:
         self._prompt = ov.Tensor(np.zeros((1, 1), np.int64))
         self._wake = wake
         self._thread = ThreadPoolExecutor(1, initializer=_give_way)
-        self._compiling: tuple[str, Future[bool]] | None = None
-        self._compiled: set[bytes] = set()  # digests; the compiler keeps them all, too
+        self._compiling: tuple[str, Future[tuple[bool, int]]] | None = None
+        self._compiled: set[bytes] = set()  # digests
+        self.memory_bytes = 0  # by which the process grew while they were compiled
 
     def compiled(self, grammar: str) -> bool:
         """Return whether a grammar (a structural tag, as JSON) has been compiled."""
@@ -50,7 +53,7 @@ class Grammars:
     def compile(self, grammar: str) -> None:
         """Begin to compile a grammar. Only one is compiled at a time."""
         assert not self.busy
-        future = self._thread.submit(self._compiles, grammar)
+        future = self._thread.submit(self._measured, grammar)
         self._compiling = grammar, future
         future.add_done_callback(lambda _: self._wake())
 
@@ -60,9 +63,17 @@ class Grammars:
             return None
         grammar, future = self._compiling
         self._compiling = None
-        if future.result():
+        compiles, grown_bytes = future.result()
+        self.memory_bytes += grown_bytes
+        if compiles:
             self._compiled.add(_digest(grammar))
-        return grammar, future.result()
+        return grammar, compiles
+
+    def _measured(self, grammar: str) -> tuple[bool, int]:
+        """Return whether a grammar compiles, and by how many bytes the process grew meanwhile."""
+        before = children.resident_bytes(os.getpid())
+        compiles = self._compiles(grammar)
+        return compiles, max(0, children.resident_bytes(os.getpid()) - before)
 
     def _compiles(self, grammar: str) -> bool:
         config = genai.GenerationConfig(max_new_tokens=1)

@@ -28,9 +28,10 @@ class OpenVinoSettings:
     the same `prompt_lookup_ngram` tokens, 0 none. A step computes at most `max_batched_tokens` for at most
     `max_sequences` requests; at most `max_requests` are admitted, including waiting ones. `split_fuse` computes a long
     prompt in parts beside running requests; without it, prompts have at most `max_batched_tokens`. `threads` is 0 for
-    as many as there are cores. `default_max_tokens` bounds an output if the caller gives no bound; `temperature` and
-    `top_p` are defaults, where `None` means the model's files, or 1. `frequency_penalty` is for conversations whose
-    callers set no sampling, tools or formats.
+    as many as there are cores. When the grammars of JSON schemas and tools take more than `grammars_mb` of memory, the
+    process is replaced as soon as nothing is asked of it. `default_max_tokens` bounds an output if the caller gives no
+    bound; `temperature` and `top_p` are defaults, where `None` means the model's files, or 1. `frequency_penalty` is
+    for conversations whose callers set no sampling, tools or formats.
     """
 
     weights: str = "file"
@@ -45,6 +46,7 @@ class OpenVinoSettings:
     max_requests: int = 1024
     split_fuse: bool = True
     threads: int = 0
+    grammars_mb: int = 1024
     default_max_tokens: int = 2048
     temperature: float | None = None
     top_p: float | None = None
@@ -64,6 +66,7 @@ class OpenVinoSettings:
             ("max_sequences", 1 <= self.max_sequences <= self.max_batched_tokens),
             ("max_requests", self.max_requests >= 1),
             ("threads", self.threads >= 0),
+            ("grammars_mb", self.grammars_mb >= 1),
             ("default_max_tokens", self.default_max_tokens >= 1),
             ("temperature", self.temperature is None or 0 <= self.temperature <= 2),
             ("top_p", self.top_p is None or 0 <= self.top_p <= 1),

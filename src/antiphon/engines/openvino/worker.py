@@ -113,6 +113,12 @@ class Pipeline:
     def idle(self) -> bool:
         return not self._running
 
+    @property
+    def overgrown(self) -> bool:
+        """Whether nothing is asked of it, and grammars take more memory than they may."""
+        used = self._grammars.memory_bytes > self._settings.grammars_mb << 20
+        return used and not self._running and not self._awaiting
+
     def generate(self, request: Generate) -> None:
         """Start a request or refuse it, or let it wait for its grammar."""
         try:
@@ -327,7 +333,7 @@ class PipelineLink(Link[Command]):
 
 
 def serve(sock: socket.socket) -> None:
-    """Serve until the server is gone, then raise `EOFError`."""
+    """Serve until the server is gone, then raise `EOFError`; return when a new process should go on."""
     link = PipelineLink(sock)
     load = next(iter(link.waiting(wait=True)))
     assert isinstance(load, Load)
@@ -339,7 +345,7 @@ def serve(sock: socket.socket) -> None:
         return
     link.send(Ready(pipeline.model))
     link.send(pipeline.report())
-    while True:
+    while not pipeline.overgrown:
         told = False
         for command in link.waiting(wait=pipeline.idle):
             told = True
