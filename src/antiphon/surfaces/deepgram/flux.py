@@ -51,7 +51,7 @@ from antiphon.surfaces.deepgram.endpoint import (
     error_code,
     phrased,
 )
-from antiphon.surfaces.deepgram.live import IDLE_TIMEOUT_MS, IDLE_TIMEOUT_NS, SILENT_CALLER, UNDECODABLE
+from antiphon.surfaces.deepgram.live import IDLE, IDLE_TIMEOUT_NS, SILENT_CALLER, UNDECODABLE
 from antiphon.surfaces.deepgram.parameters import NO_GUIDANCE, new_terms
 
 CONFIDENCE_DIGITS = 4
@@ -102,6 +102,7 @@ class Flux:
         self._guided = False  # whether the model can be guided
         self._languages: tuple[str, ...] = ()  # that may be spoken
         self._state = State.OPEN
+        self._idle = False  # whether it ends because nothing came
         self._heard_ns: int | None = None
         self._sequence = 0
         self._turn = 0
@@ -191,8 +192,8 @@ class Flux:
         deadline_ns = self.deadline_ns()
         if deadline_ns is None or now_ns < deadline_ns:
             return NOTHING
-        description = f"No audio and no text message came within {IDLE_TIMEOUT_MS // 1000} seconds."
-        return self._break("INACTIVE_CLIENT", description, INTERNAL_ERROR, SILENT_CALLER)
+        self._idle = True
+        return self._end()
 
     # -- from the session ----------------------------------------------------------------------------------------------
 
@@ -216,6 +217,8 @@ class Flux:
                 return self._may_end()
             case SpeechResumed():
                 return self._resume()
+            case Closed() if self._idle:
+                return self._break("INACTIVE_CLIENT", IDLE, INTERNAL_ERROR, SILENT_CALLER)
             case Closed():
                 self._state = State.CLOSED
                 return Step(close=make_close(NORMAL, ""))

@@ -1,8 +1,9 @@
 """Deepgram's live transcription: the WebSocket at `/v1/listen`.
 
 Binary messages are audio, an empty one means `CloseStream` (its old form); text messages are JSON with a `type`, also
-where they come as bytes. After ten seconds without any message the stream ends with 1011 NET-0001, after audio that
-cannot be decoded with 1008 DATA-0000. After `CloseStream` further messages are ignored, and the last results are sent.
+where they come as bytes. After ten seconds without any message the last results are sent, and the stream ends with
+1011 NET-0001; after audio that cannot be decoded with 1008 DATA-0000. After `CloseStream` further messages are ignored,
+and the last results are sent.
 """
 
 import msgspec
@@ -47,6 +48,7 @@ from antiphon.surfaces.deepgram.search import search
 # https://developers.deepgram.com/docs/keep-alive
 IDLE_TIMEOUT_MS = 10_000
 IDLE_TIMEOUT_NS = IDLE_TIMEOUT_MS * NS_PER_MS
+IDLE = f"No audio and no text message came within {IDLE_TIMEOUT_MS // 1000} seconds."
 
 # The payloads that Deepgram documents for its close frames.
 UNDECODABLE, SILENT_CALLER = "DATA-0000", "NET-0001"
@@ -100,6 +102,7 @@ class LiveListen:
         self._rewriting = asked.rewriting
         self._guided = False  # whether the model can be guided
         self._state = State.OPEN
+        self._idle = False  # whether it ends because nothing came
         self._heard_ns: int | None = None
 
     # -- from the caller -----------------------------------------------------------------------------------------------
@@ -135,9 +138,8 @@ class LiveListen:
         deadline_ns = self.deadline_ns()
         if deadline_ns is None or now_ns < deadline_ns:
             return NOTHING
-        description = f"No audio and no text message came within {IDLE_TIMEOUT_MS // 1000} seconds."
-        told = wire.write(wire.Error(SILENT_CALLER, description))
-        return self._close((told,), INTERNAL_ERROR, f"{SILENT_CALLER}: {description}")
+        self._idle = True
+        return self._follow(wire.CloseStream)
 
     def _follow(self, said: type) -> Step:
         inputs, self._state = _TRANSITIONS[said]
@@ -185,6 +187,9 @@ class LiveListen:
                 return Step(sends=(wire.write(ended),))
             case TurnMayEnd() | SpeechResumed() | Progress():
                 return NOTHING  # never requested here
+            case Closed() if self._idle:
+                told = wire.write(wire.Error(SILENT_CALLER, IDLE))
+                return self._close((told,), INTERNAL_ERROR, f"{SILENT_CALLER}: {IDLE}")
             case Closed():
                 return self._close((wire.write(self._metadata(event)),), NORMAL, "")
             case Failed():
