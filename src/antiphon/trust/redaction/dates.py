@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from antiphon.core.redaction import Entity, Span
-from antiphon.trust.redaction.tokens import NUMERALS, Kind, Token, read_number, word_set
+from antiphon.trust.redaction.tokens import NUMERALS, Kind, Token, is_word, read_number, word_set
 
 MONTHS = word_set(
     "january february march april may june july august september october november december jan feb mar apr jun jul "
@@ -75,12 +75,12 @@ def _date(tokens: Sequence[Token], at: int) -> tuple[int, bool] | None:
         year = _year(tokens, at)
         return year if year[1] else None
     if month in _SEASONS:
-        year = _year(tokens, at + 1 + _is(tokens, at + 1, "of"))
+        year = _year(tokens, at + 1 + is_word(tokens, at + 1, "of"))
         return year if year[1] and _born(tokens, at) else None
     if month in MONTHS:
         end = at + 1
         end += _sign(tokens, end)
-        end += _is(tokens, end, "the")
+        end += is_word(tokens, end, "the")
         day = ordinal_end(tokens, end)
         if day is None:
             plain = _day(tokens, end)
@@ -89,7 +89,7 @@ def _date(tokens: Sequence[Token], at: int) -> tuple[int, bool] | None:
                 day = plain
         if day is not None:
             return _year(tokens, day)
-        year = _year(tokens, at + 1 + _is(tokens, at + 1, "of"))
+        year = _year(tokens, at + 1 + is_word(tokens, at + 1, "of"))
         return year if year[1] and (_born(tokens, at) or _called_birth(tokens, year[0])) else None
     slashed = _slashed(tokens, at)
     if slashed is not None:
@@ -104,11 +104,11 @@ def _date(tokens: Sequence[Token], at: int) -> tuple[int, bool] | None:
             return None
     if ordinal is None:
         return None
-    end = ordinal + _is(tokens, ordinal, "day")
-    end += _is(tokens, end, "of")
+    end = ordinal + is_word(tokens, ordinal, "day")
+    end += is_word(tokens, end, "of")
     if end < len(tokens) and tokens[end].word in MONTHS:
         return _year(tokens, end + 1)
-    month_end = ordinal_end(tokens, end + _is(tokens, end, "the"))
+    month_end = ordinal_end(tokens, end + is_word(tokens, end, "the"))
     if month_end is not None and end > ordinal and _born(tokens, at):
         last, dated = _year(tokens, month_end)  # the first of the second eighty three
         return (last, True) if dated else None
@@ -137,7 +137,7 @@ def _weekday(tokens: Sequence[Token], at: int) -> int:
 def _expiries(tokens: Sequence[Token]) -> Iterator[Span]:
     """Yield months with years after words about the end of a card: "expires in march twenty seven"."""
     for at, token in enumerate(tokens):
-        if token.word == "oh" and (month := _month_number(tokens, at)) and _is(tokens, month, "slash"):
+        if token.word == "oh" and (month := _month_number(tokens, at)) and is_word(tokens, month, "slash"):
             last, dated = _year(tokens, month + 1)  # "oh nine slash twenty seven"
             if dated:
                 yield Span(token.start, tokens[last - 1].end, (Entity.CARD_EXPIRY, Entity.DATE))
@@ -207,7 +207,7 @@ def ordinal_end(tokens: Sequence[Token], at: int) -> int | None:
     if token.word in _ORDINALS:
         return at + 1
     if token.word in _TEN_ORDINALS:
-        unit = at + 1 + _is(tokens, at + 1, "-")
+        unit = at + 1 + is_word(tokens, at + 1, "-")
         return unit + 1 if unit < len(tokens) and tokens[unit].word in _ORDINALS else None
     ends = at + 1 < len(tokens) and tokens[at + 1].glued and tokens[at + 1].word in ("st", "nd", "rd", "th")
     return at + 2 if token.kind is Kind.DIGITS and len(token.text) <= 2 and ends else None
@@ -221,10 +221,10 @@ def _day(tokens: Sequence[Token], at: int) -> int | None:
 
 def _year(tokens: Sequence[Token], at: int) -> tuple[int, bool]:
     """Return the end of a year that begins at the token `at`, and whether there is one."""
-    start = at + _is(tokens, at, ",")
+    start = at + is_word(tokens, at, ",")
     start += _sign(tokens, start)
-    start += _is(tokens, start, "in")
-    start += _is(tokens, start, "'")
+    start += is_word(tokens, start, "in")
+    start += is_word(tokens, start, "'")
     end, digits = start, ""
     for _ in range(3):
         if end >= len(tokens) or tokens[end].kind not in NUMERALS:
@@ -235,7 +235,7 @@ def _year(tokens: Sequence[Token], at: int) -> tuple[int, bool]:
         digits, end = digits + number.digits, number.end
     if len(digits) == 4 and digits[:2] in ("18", "19", "20"):
         return end, True
-    if _is(tokens, start, "oh") and end == start + 2 and len(digits) == 2:
+    if is_word(tokens, start, "oh") and end == start + 2 and len(digits) == 2:
         return end, True
     two = read_number(tokens, start)
     if two is not None and len(two.digits) == 2 and int(two.digits) >= 20 and end == two.end:
@@ -267,7 +267,3 @@ def _days(tokens: Sequence[Token]) -> Iterator[Span]:
 def _sign(tokens: Sequence[Token], at: int) -> bool:
     """Return whether a sign between the parts of a written date is there."""
     return at < len(tokens) and tokens[at].word in ("-", "/", ".") and tokens[at].glued
-
-
-def _is(tokens: Sequence[Token], at: int, word: str) -> bool:
-    return at < len(tokens) and tokens[at].word == word

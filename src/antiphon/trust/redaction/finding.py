@@ -10,6 +10,7 @@ from antiphon.core.redaction import OF_THE_MODEL, Entity, Redaction, Span
 from antiphon.trust.redaction.cues import STOPWORDS
 from antiphon.trust.redaction.dates import MONTHS, dates, open_date, written_dates
 from antiphon.trust.redaction.names import names, repeated, whole_names
+from antiphon.trust.redaction.passwords import passwords
 from antiphon.trust.redaction.places import addresses, open_address
 from antiphon.trust.redaction.runs import (
     MIN_CODE,
@@ -69,6 +70,7 @@ def find(
         unsure = {*tagged, *(span for span in forms if len(span.kinds) > SURE_KINDS)}
         found += forms
         found += spoken(tokens)
+        found += passwords(tokens)
         found += dates(tokens)
         found += addresses(tokens)
         if Entity.NAME in sought:

@@ -6,7 +6,7 @@ from antiphon.core.redaction import Entity, Span
 from antiphon.trust.redaction.cues import STOPWORDS
 from antiphon.trust.redaction.dates import ordinal_end
 from antiphon.trust.redaction.lexicon import LONG_TOWNS, TOWNS
-from antiphon.trust.redaction.tokens import NUMERALS, Kind, Token, read_number, word_set
+from antiphon.trust.redaction.tokens import NUMERALS, Kind, Token, is_word, read_number, word_set
 
 _STREETS = word_set(
     "street st avenue ave road rd lane ln boulevard blvd terrace parkway pkwy highway hwy crescent mews alley trail "
@@ -110,7 +110,7 @@ def _address(tokens: Sequence[Token], at: int) -> int | None:
     near = tokens[max(0, at - REACH) : at]
     cued = any(each.word in _CUES for each in near) or (bool(near) and near[-1].word == "number")
     if cued or _flat_before(tokens, at) < at:
-        number_end += _is(tokens, number_end, ",")  # "house no. 12, MG Road"
+        number_end += is_word(tokens, number_end, ",")  # "house no. 12, MG Road"
     end = _street(tokens, number_end, sure=cued or len(digits) > 1, cued=cued)
     if end is None:
         return None
@@ -122,7 +122,7 @@ def _numbered_parts(tokens: Sequence[Token], at: int) -> int | None:
     parts, end = 0, at
     while end + 1 < len(tokens) and tokens[end].word in _PARTS and tokens[end + 1].kind in NUMERALS:
         parts, end = parts + 1, _house_number(tokens, end + 1)[0]
-        end += _is(tokens, end, ",")
+        end += is_word(tokens, end, ",")
     end -= parts > 0 and tokens[end - 1].word == ","
     return end if parts > 1 else None
 
@@ -201,7 +201,7 @@ def _street(tokens: Sequence[Token], at: int, *, sure: bool, cued: bool = False)
             strong = token.word not in _WEAK
             if (strong and (sure or capital)) or (sure and (capital or cued)) or (capital and capital == named):
                 end += 1
-                return end + _is(tokens, end, ".")
+                return end + is_word(tokens, end, ".")
         ordinal = token.kind is Kind.DIGITS and not named
         if token.kind is Kind.MARK or token.word in _NO_LINKS:
             return None
@@ -229,19 +229,19 @@ def _numbered_street(tokens: Sequence[Token], at: int) -> int | None:
     if token.word in _BEFORE and token.text[0].isupper():
         end = _street(tokens, at, sure=False)
     elif token.word.endswith(_SUFFIXES) and token.text[0].isupper() and token.word not in _SUFFIXES:
-        end = at + 1 + _is(tokens, at + 1, ".")
+        end = at + 1 + is_word(tokens, at + 1, ".")
     else:
         return None
     if end is None:
         return None
-    end += _is(tokens, end, ",")
+    end += is_word(tokens, end, ",")
     return _house_number(tokens, end)[0] if end < len(tokens) and tokens[end].kind is Kind.DIGITS else None
 
 
 def _street_number(tokens: Sequence[Token], at: int) -> int | None:
     """Return the end of a street with the word "number" behind it: "elm street number fourteen"."""
     for kind in (at + 1, at + 2):
-        number = kind + 1 + _is(tokens, kind + 1, ",")
+        number = kind + 1 + is_word(tokens, kind + 1, ",")
         if number + 1 < len(tokens) and tokens[kind].word in _ANY_STREET and tokens[number].word == "number":
             return _house_number(tokens, number + 1)[0] if tokens[number + 1].kind in NUMERALS else None
     return None
@@ -255,13 +255,13 @@ def _rest(tokens: Sequence[Token], end: int, cued: bool) -> int:
     """Return the end of the address with the flat, town, state and postcode after it, if there are any."""
     last = end
     for _ in range(4):
-        begin = last + _is(tokens, last, ",")
+        begin = last + is_word(tokens, last, ",")
         if begin >= len(tokens):
             break
         token = tokens[begin]
         numbered = token.word == "number" and begin + 1 < len(tokens) and tokens[begin + 1].kind in NUMERALS
         if token.word in _UNITS or token.word == "#" or numbered:
-            begin += 1 + _is(tokens, begin + 1, "number")
+            begin += 1 + is_word(tokens, begin + 1, "number")
             last = _code(tokens, begin)
         elif token.kind in NUMERALS:
             number_end, digits = _house_number(tokens, begin)
@@ -300,7 +300,3 @@ def _is_town(tokens: Sequence[Token], at: int, cued: bool) -> bool:
     if token.kind is not Kind.WORD or token.word in _AFTER_TOWN:
         return False
     return token.text[0].isupper() or token.word in STATES or cued
-
-
-def _is(tokens: Sequence[Token], at: int, word: str) -> bool:
-    return at < len(tokens) and tokens[at].word == word

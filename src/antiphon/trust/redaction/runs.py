@@ -21,6 +21,7 @@ from antiphon.trust.redaction.tokens import (
     Kind,
     Number,
     Token,
+    is_word,
     read_number,
     word_set,
 )
@@ -269,7 +270,7 @@ def _goes_on(tokens: Sequence[Token], at: int, run: Run) -> bool:
 
 def _as_in(tokens: Sequence[Token], at: int) -> int | None:
     """Return the end of "as in bravo", "for bravo" or the "ray" of "x ray" after a letter."""
-    if _is(tokens, at, "ray") and tokens[at - 1].word == "x":
+    if is_word(tokens, at, "ray") and tokens[at - 1].word == "x":
         return at + 1
     words = [token.word for token in tokens[at : at + 3]]
     if len(words) == 3 and words[:2] in (["as", "in"], ["like", "in"]) and tokens[at + 2].kind is Kind.WORD:
@@ -278,10 +279,6 @@ def _as_in(tokens: Sequence[Token], at: int) -> int | None:
         same = tokens[at + 1].kind is Kind.WORD and words[1].startswith(tokens[at - 1].word)
         return at + 2 if same or words[1] in LETTER_WORDS else None
     return None
-
-
-def _is(tokens: Sequence[Token], at: int, word: str) -> bool:
-    return at < len(tokens) and tokens[at].word == word
 
 
 def _begins_with(tokens: Sequence[Token], run: Run, word: str) -> bool:

@@ -1,10 +1,10 @@
-"""Dictated addresses of mail, pages and machines, and dictated passwords."""
+"""Dictated addresses of mail, pages and machines."""
 
 from collections.abc import Iterator, Sequence
 
 from antiphon.core.redaction import Entity, Span
 from antiphon.trust.redaction.cues import STOPWORDS
-from antiphon.trust.redaction.tokens import JOINERS, NUMERALS, Kind, Token, read_number, word_set
+from antiphon.trust.redaction.tokens import JOINERS, NUMERALS, Kind, Token, is_word, read_number, spelled, word_set
 
 TOP_DOMAINS = word_set(
     "com org net edu gov mil io co uk de fr es it nl eu us ca au nz in ie ch at be se no dk fi pl pt info biz app "
@@ -22,42 +22,16 @@ MAX_OCTET_TOKENS = 8
 MAX_LOCAL_WORDS = 3  # before "at", without a joining sign between them
 _SIGNS = frozenset("._-+/@")
 _OF_ADDRESSES = frozenset(("at", "@", "dot", "underscore", "dash", "hyphen", "slash"))
-_CASES = frozenset(
-    ("capital", "uppercase", "upper", "lowercase", "lower", "case", "cap", "caps", "letter", "number", "small")
-)
 _ALL_ONE = frozenset(("one", "lower", "lowercase", "small", "together"))  # "all one word"
 _ARTICLES = frozenset(("a", "an", "the"))
 _ADDRESS_CUES = word_set("is was on to from visit open type use at it's site email's browse")
 _OF_NAMES = word_set("the my our your its all just only no not so we very too one")  # which an address may begin with
 _OF_NO_NAMES = STOPWORDS - _OF_NAMES
-_SYMBOLS = word_set(
-    "exclamation mark point question hash hashtag pound dollar sign percent ampersand star asterisk at underscore "
-    "dash hyphen dot period comma space bang"
-)
-_SURE_SYMBOLS = _SYMBOLS - STOPWORDS - {"space", "point"}  # that are no other words
-_WORDS_OF_SECRETS = STOPWORDS | _SYMBOLS
-_PASSWORD_CUES = word_set("password password's passphrase passphrase's passcode passcode's pwd pw passwd passwords")
-_ASKED = frozenset(("word", "answer", "phrase"))
-_OF_SECURITY = word_set("memorable security secret safe recovery seed verification magic")  # before one of these
-_USER_CUES = frozenset(("login", "username", "userid", "nickname"))
-_FOR = frozenset(("for", "to", "on", "of", "at", "i", "i've", "we", "that", "you", "he", "she"))
-_CHANGES = frozenset(("change", "changed", "set", "reset", "updated", "switched"))  # it to something
-_BEFORE_SECRETS = word_set("is was : = to it's are , should would will be used been")
-_QUOTES = {'"': '"', "\u201c": "\u201d", "\u201e": "\u201c", "'": "'", "\u2018": "\u2019", "`": "`"}
-MAX_SECRET_WORDS = 3
-MAX_FOR = 5  # tokens from "for" to behind "is"
-_NOT_A_PASSWORD = word_set(
-    "wrong correct incorrect expired required reset invalid protected too strong weak secret changed different same "
-    "needed saved stored hidden case sensitive there here working accepted rejected field box page manager long short "
-    "unique easy hard simple stored shared updated entered between different typed kept set "
-    "safe secure lost forgotten old new something someone locked blocked screen prompt which what when if"
-)
 
 
 def spoken(tokens: Sequence[Token]) -> Iterator[Span]:
     yield from _addresses(tokens)
     yield from _machines(tokens)
-    yield from _passwords(tokens)
 
 
 # -- mail and pages ----------------------------------------------------------------------------------------------------
@@ -97,7 +71,7 @@ def _after_www(tokens: Sequence[Token], at: int) -> int | None:
             continue
         if sign == "www":
             return end + 1 if end < len(tokens) and _is_dot(tokens, end) else None
-        end += _is(tokens, end, "s")
+        end += is_word(tokens, end, "s")
         if [token.word for token in tokens[end : end + 3]] == ["colon", "slash", "slash"]:
             return _after_www(tokens, end + 3) or end + 3 if end + 3 < len(tokens) else None
     return None
@@ -128,7 +102,7 @@ def open_mail(tokens: Sequence[Token]) -> Iterator[Span]:
         start = local_start(tokens, len(tokens) - 1)
         local = tokens[start:-1]
         if tokens[-1].word == "at" and not any(
-            (_spelled(token) and token.word not in ("i", "a")) or token.word in JOINERS for token in local
+            (spelled(token) and token.word not in ("i", "a")) or token.word in JOINERS for token in local
         ):
             return
     if start < len(tokens) - 1:
@@ -193,7 +167,7 @@ def _domain(tokens: Sequence[Token], at: int, *, alone: bool, houses: bool = Tru
 
 def _goes_on(tokens: Sequence[Token], at: int) -> bool:
     """Return whether what is at the token `at` belongs to the spelled part of a domain before it."""
-    return _is_dot(tokens, at) or tokens[at].word in ("-", "dash", "hyphen") or _spelled(tokens[at])
+    return _is_dot(tokens, at) or tokens[at].word in ("-", "dash", "hyphen") or spelled(tokens[at])
 
 
 def _is_common_label(tokens: Sequence[Token], at: int, *, first: bool) -> bool:
@@ -272,7 +246,7 @@ def _path(tokens: Sequence[Token], end: int) -> int:
     while end + 1 < len(tokens) and tokens[end].word in ("slash", "/"):
         said = tokens[end].word == "slash"
         end += 2
-        while said and end < len(tokens) and _spelled(tokens[end]):
+        while said and end < len(tokens) and spelled(tokens[end]):
             end += 1
     return end
 
@@ -289,7 +263,7 @@ def local_start(tokens: Sequence[Token], at: int) -> int:
         elif token.kind is Kind.LETTER or token.kind in NUMERALS or (token.kind is Kind.SCALE):
             if (
                 token.text in ("a", "I")
-                and not (start > 1 and _spelled(tokens[start - 2]))
+                and not (start > 1 and spelled(tokens[start - 2]))
                 and not joined
                 and start < at
             ):
@@ -303,7 +277,7 @@ def local_start(tokens: Sequence[Token], at: int) -> int:
             start -= 1
         elif token.word == "," and start > 2 and tokens[start - 3].word in ("in", "for", "like"):
             start -= 1  # "b as in bravo, o"
-        elif token.word == "and" and start > 1 and tokens[start - 2].kind is Kind.SCALE and _spelled(tokens[start]):
+        elif token.word == "and" and start > 1 and tokens[start - 2].kind is Kind.SCALE and spelled(tokens[start]):
             start -= 1  # "two thousand and one"
         elif token.word == "the" and start < at and tokens[start].word in ("letter", "number"):
             start -= 1
@@ -330,15 +304,11 @@ def _joins(tokens: Sequence[Token], at: int) -> bool:
     return token.word in _SIGNS and token.glued and at + 1 < len(tokens) and tokens[at + 1].glued
 
 
-def _spelled(token: Token) -> bool:
-    return token.kind is Kind.LETTER or token.kind in NUMERALS
-
-
 def _comma_in_spelling(tokens: Sequence[Token], start: int, at: int) -> bool:
     """Return whether the comma before the token `start` is beside what is spelled: "n, i, dot byrne, b, y, at"."""
     before, behind = tokens[start - 2], tokens[start]
-    joins = start == at or behind.word in JOINERS or _spelled(behind)
-    return (_spelled(before) and joins) or (before.kind is Kind.WORD and _spelled(behind) and start < at)
+    joins = start == at or behind.word in JOINERS or spelled(behind)
+    return (spelled(before) and joins) or (before.kind is Kind.WORD and spelled(behind) and start < at)
 
 
 # -- machines ----------------------------------------------------------------------------------------------------------
@@ -362,7 +332,7 @@ def _octets(tokens: Sequence[Token], at: int) -> int | None:
         while end < len(tokens) and end - begun < MAX_OCTET_TOKENS and tokens[end].kind in NUMERALS | {Kind.SCALE}:
             number = read_number(tokens, end)
             end = number.end if number else end + 1
-            if number and _is(tokens, end, "and") and end + 1 < len(tokens) and tokens[end + 1].kind in NUMERALS:
+            if number and is_word(tokens, end, "and") and end + 1 < len(tokens) and tokens[end + 1].kind in NUMERALS:
                 end += 1
         if end == begun:
             return None
@@ -371,115 +341,3 @@ def _octets(tokens: Sequence[Token], at: int) -> int | None:
                 return None
             end += 1
     return end
-
-
-# -- passwords ---------------------------------------------------------------------------------------------------------
-
-
-def _passwords(tokens: Sequence[Token]) -> Iterator[Span]:
-    end, named = 0, False
-    for at, token in enumerate(tokens):
-        kinds = _asked_for(tokens, at)
-        changed = named and (
-            (token.word == "to" and any(each.word in _CHANGES for each in tokens[max(0, at - 3) : at]))
-            or (token.word == "or" and at + 1 < len(tokens) and _odd(tokens, at + 1))
-        )
-        named |= kinds[:1] == (Entity.PASSWORD,)
-        if at < end or not (kinds or changed):
-            continue
-        start = _after_cue(tokens, at + 1)
-        told = (start > at + 1 and tokens[start - 1].word != ",") or token.word.endswith("'s")
-        user = kinds[:1] == (Entity.ACCOUNT,)
-        if start >= len(tokens) or (user and not told):
-            continue
-        if tokens[start].word in _QUOTES and (close := _quoted(tokens, start)) is not None:
-            end = close
-            if not user or all(each.glued for each in tokens[start + 1 : end]):
-                yield Span(tokens[start].end, tokens[end].start, kinds or (Entity.PASSWORD,))
-            continue
-        plain = tokens[start].kind is Kind.WORD and not _odd(tokens, start)
-        if plain and (user or not told or tokens[start].word in _NOT_A_PASSWORD | STOPWORDS):
-            continue
-        if tokens[start].word in STOPWORDS and not _odd(tokens, start):
-            continue
-        end = _secret(tokens, start)
-        if end > start:
-            yield Span(tokens[start].start, tokens[end - 1].end, kinds or (Entity.PASSWORD,))
-
-
-def _asked_for(tokens: Sequence[Token], at: int) -> tuple[Entity, ...]:
-    """Return the kinds of the secret, or of the name of a user, that the token `at` announces; empty if it does not."""
-    word = tokens[at].word
-    behind = tokens[at + 1].word if at + 1 < len(tokens) else ""
-    if word in _USER_CUES or (word == "user" and behind in (":", "=")):
-        return Entity.ACCOUNT, Entity.PASSWORD
-    signed = word == "pass" and behind in (":", "=")
-    of_security = word in _ASKED and at > 0 and tokens[at - 1].word in _OF_SECURITY
-    return (Entity.PASSWORD,) if word in _PASSWORD_CUES or signed or of_security else ()
-
-
-def _after_cue(tokens: Sequence[Token], start: int) -> int:
-    """Return the first token of what a cue before the token `start` announces: "is", "for the portal is", "i use"."""
-    if start < len(tokens) and tokens[start].word in _FOR:
-        said = [each.word for each in tokens[start : start + MAX_FOR]]
-        start += said.index("is") if "is" in said else 2 * (said[:2] == ["i", "use"])
-    while start < len(tokens) and tokens[start].word in _BEFORE_SECRETS:
-        start += 1
-    return start
-
-
-def _quoted(tokens: Sequence[Token], start: int) -> int | None:
-    """Return the token that ends what begins with a quotation mark at the token `start`, if it is not too long."""
-    closing = _QUOTES[tokens[start].word]
-    for end in range(start + 2, min(start + MAX_LABEL_TOKENS, len(tokens))):
-        if tokens[end].word == closing:
-            return end
-    return None
-
-
-def _secret(tokens: Sequence[Token], start: int) -> int:
-    """Return the end of a password: everything without a space, spelled signs, or up to three words."""
-    end = start + 1
-    while end < len(tokens) and tokens[end].glued:
-        end += 1
-    words = int(tokens[start].kind is Kind.WORD and tokens[start].word not in _CASES)
-    while end < len(tokens):
-        token = tokens[end]
-        odd = _spelled(token) or token.word in _CASES or token.word in _SYMBOLS or token.kind is Kind.SCALE
-        if token.kind is Kind.MARK and not (token.word == "," and end + 1 < len(tokens) and _spelled(tokens[end + 1])):
-            break
-        following = end + 1 + (token.word == "and" and _is(tokens, end + 1, "then"))
-        if token.word in ("and", "then") and following < len(tokens) and _spelled(tokens[following]):
-            end = following
-            continue
-        if not odd and token.kind is not Kind.MARK:
-            words += 1
-            if token.word in STOPWORDS or words > MAX_SECRET_WORDS:
-                break
-        end += 1
-    while end - 1 > start and tokens[end - 1].word in ".,;?":
-        end -= 1
-    return end
-
-
-def _odd(tokens: Sequence[Token], at: int) -> bool:
-    """Return whether the token is not a plain word: it names a letter's case, or digits follow it without a space, or
-    signs as no word has them: "blue#elephant", "blue-green-elephant".
-    """
-    end = at + 1
-    while end < len(tokens) and tokens[end].glued and end - at < MAX_LABEL_TOKENS:
-        end += 1
-    signs = [token.word for token in tokens[at + 1 : end - 1] if token.kind is Kind.MARK]
-    signed = any(sign not in "-.,:;?!'\"/()" for sign in signs) or signs.count("-") > 1
-    numbered = any(token.kind is Kind.DIGITS for token in tokens[at + 1 : end])
-    cased = tokens[at].word in _CASES or (
-        tokens[at].word == "all" and at + 1 < len(tokens) and tokens[at + 1].word in _CASES
-    )
-    plain = at + 1 < len(tokens) and tokens[at + 1].kind is Kind.WORD and tokens[at + 1].word not in _WORDS_OF_SECRETS
-    behind = tokens[at + 1 + plain] if at + 1 + plain < len(tokens) else None
-    said = behind is not None and (behind.kind in NUMERALS or behind.word in _SURE_SYMBOLS)
-    return cased or signed or numbered or said
-
-
-def _is(tokens: Sequence[Token], at: int, word: str) -> bool:
-    return at < len(tokens) and tokens[at].word == word

@@ -177,7 +177,7 @@ def read_number(tokens: Sequence[Token], at: int, *, joins: bool = True) -> Numb
             return _scaled(tokens, at + 1, TEENS[token.word], single=False, joins=joins)
         case Kind.TENS:
             value, end = TENS[token.word], at + 1
-            unit = end + 1 if _is(tokens, end, "-") else end
+            unit = end + 1 if is_word(tokens, end, "-") else end
             if unit < len(tokens) and UNITS.get(tokens[unit].word, "0") != "0":
                 value, end = str(int(value) + int(UNITS[tokens[unit].word])), unit + 1
             return _scaled(tokens, end, value, single=False, joins=joins)
@@ -191,7 +191,7 @@ def _scaled(tokens: Sequence[Token], end: int, value: str, *, single: bool, join
     number = int(value) * (100 if tokens[end].word == "hundred" else 1000)
     thousands = tokens[end].word == "thousand"
     end += 1
-    joined = _is(tokens, end, "and")
+    joined = is_word(tokens, end, "and")
     if joins and (joined or thousands):
         more = read_number(tokens, end + joined, joins=False)
         if more is not None and not more.written and int(more.digits) < number and not (more.single and not joined):
@@ -199,5 +199,11 @@ def _scaled(tokens: Sequence[Token], end: int, value: str, *, single: bool, join
     return Number(end, str(number), scaled=True)
 
 
-def _is(tokens: Sequence[Token], at: int, word: str) -> bool:
+def spelled(token: Token) -> bool:
+    """Return whether a token is a letter or a number, as somebody spells it."""
+    return token.kind is Kind.LETTER or token.kind in NUMERALS
+
+
+def is_word(tokens: Sequence[Token], at: int, word: str) -> bool:
+    """Return whether that word is at the token `at`."""
     return at < len(tokens) and tokens[at].word == word
