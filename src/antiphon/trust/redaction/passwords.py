@@ -81,7 +81,8 @@ def _after_cue(tokens: Sequence[Token], start: int) -> int:
     """Return the first token of what a cue before the token `start` announces: "is", "for the portal is", "i use"."""
     if start < len(tokens) and tokens[start].word in _FOR:
         said = [each.word for each in tokens[start : start + MAX_FOR]]
-        start += said.index("is") if "is" in said else 2 * (said[:2] == ["i", "use"])
+        told = next((at for at, word in enumerate(said) if word in ("is", "was")), None)
+        start += told if told is not None else 2 * (said[:2] == ["i", "use"])
     while start < len(tokens) and tokens[start].word in _BEFORE_SECRETS:
         start += 1
     return start
@@ -105,7 +106,7 @@ def _secret(tokens: Sequence[Token], start: int) -> int:
     while end < len(tokens):
         token = tokens[end]
         odd = spelled(token) or token.word in _CASES or token.word in _SYMBOLS or token.kind is Kind.SCALE
-        if token.kind is Kind.MARK and not (token.word == "," and end + 1 < len(tokens) and spelled(tokens[end + 1])):
+        if token.kind is Kind.MARK and not (token.word in ",-" and end + 1 < len(tokens) and spelled(tokens[end + 1])):
             break
         following = end + 1 + (token.word == "and" and is_word(tokens, end + 1, "then"))
         if token.word in ("and", "then") and following < len(tokens) and spelled(tokens[following]):

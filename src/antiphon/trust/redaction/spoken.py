@@ -305,9 +305,13 @@ def _joins(tokens: Sequence[Token], at: int) -> bool:
 
 
 def _comma_in_spelling(tokens: Sequence[Token], start: int, at: int) -> bool:
-    """Return whether the comma before the token `start` is beside what is spelled: "n, i, dot byrne, b, y, at"."""
+    """Return whether the comma before the token `start` is beside what is spelled, or ends a name after a joining sign:
+    "n, i, dot byrne, b, y, at", "s, m, dot anna, at".
+    """
     before, behind = tokens[start - 2], tokens[start]
     joins = start == at or behind.word in JOINERS or spelled(behind)
+    if start == at and before.kind is Kind.WORD and start > 2 and tokens[start - 3].word in JOINERS:
+        return True
     return (spelled(before) and joins) or (before.kind is Kind.WORD and spelled(behind) and start < at)
 
 
