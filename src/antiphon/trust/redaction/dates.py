@@ -201,6 +201,7 @@ def _called_birth(tokens: Sequence[Token], end: int) -> bool:
 
 
 def ordinal_end(tokens: Sequence[Token], at: int) -> int | None:
+    """Return the end of an ordinal number up to the thirty-first at the token `at`; `None` if there is none."""
     if at >= len(tokens):
         return None
     token = tokens[at]

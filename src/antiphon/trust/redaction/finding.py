@@ -7,21 +7,20 @@ from time import thread_time
 from typing import Any
 
 from antiphon.core.redaction import OF_THE_MODEL, Entity, Redaction, Span
+from antiphon.trust.redaction.codes import (
+    WITH_LETTERS,
+    is_another,
+    is_extension,
+    kinds_of,
+    spelled_from,
+    with_letters,
+)
 from antiphon.trust.redaction.cues import STOPWORDS
 from antiphon.trust.redaction.dates import MONTHS, dates, open_date, written_dates
 from antiphon.trust.redaction.names import names, repeated, whole_names
 from antiphon.trust.redaction.passwords import passwords
 from antiphon.trust.redaction.places import addresses, open_address
-from antiphon.trust.redaction.runs import (
-    MIN_CODE,
-    WITH_LETTERS,
-    is_another,
-    is_extension,
-    kinds_of,
-    runs_of,
-    spelled_from,
-    with_letters,
-)
+from antiphon.trust.redaction.runs import MIN_CODE, runs_of
 from antiphon.trust.redaction.spoken import open_mail, spoken
 from antiphon.trust.redaction.tokens import NUMERALS, Kind, Token, legible, placed, tokens_of, word_set
 from antiphon.trust.redaction.written import written

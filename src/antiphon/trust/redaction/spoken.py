@@ -309,10 +309,10 @@ def _comma_in_spelling(tokens: Sequence[Token], start: int, at: int) -> bool:
     "n, i, dot byrne, b, y, at", "s, m, dot anna, at".
     """
     before, behind = tokens[start - 2], tokens[start]
-    joins = start == at or behind.word in JOINERS or spelled(behind)
-    if start == at and before.kind is Kind.WORD and start > 2 and tokens[start - 3].word in JOINERS:
-        return True
-    return (spelled(before) and joins) or (before.kind is Kind.WORD and spelled(behind) and start < at)
+    if spelled(before):
+        return start == at or behind.word in JOINERS or spelled(behind)
+    named = start > 2 and tokens[start - 3].word in JOINERS
+    return before.kind is Kind.WORD and (named if start == at else spelled(behind))
 
 
 # -- machines ----------------------------------------------------------------------------------------------------------

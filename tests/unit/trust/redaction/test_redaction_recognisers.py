@@ -6,9 +6,10 @@ import pytest
 
 from antiphon.core.redaction import ALL, Entity, Redaction, Span
 from antiphon.trust.redaction import spoken as of_speech
+from antiphon.trust.redaction.codes import passes_luhn
 from antiphon.trust.redaction.finding import find, merged
 from antiphon.trust.redaction.passwords import passwords
-from antiphon.trust.redaction.runs import passes_luhn, runs_of
+from antiphon.trust.redaction.runs import runs_of
 from antiphon.trust.redaction.spoken import spoken
 from antiphon.trust.redaction.tokens import read_number, tokens_of
 from antiphon.trust.redaction.written import written
