@@ -1,11 +1,11 @@
-"""Two versions of Antiphon, before and after a change, in turns: streams, language, voices, conversations, a gateway.
+"""Versions of Antiphon, before and after changes, in turns: streams, language, voices, conversations, a gateway.
 
-Each version runs from an environment of its own and idles while the other is measured, so that what else the machine
-does falls on both alike. Every row is the median over the rounds, and the last column the median of the ratios within
-a round, after to before. Above 1 is better where a row counts what was done, worse where it is a time.
+Each version runs from an environment of its own and idles while another is measured, so that what else the machine
+does falls on all alike. Every row is the median over the rounds; in brackets stands the median of the ratios within a
+round to the first version. Above 1 is better where a row counts what was done, worse where it is a time.
 
-    python bench/versions.py --before before/.venv/bin/python --models models --rounds 5 \\
-        --references clips/transcripts.tsv clips/*.wav
+    python bench/versions.py --version before=before/.venv/bin/python --version after=.venv/bin/python \\
+        --models models --rounds 5 --references clips/transcripts.tsv clips/*.wav
 """
 
 import argparse
@@ -26,6 +26,7 @@ import voices
 from serving import KEY, System, start, start_antiphon, table
 
 Figures = dict[str, float]  # by what they are of
+FIRST_PORT = 8651
 
 
 def streams(system: System, given: argparse.Namespace, turn: int) -> Iterator[tuple[str, float]]:
@@ -87,16 +88,16 @@ KINDS: dict[str, tuple[str, str, Measure]] = {  # the model that is asked for, t
 
 
 def run(kind: str, given: argparse.Namespace) -> dict[str, list[Figures]]:
-    """Each version's figures, round by round."""
+    """Return each version's figures, round by round."""
     model, config, measure = KINDS[kind]
-    measured: dict[str, list[Figures]] = {"before": [], "after": []}
+    measured: dict[str, list[Figures]] = {name: [] for name, _ in given.version}
     with ExitStack() as stack:
         if kind == "gateway":
             command = [sys.executable, str(gateway.UPSTREAM), "--port", "8600"]
             config = config.format(url=start(stack, "upstream", "instant", 8600, command).url)
         systems = [
-            start_antiphon(stack, model, port, config, given.models, name=name, python=python)
-            for port, name, python in ((8651, "before", given.before), (8652, "after", given.after))
+            start_antiphon(stack, model, FIRST_PORT + number, config, given.models, name=name, python=python)
+            for number, (name, python) in enumerate(given.version)
         ]
         for turn in range(given.rounds + 1):
             for system in systems if turn % 2 else reversed(systems):
@@ -107,19 +108,28 @@ def run(kind: str, given: argparse.Namespace) -> dict[str, list[Figures]]:
 
 
 def rows(measured: dict[str, list[Figures]]) -> Iterator[list[str]]:
-    before, after = measured["before"], measured["after"]
-    for name in before[0]:
-        pairs = [(b[name], a[name]) for b, a in zip(before, after, strict=True)]
-        ratio = median(a / b if b else 1.0 for b, a in pairs)
-        yield [name, f"{median(b for b, _ in pairs):.4g}", f"{median(a for _, a in pairs):.4g}", f"{ratio:.3f}"]
+    first, *others = measured.values()
+    for name in first[0]:
+        row = [name, f"{median(figures[name] for figures in first):.4g}"]
+        for other in others:
+            pairs = [(a[name], b[name]) for a, b in zip(first, other, strict=True)]
+            ratio = median(b / a if a else 1.0 for a, b in pairs)
+            row.append(f"{median(b for _, b in pairs):.4g} ({ratio:.3f})")
+        yield row
+
+
+def version(text: str) -> tuple[str, str]:
+    name, _, python = text.partition("=")
+    if not (name and python):
+        raise argparse.ArgumentTypeError("NAME=PYTHON, the interpreter of an environment")
+    return name, python
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", nargs="*", type=Path, help="recordings, for streams")
     parser.add_argument("--references", type=Path)
-    parser.add_argument("--before", required=True, help="the Python of the environment of the version before")
-    parser.add_argument("--after", default=sys.executable, help="that of the version after, if it is not this one")
+    parser.add_argument("--version", type=version, action="append", required=True, help="NAME=PYTHON; several times")
     parser.add_argument("--models", type=Path, required=True, help="a folder of pulled models")
     parser.add_argument("--kinds", default=",".join(KINDS), help="with commas between")
     parser.add_argument("--streams", type=lambda text: [int(n) for n in text.split(",")], default=[8, 64])
@@ -131,7 +141,7 @@ def main() -> None:
     measured = {}
     for kind in given.kinds.split(","):
         measured[kind] = run(kind, given)
-        print(table(("what", "before", "after", "ratio"), list(rows(measured[kind]))), "\n", flush=True)
+        print(table(("what", *measured[kind]), list(rows(measured[kind]))), "\n", flush=True)
         if given.out:
             given.out.write_bytes(msgspec.json.format(msgspec.json.encode(measured)) + b"\n")
 
