@@ -10,7 +10,6 @@ then, which must not reach the caller before `confirm` returns. `events` always 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TypeVar
@@ -35,13 +34,14 @@ from antiphon.core.events import (
     Completed,
     Generated,
     LanguageOutput,
+    Opened,
     ReasoningDelta,
     TextDelta,
     TokenUsage,
     ToolCallDelta,
     ToolCallStarted,
 )
-from antiphon.core.ports import EngineCall
+from antiphon.core.ports import AnySpec, EngineCall
 from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, Spec
 from antiphon.core.usage import Dimension, Meter
 from antiphon.core.wire import Keep
@@ -104,6 +104,7 @@ class Generation(MeteredSession[LanguageOutput]):
         self._keeping = None if keeping is not None and keeping.stored and self._redacts else keeping
         self._timer = TokenTimer(services.clock.now_ns())
         self._waiting: asyncio.Task[object] | None = None  # for the engine
+        self._giving_up: asyncio.TimerHandle | None = None  # at the deadline
         self._confirmed = asyncio.Event()
         if not held:
             self._confirmed.set()
@@ -155,39 +156,36 @@ class Generation(MeteredSession[LanguageOutput]):
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
-    async def _produce(self) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
-        served = self._served
+    def _produce(self) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
         left_s = (self._deadline_ns - self._services.clock.now_ns()) / 1e9
-        overdue = EngineTimeout("The model took too long.")
-        giving_up = asyncio.get_running_loop().call_later(left_s, self.fail, overdue)
-        try:
-            keeping = self._keeping
-            kept, remembered = keeping is not None and keeping.stored, keeping is not None
-            opened = served.opened(kept, self._unmet, remembered)
-            yield (replace(opened, rates=self._allowance.rates()) if self._allowance is not None else opened,)
-            async with aclosing(self._produced(await self._given())) as produced:
-                async for events in produced:
-                    yield events
-        finally:
-            giving_up.cancel()
+        self._giving_up = asyncio.get_running_loop().call_later(left_s, self._give_up)
+        match self._spec:
+            case GenerateSpec() as spec:
+                return self._generated(spec)
+            case EmbedSpec() as spec:
+                return self._embedded(spec)
+            case InferSpec() as spec:
+                return self._inferred(spec)
 
-    async def _given(self) -> Spec:
+    def _give_up(self) -> None:
+        self.fail(EngineTimeout("The model took too long."))
+
+    def _opened(self) -> Opened:
+        keeping = self._keeping
+        kept, remembered = keeping is not None and keeping.stored, keeping is not None
+        opened = self._served.opened(kept, self._unmet, remembered)
+        return replace(opened, rates=self._allowance.rates()) if self._allowance is not None else opened
+
+    async def _given(self, spec: AnySpec) -> AnySpec:
         """Return what the engine gets of the spec."""
         prompts = self._prompts
         if prompts is None or not self._served.by_others:
-            return self._spec
-        return await self._wait(lambda: prompts.hide(self._spec))
-
-    def _produced(self, spec: Spec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
-        match spec:
-            case GenerateSpec():
-                return self._generated(spec)
-            case EmbedSpec():
-                return self._embedded(spec)
-            case InferSpec():
-                return self._inferred(spec)
+            return spec
+        return await self._wait(lambda: prompts.hide(spec))
 
     async def _generated(self, spec: GenerateSpec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
+        yield (self._opened(),)
+        spec = await self._given(spec)
         self._left = spec.choices
         if remote := remote_images(spec):
             self._pictures = Pictures(self._services, self.call.principal)
@@ -222,10 +220,14 @@ class Generation(MeteredSession[LanguageOutput]):
             await self._release(produced)
 
     async def _free(self) -> None:
+        if self._giving_up:
+            self._giving_up.cancel()
         if self._pictures:
             self._pictures.let_go()
 
     async def _embedded(self, spec: EmbedSpec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
+        yield (self._opened(),)
+        spec = await self._given(spec)
         version = self._served.version
         if spec.foreign_tokens and version != spec.model and any(isinstance(text, tuple) for text in spec.texts):
             said = f"Here {version!r} answers, whose tokens are others than those of {spec.model!r}. Send texts."
@@ -238,6 +240,8 @@ class Generation(MeteredSession[LanguageOutput]):
         yield (embedded, Completed(TokenUsage(embedded.input_tokens, 0)))
 
     async def _inferred(self, spec: InferSpec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
+        yield (self._opened(),)
+        spec = await self._given(spec)
         inferred = await self._wait(lambda: self._served.inferrer().infer(spec, self._asked))
         moved = sum(len(tensor.data) for tensor in (*spec.inputs, *inferred.outputs))
         self._costs = True
@@ -339,7 +343,7 @@ class Generation(MeteredSession[LanguageOutput]):
                     self._counted = event
                     self._final = self._left == 0
                     counts = True
-        return tuple(e for e in batch if not isinstance(e, TokenUsage)) if counts else batch  # type: ignore[return-value]
+        return tuple([e for e in batch if not isinstance(e, TokenUsage)]) if counts else batch  # type: ignore[return-value]
 
     def _measure(self, events: tuple[Generated, ...]) -> None:
         """Measure, after the transport took the events."""

@@ -60,9 +60,9 @@ class MeteredSession(ABC, Generic[Event]):
         self.region_of: Callable[[str], str] = _nowhere  # an engine's, if the policy requires one
         filters = services.filters(call)
         self._chain = Chain(filters) if filters else None
-        self._prompts = next((each for each in filters if isinstance(each, PromptFilter)), None)
+        self._prompts = next((each for each in filters if isinstance(each, PromptFilter)), None) if filters else None
         self._costs = False  # whether `_produce` has yielded output that is not charged yet
-        add_ons = sorted({getattr(each, "add_on", "") for each in filters} - {""})
+        add_ons = sorted({getattr(each, "add_on", "") for each in filters} - {""}) if filters else ()
         self._redacts = REDACT in add_ons
         self._use = Use(model, "+".join((feature, *add_ons)), call.surface)
         self._account = Account(services, call, model, self._use.feature)

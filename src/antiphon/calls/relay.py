@@ -60,7 +60,10 @@ async def relay(
             sends: list[Wire] = []
             close: Close | None = None
             for event in events:
-                step = await _emitted(surface, event, now_ns)
+                if isinstance(event, Inferred):
+                    step = await _emitted(surface, event, now_ns)
+                else:
+                    step = surface.emit(event, now_ns)
                 if step.keep is not None:
                     step = await _kept(session, surface, step, step.keep, now_ns)
                 sends += step.sends
@@ -78,11 +81,11 @@ async def relay(
             ended = close is not None
 
 
-async def _emitted(surface: AnswerSurface[Any], event: Any, now_ns: int) -> Step:
-    """Return the surface's step for an event. Large tensors may become JSON: in a thread, or the event loop would be
+async def _emitted(surface: AnswerSurface[Any], event: Inferred, now_ns: int) -> Step:
+    """Return the surface's step for tensors. Large ones may become JSON: in a thread, or the event loop would be
     blocked.
     """
-    if isinstance(event, Inferred) and sum(len(each.data) for each in event.outputs) > BESIDE_BYTES:
+    if sum(len(each.data) for each in event.outputs) > BESIDE_BYTES:
         return await asyncio.to_thread(surface.emit, event, now_ns)
     return surface.emit(event, now_ns)
 

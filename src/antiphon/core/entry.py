@@ -64,33 +64,31 @@ class Entry:
     def __post_init__(self) -> None:
         if not _UUID.fullmatch(self.session):
             raise ValueError("session is not a UUID in canonical form")
-        for name in ("sequence", "at_unix_ms", "channel"):
-            _check_integer(name, getattr(self, name), lowest=0)
-        _check_integer("amount", self.quantity.amount, -MAX_INTEGER if self.kind is EntryKind.CORRECTION else 0)
+        lowest = -MAX_INTEGER if self.kind is EntryKind.CORRECTION else 0
+        _check_integers((self.sequence, self.at_unix_ms, self.channel), lowest=0)
+        _check_integers((self.quantity.amount,), lowest)
         if self.kind in CLOSING and self.quantity.amount:
             raise ValueError("a closing entry counts nothing")
         if (self.kind is EntryKind.CORRECTION) != (self.corrects is not None):
             raise ValueError("a correction, and only that, refers to another entry")
-        for text in (self.project, self.key_id, self.surface, self.model):
-            _check_text(text, shortest=1)
         if len(self.tags) > MAX_TAGS:
             raise ValueError(f"an entry has at most {MAX_TAGS} tags")
-        for text in (self.feature, *self.tags):
-            _check_text(text, shortest=0)
+        names = (self.project, self.key_id, self.surface, self.model)
+        if not all(names):
+            raise ValueError("a text in an entry is empty")
+        texts = (*names, self.feature, *self.tags)
+        if max(map(len, texts)) > MAX_TEXT:
+            raise ValueError(f"a text in an entry has more than {MAX_TEXT} characters")
+        "".join(texts).encode()  # half a surrogate pair is no text, and would fail only in the database
 
     @property
     def key(self) -> tuple[str, str, int]:
         return self.project, self.session, self.sequence
 
 
-def _check_integer(name: str, value: object, lowest: int) -> None:
-    if type(value) is not int:
-        raise ValueError(f"{name} is not an integer")
-    if not lowest <= value <= MAX_INTEGER:
-        raise ValueError(f"{name} is out of range")
-
-
-def _check_text(text: str, shortest: int) -> None:
-    if not shortest <= len(text) <= MAX_TEXT:
-        raise ValueError(f"a text in an entry has {shortest} to {MAX_TEXT} characters")
-    text.encode()  # half a surrogate pair is no text, and would fail only in the database; raises a ValueError
+def _check_integers(values: tuple[object, ...], lowest: int) -> None:
+    for value in values:
+        if type(value) is not int:
+            raise ValueError(f"{value!r} is not an integer")
+        if not lowest <= value <= MAX_INTEGER:
+            raise ValueError(f"{value} is out of range")

@@ -22,6 +22,8 @@ def take_tags(opening: Opening) -> tuple[Opening, tuple[str, ...]]:
     """Return the tags of header and query, and the opening without them in its query, which surfaces may check. Raises
     `CallerError`.
     """
+    if not opening.query and NAME not in opening.headers:
+        return opening, ()
     sent = [value for name, value in opening.query if name == NAME]
     if sent:
         opening = replace(opening, query=tuple(pair for pair in opening.query if pair[0] != NAME))

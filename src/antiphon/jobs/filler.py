@@ -1,7 +1,7 @@
 """The decision when a job's item may run: it uses capacity that interactive calls leave (`slo/filling.py`).
 
 Items wait here in order of arrival, a bounded number of each job, so jobs take turns. The rule is applied whenever an
-item comes or ends, and every `LOOK_S` seconds.
+item comes or ends, and every `LOOK_S` seconds while there are any.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from antiphon.session.sessions import Sessions
 from antiphon.slo.filling import QUIET_NS, Traffic, most_items
 
 LOOK_S = 0.05
+IDLE_S = 0.25  # between looks at interactive calls while there are no items
 
 
 class GaveWay(CapacityError):
@@ -67,9 +68,9 @@ class Filler:
         self.look()
 
     async def watch(self) -> None:
-        """Apply the rule every `LOOK_S` seconds, for ever."""
+        """Apply the rule for ever."""
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(LOOK_S if self._waiting or self._running else IDLE_S)
             self.look()
 
     def look(self) -> None:

@@ -128,5 +128,5 @@ class Pressure:
             self._came = self._left = 0
             self._window_ns = now_ns
         self.on = self._outpaced or self.refused_within(now_ns, CALM_NS)
-        seen = self._other_ns, self._gradual_ns
-        self.shared = all(at_ns is not None and now_ns - at_ns < SHARED_NS for at_ns in seen)
+        other_ns, gradual_ns = self._other_ns, self._gradual_ns
+        self.shared = other_ns is not None and gradual_ns is not None and now_ns - min(other_ns, gradual_ns) < SHARED_NS

@@ -159,11 +159,11 @@ class Sessions:
         """Open a call over a connection of its own. Raises as `transcribe`, `speak` or `converse` does."""
         match call.spec:
             case TranscribeSpec():
-                return self.transcribe(cast(Call[TranscribeSpec], call))
+                return self.transcribe(cast("Call[TranscribeSpec]", call))
             case SpeakSpec():
-                return self.speak(cast(Call[SpeakSpec], call))
+                return self.speak(cast("Call[SpeakSpec]", call))
             case ConverseSpec():
-                return self.converse(cast(Call[ConverseSpec], call))
+                return self.converse(cast("Call[ConverseSpec]", call))
 
     def answer(
         self,
@@ -172,8 +172,8 @@ class Sessions:
     ) -> Answering:
         """Open a call whose input is complete. Raises as `speak` or `generate` does."""
         if isinstance(call.spec, SpeakSpec):
-            return self.speak(cast(Call[SpeakSpec], call))
-        return self.generate(cast(Call[Spec], call), keeping)
+            return self.speak(cast("Call[SpeakSpec]", call))
+        return self.generate(cast("Call[Spec]", call), keeping)
 
     def transcribe(self, call: Call[TranscribeSpec]) -> Recognition:
         """Open a transcription. Raises `UnknownModel`, `PolicyError` for a model that the caller may not use,
@@ -213,6 +213,8 @@ class Sessions:
         """
         served = self.catalogue(call.principal).resolve(call.spec.model, ANSWERS)
         spec, unmet = served.settle(call.spec)
+        if spec is not call.spec:
+            call = replace(call, spec=spec)
         self.all.check_accepting()
         # Each choice is computed separately. A call for more choices than places is admitted if all are free.
         choices = spec.choices if isinstance(spec, GenerateSpec) else 1
@@ -220,9 +222,7 @@ class Sessions:
         wanted = {kind: choices if choices == 1 else min(choices, self._places.most(kind))}
         self._places.check(call.principal, wanted)
         deadline_ns = self._services.clock.now_ns() + self._bounds.generation_s * NS_PER_S
-        generation = Generation(
-            self._services, replace(call, spec=spec), served, deadline_ns, self.all.remove, keeping, held, unmet
-        )
+        generation = Generation(self._services, call, served, deadline_ns, self.all.remove, keeping, held, unmet)
         self.all.add(generation, wanted)
         return generation
 

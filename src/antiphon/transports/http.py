@@ -201,16 +201,20 @@ class Reply:
         last = close is not None and not self.broken
         if not (head or body or last):
             return
+        large = len(body) > LARGE_BYTES
+        put: list[Message] = []
         if head:
             self.begun = True
             length = (("content-length", str(len(body))),) if last else ()
-            await self._put(_start(head.status, head.headers + length))
-        if len(body) > LARGE_BYTES:
+            put.append(_start(head.status, head.headers + length))
+        if not large:
+            put.append({"type": "http.response.body", "body": bytes(body), "more_body": not last})
+        if put:
+            await self._put(*put)
+        if large:
             await self._put_body(bytes(body))
             if last:
                 await self._end()
-        else:
-            await self._put({"type": "http.response.body", "body": bytes(body), "more_body": not last})
         if last and self._presence.gone:
             raise ConnectionResetError
         self.ended = last
@@ -240,9 +244,10 @@ class Reply:
         """Wait until the caller has read most of it, or is disconnected by the server. Only then it is sent."""
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _put(self, message: Message) -> None:
+    async def _put(self, *messages: Message) -> None:
         async with asyncio.timeout(SEND_TIMEOUT_S):
-            await self._send(message)
+            for message in messages:
+                await self._send(message)
 
 
 def _start(status: int, headers: tuple[tuple[str, str], ...]) -> Message:

@@ -13,10 +13,11 @@ from antiphon.core.wire import REQUEST_ID, Opening
 
 def opening_of(scope: Scope) -> Opening:
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    query = scope["query_string"].decode("latin-1")
     return Opening(
         method=scope.get("method", "GET"),
         path=scope["path"],
-        query=tuple(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)),
+        query=tuple(parse_qsl(query, keep_blank_values=True)) if query else (),
         headers=headers,
         subprotocols=tuple(scope.get("subprotocols", ())),
         request_id=scope.get(REQUEST_ID) or str(uuid.uuid4()),

@@ -49,6 +49,8 @@ class _Room:
 
     def take(self, principal: Principal, more: int) -> None:
         """Take `more` bytes, which may be negative."""
+        if not more:
+            return
         self.held += more
         for counter, name in ((self.by_key, principal.key_id), (self.by_project, principal.project)):
             counter[name] += more

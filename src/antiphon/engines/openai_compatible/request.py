@@ -4,6 +4,7 @@ A field is in the body only if the spec differs from the default, so that a serv
 cannot do by its preset is not requested: the session takes care of that.
 """
 
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -32,6 +33,19 @@ Body = dict[str, Any]
 
 _JSON = msgspec.json.Encoder()
 _STRUCTURED = frozenset({Shape.CHOICE, Shape.REGEX, Shape.GRAMMAR})  # vLLM's `structured_outputs`
+_OPEN = {
+    Ability.TOP_K: "top_k",
+    Ability.MIN_P: "min_p",
+    Ability.REPETITION_PENALTY: "repetition_penalty",
+    Ability.MIN_TOKENS: "min_tokens",
+    Ability.IGNORE_EOS: "ignore_eos",
+    Ability.STOP_TOKENS: "stop_token_ids",
+    Ability.STOP_IN_OUTPUT: "stop_in_output",
+    Ability.BAD_WORDS: "bad_words",
+    Ability.ALLOWED_TOKENS: "allowed_token_ids",
+    Ability.SPECIAL_TOKENS: "special_tokens",
+}
+_read_open = attrgetter(*_OPEN.values())
 _MODES = {ToolMode.NONE: "none", ToolMode.AUTO: "auto", ToolMode.REQUIRED: "required"}
 
 
@@ -170,19 +184,15 @@ def _add_sampling(body: Body, sampling: Sampling, preset: Preset, *, chat: bool)
 
 def _open_engines(sampling: Sampling) -> dict[Ability, Any]:
     """Return what open engines know beyond OpenAI's API, if it differs from the default."""
-    said: dict[Ability, Any] = {
-        Ability.TOP_K: sampling.top_k,
-        Ability.MIN_P: sampling.min_p,
-        Ability.REPETITION_PENALTY: None if sampling.repetition_penalty == 1 else sampling.repetition_penalty,
-        Ability.MIN_TOKENS: sampling.min_tokens,
-        Ability.IGNORE_EOS: sampling.ignore_eos,
-        Ability.STOP_TOKENS: sampling.stop_token_ids,
-        Ability.STOP_IN_OUTPUT: sampling.stop_in_output,
-        Ability.BAD_WORDS: sampling.bad_words,
-        Ability.ALLOWED_TOKENS: sampling.allowed_token_ids,
-    }
-    told = {ability: value for ability, value in said.items() if value}
-    return told | {Ability.SPECIAL_TOKENS: False} if sampling.special_tokens else told
+    values: tuple[Any, ...] = _read_open(sampling)
+    if not any(values):
+        return {}
+    said = {ability: value for ability, value in zip(_OPEN, values, strict=True) if value}
+    if said.get(Ability.REPETITION_PENALTY) == 1:
+        del said[Ability.REPETITION_PENALTY]
+    if Ability.SPECIAL_TOKENS in said:
+        said[Ability.SPECIAL_TOKENS] = False  # engines are told that they are skipped
+    return said
 
 
 def _format(format: Format) -> Body:

@@ -24,18 +24,17 @@ class EventSplitter:
         lines = (self._rest + received if self._rest else received).split(b"\n")
         self._rest = lines.pop()
         payloads: list[bytes] = []
-        data = self._data
+        data, data_bytes = self._data, self._data_bytes
         for line in lines:
             if line.startswith(b"data:"):
-                value = line[6:] if line[5:6] == b" " else line[5:]
-                if value.endswith(b"\r"):
-                    value = value[:-1]
-                data.append(value)
-                self._data_bytes += len(value) + 1
-            elif data and line in (b"", b"\r"):
-                payloads.append(b"\n".join(data))
+                value = line[6:] if line.startswith(b" ", 5) else line[5:]
+                data.append(value.removesuffix(b"\r"))
+                data_bytes += len(value) + 1
+            elif data and (not line or line == b"\r"):
+                payloads.append(b"\n".join(data) if len(data) > 1 else data[0])
                 data.clear()
-                self._data_bytes = 0
-        if len(self._rest) + self._data_bytes > self._max_bytes:
+                data_bytes = 0
+        self._data_bytes = data_bytes
+        if len(self._rest) + data_bytes > self._max_bytes:
             raise EngineError(f"The model's server sent an event of more than {self._max_bytes} bytes.")
         return payloads

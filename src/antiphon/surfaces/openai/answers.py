@@ -82,7 +82,11 @@ class Answer:
         headers = wire.headers(self._opening, self._content_type) + lifecycle(self.opened)
         headers += wire.rate_headers(self.opened.rates)
         headers += no_effect((*self._unmet(), *self._without_effect))
-        return Step((), (Head(200, headers), body), close)
+        return Step((), (Head(200, headers), self._first() + body), close)
+
+    def _first(self) -> bytes:
+        """Return what precedes everything else in the body."""
+        return b""
 
     def _unmet(self) -> Sequence[str]:
         """Return the parameters without effect on the engine that answers."""

@@ -14,7 +14,7 @@ from antiphon.core.endpoints import AnswerRequest
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.events import ChoiceEnded, ReasoningDelta, ScoredToken, TextDelta, ToolCallDelta, ToolCallStarted
 from antiphon.core.specs import GenerateSpec, Sampling
-from antiphon.core.wire import NOTHING, Close, Opening, Step
+from antiphon.core.wire import NOTHING, Opening, Step
 from antiphon.surfaces.openai import extensions, wire
 from antiphon.surfaces.openai import generation as shared
 from antiphon.surfaces.openai.addressing import model_of
@@ -71,15 +71,19 @@ class ChatRequest(extensions.Extensions, frozen=True, forbid_unknown_fields=True
     include_reasoning: bool | None = None
 
 
-_REFUSED = (
-    ("audio", "answers are text; speech is made of it at /v1/audio/speech"),
-    ("function_call", "it has given way to 'tool_choice'"),
-    ("functions", "they have given way to 'tools'"),
-    ("moderation", "moderation is not supported"),
-    ("web_search_options", "web search is not supported"),
+_refuse_unsupported = shared.refuser(
+    {
+        "audio": "answers are text; speech is made of it at /v1/audio/speech",
+        "function_call": "it has given way to 'tool_choice'",
+        "functions": "they have given way to 'tools'",
+        "moderation": "moderation is not supported",
+        "web_search_options": "web search is not supported",
+    }
 )
+_ANSWERS = {"add_generation_prompt": True, "continue_final_message": False, "echo": False}  # what makes it an answer
+_continuing = shared.reader(_ANSWERS)
 # Conveniences that are not offered here. What the engine that answers cannot do, the session reports.
-_WITHOUT_EFFECT = ("prediction", "prompt_cache_options", "prompt_cache_retention")
+_without_effect = shared.reader(("prediction", "prompt_cache_options", "prompt_cache_retention"))
 _DECODER = msgspec.json.Decoder(ChatRequest)
 
 
@@ -112,7 +116,7 @@ class ChatCompletions(wire.Endpoint):
             reasoning_effort=shared.effort(request.reasoning_effort, "reasoning_effort"),
             verbosity=shared.verbosity(request.verbosity, "verbosity"),
         )
-        unused = tuple(name for name in _WITHOUT_EFFECT if getattr(request, name) is not None)
+        unused = tuple(_without_effect(request))
         if marks_a_cache(request.messages) or any(each.marks_a_cache for each in request.tools or ()):
             unused += ("cache_control",)
         tiered, thoughts = request.service_tier is not None, request.include_reasoning is not False
@@ -125,12 +129,11 @@ class ChatCompletions(wire.Endpoint):
 
 def _refuse(request: ChatRequest) -> None:
     """Refuse parameters of which at most one value is honoured."""
-    shared.refuse_given(request, _REFUSED)
+    _refuse_unsupported(request)
     if request.store:
         raise UnsupportedParameter("Storing chat completions is not supported.", param="store")
-    one_value = {"add_generation_prompt": True, "continue_final_message": False, "echo": False}
-    for name, neutral in one_value.items():
-        if getattr(request, name) not in (None, neutral):
+    for name, value in _continuing(request).items():
+        if value is not _ANSWERS[name]:
             raise UnsupportedParameter("Continuing the last message is not supported.", param=name)
     if request.modalities is not None and request.modalities != ["text"]:
         raise UnsupportedParameter("Only text output is supported.", param="modalities")
@@ -233,10 +236,8 @@ class ChatStream(Streamed):
         super().__init__(endpoint, opening, ID_PREFIX, choices, fields, with_usage, counts)
         self._thoughts = thoughts
 
-    def _send(self, body: bytes, close: Close | None = None) -> Step:
-        if not self._headed:
-            body = b"".join([start + b'"role":"assistant"' + self._before for start in self._starts]) + body
-        return super()._send(body, close)
+    def _first(self) -> bytes:
+        return b"".join([start + b'"role":"assistant"' + self._before for start in self._starts])
 
     def _text(self, event: TextDelta) -> Step:
         news = b'"content":' + encode(event.text)

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct, json
 
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.specs import Format, Shape
-from antiphon.surfaces.openai.generation import NOT_JSON, Object, json_text, refuse_given
+from antiphon.surfaces.openai.generation import NOT_JSON, Object, json_text, reader, refuser
 
 MAX_CHOICES = 512
 MAX_WORDS = 256
@@ -81,10 +81,14 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "truncate_prompt_tokens": (),
     "use_beam_search": (False,),
 }
-_PLAIN = ("json", "json_object", "choice", "regex", "grammar")
-_REFUSED = (
-    ("structural_tag", "use 'json', 'choice', 'regex' or 'grammar'"),
-    ("whitespace_pattern", "a schema does not say what space there is"),
+_of_others = reader(_NEUTRAL)
+_plain = reader(("json", "json_object", "choice", "regex", "grammar"))
+_guided = reader(("guided_json", "guided_choice", "guided_regex", "guided_grammar"))
+_refuse_unsupported = refuser(
+    {
+        "structural_tag": "use 'json', 'choice', 'regex' or 'grammar'",
+        "whitespace_pattern": "a schema does not say what space there is",
+    }
 )
 # Options that are on or off. A server here has no other way of enforcing an output, to which it could fall back.
 _OFF = ("disable_any_whitespace", "disable_additional_properties")
@@ -92,9 +96,8 @@ _OFF = ("disable_any_whitespace", "disable_additional_properties")
 
 def sampling(asked: Extensions) -> dict[str, Any]:
     """Return the fields of a `core.specs.Sampling`. Raises `UnsupportedParameter`."""
-    for name, neutral in _NEUTRAL.items():
-        value = getattr(asked, name)
-        if value is not None and value not in neutral:
+    for name, value in _of_others(asked).items():
+        if value not in _NEUTRAL[name]:
             raise UnsupportedParameter(f"'{name}' is not supported with this value.", param=name)
     return {
         "top_k": None if asked.top_k is None else max(asked.top_k, 0),
@@ -112,13 +115,14 @@ def sampling(asked: Extensions) -> dict[str, Any]:
 
 def structured(asked: Extensions, format: Format) -> Format:
     """Return the output's format; `format` is that of OpenAI's own parameter. Raises `CallerError`."""
-    given = asked.structured_outputs or StructuredOutputs()
-    refuse_given(given, _REFUSED)
-    for option in _OFF:
-        if getattr(given, option):
-            raise UnsupportedParameter(f"'{option}' is not supported.", param=option)
-    said = [(name, value) for name in _PLAIN if (value := getattr(given, name)) not in (None, False)]
-    said += [(name, value) for name in _PLAIN if (value := getattr(asked, f"guided_{name}", None)) is not None]
+    said = [(name.removeprefix("guided_"), value) for name, value in _guided(asked).items()]
+    given = asked.structured_outputs
+    if given is not None:
+        _refuse_unsupported(given)
+        for option in _OFF:
+            if getattr(given, option):
+                raise UnsupportedParameter(f"'{option}' is not supported.", param=option)
+        said = [(name, value) for name, value in _plain(given).items() if value is not False] + said
     if not said:
         return format
     param = "structured_outputs" if asked.structured_outputs else f"guided_{said[0][0]}"

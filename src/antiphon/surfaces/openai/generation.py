@@ -8,8 +8,9 @@ it may be part of a prompt.
 import codecs
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -144,11 +145,33 @@ def check_count(count: int, most: int, param: str) -> None:
         raise CallerError(f"Invalid '{param}': array too long. {said}.", param=param)
 
 
-def refuse_given(given: object, reasons: Sequence[tuple[str, str]]) -> None:
-    """Raise `UnsupportedParameter` for the first of these fields that is not null; `reasons` are (field, why not)."""
-    for name, why in reasons:
-        if getattr(given, name) is not None:
-            raise UnsupportedParameter(f"'{name}' is not supported: {why}.", param=name)
+def reader(fields: Iterable[str]) -> Callable[[object], dict[str, Any]]:
+    """Return a function that returns those of two or more fields of a request that are not null, with their values.
+    They are read at once, since hardly any request has one of them.
+    """
+    names = tuple(fields)
+    read = attrgetter(*names)
+
+    def given(request: object) -> dict[str, Any]:
+        values: tuple[Any, ...] = read(request)
+        if values.count(None) == len(values):
+            return {}
+        return {name: value for name, value in zip(names, values, strict=True) if value is not None}
+
+    return given
+
+
+def refuser(reasons: Mapping[str, str]) -> Callable[[object], None]:
+    """Return a function that raises `UnsupportedParameter` for the first of these fields that is not null; `reasons`
+    say why not.
+    """
+    given = reader(reasons)
+
+    def refuse(request: object) -> None:
+        for name in given(request):
+            raise UnsupportedParameter(f"'{name}' is not supported: {reasons[name]}.", param=name)
+
+    return refuse
 
 
 def one_of(value: str | None, supported: tuple[str, ...], param: str) -> None:

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.specs import Image, Message, Role, ToolCall
-from antiphon.surfaces.openai.generation import MAX_ITEMS, MAX_PARTS, check_count, image
+from antiphon.surfaces.openai.generation import MAX_ITEMS, MAX_PARTS, check_count, image, reader
 
 
 class ImageUrl(Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,13 +89,13 @@ _ADDED = (
     *("reasoning_opaque", "thinking_blocks", "images", "provider_specific_fields"),
 )
 _ASSISTANTS = ("refusal", "tool_calls", "function_call", "audio", *_ADDED)
-_EMPTY: tuple[Any, ...] = (None, "", [])
+_EMPTY: tuple[Any, ...] = ("", [])
 # The fields that a message of each role may not have.
 _FOREIGN = {
-    Role.SYSTEM: (*_ASSISTANTS, "tool_call_id"),
-    Role.USER: (*_ASSISTANTS, "tool_call_id"),
-    Role.ASSISTANT: ("tool_call_id", "function_call", "audio"),
-    Role.TOOL: _ASSISTANTS,
+    Role.SYSTEM: reader((*_ASSISTANTS, "tool_call_id")),
+    Role.USER: reader((*_ASSISTANTS, "tool_call_id")),
+    Role.ASSISTANT: reader(("tool_call_id", "function_call", "audio")),
+    Role.TOOL: reader(_ASSISTANTS),
 }
 
 
@@ -124,8 +124,8 @@ def _message(turn: Turn, place: int) -> Message:
     if role is None:
         param = f"messages[{place}].role"
         raise UnsupportedParameter(f"Supported values for '{param}': {', '.join(_ROLES)}.", param=param)
-    for field in _FOREIGN[role]:
-        if getattr(turn, field) not in _EMPTY:
+    for field, value in _FOREIGN[role](turn).items():
+        if value not in _EMPTY:
             param = f"messages[{place}].{field}"
             raise UnsupportedParameter(f"'{param}' is not supported with this role.", param=param)
     name = turn.name or ""

@@ -128,16 +128,18 @@ class ResponseRequest(extensions.Extensions, frozen=True, forbid_unknown_fields=
     prompt_cache_retention: Any = None
 
 
-_REFUSED = (
-    ("access_programs", "there are none here"),
-    ("background_options", "what runs in the background runs at once"),
-    ("context_management", "what was said is never shortened here"),
-    ("conversation", "use 'previous_response_id'"),
-    ("image", "no pictures are made here"),
-    ("max_tool_calls", "it bounds hosted tools, and there are none here"),
-    ("moderation", "moderation is not supported"),
-    ("moderation_policy", "moderation is not supported"),
-    ("prompt", "there are no prompt templates here"),
+_refuse_unsupported = shared.refuser(
+    {
+        "access_programs": "there are none here",
+        "background_options": "what runs in the background runs at once",
+        "context_management": "what was said is never shortened here",
+        "conversation": "use 'previous_response_id'",
+        "image": "no pictures are made here",
+        "max_tool_calls": "it bounds hosted tools, and there are none here",
+        "moderation": "moderation is not supported",
+        "moderation_policy": "moderation is not supported",
+        "prompt": "there are no prompt templates here",
+    }
 )
 _PARAMS: dict[StrEnum, str] = {Ability.LOGPROBS: "include"}  # that only this endpoint spells so
 # Our names of fields, and this endpoint's.
@@ -253,7 +255,7 @@ def asked(
 
 def _refuse(request: ResponseRequest) -> None:
     """Refuse parameters of which at most one value is honoured, and those that exclude each other."""
-    shared.refuse_given(request, _REFUSED)
+    _refuse_unsupported(request)
     for place, name in enumerate(request.include or ()):
         shared.one_of(name, (LOGPROBS, ENCRYPTED_REASONING), f"include[{place}]")
     shared.one_of(request.service_tier, ("auto", "default"), "service_tier")
