@@ -27,6 +27,7 @@ from serving import table
 
 CHUNK_MS = 20
 SOUND = 300  # a sample beyond this is speech
+PATIENCE_S = 20  # for a reply, and for its end; what takes longer is lost
 QUESTIONS = (
     "What is the capital of France?",
     "How far away is the moon?",
@@ -104,10 +105,11 @@ class Caller:
 
     async def turn(self, question: bytes, interruption: bytes | None) -> None:
         self.say(question)
-        async with asyncio.timeout(len(question) / BYTES_PER_MS / 1000 + 20):
+        async with asyncio.timeout(len(question) / BYTES_PER_MS / 1000 + PATIENCE_S):
             await self.reply.wait()
         if interruption is None:
-            await self.ended.wait()
+            async with asyncio.timeout(PATIENCE_S):  # a reply that noise has cut does not end
+                await self.ended.wait()
             await asyncio.sleep(max(0.0, self.plays_until_s - time.monotonic()) + 0.3)
             return
         await asyncio.sleep(0.7)
@@ -116,7 +118,7 @@ class Caller:
             await self.started.wait()
         self.heard.barge_in.append((time.monotonic() - self.onset_s) * 1000)
         self.plays_until_s = 0.0
-        async with asyncio.timeout(20):  # the interruption is answered, too
+        async with asyncio.timeout(PATIENCE_S):  # the interruption is answered, too
             await self.reply.wait()
             self.heard.voice_to_voice.pop()
             await self.ended.wait()
