@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import structs
-from starlette.types import ASGIApp
 
 from antiphon import asgi, backends
 from antiphon.audio.decode import DecodeLimits, Decoder
@@ -58,6 +57,7 @@ from antiphon.slo.shares import Bound, Shares
 from antiphon.storage.directory import warn_of_writable_models
 from antiphon.supervision import supervisor
 from antiphon.text.reading import warm
+from antiphon.transports.entrance import Application
 from antiphon.transports.forwarding import Proxies
 from antiphon.transports.uploads import Uploads
 from antiphon.trust.audit import Auditor
@@ -82,7 +82,7 @@ class House:
     the API key made at the first start, to be shown once.
     """
 
-    asgi: ASGIApp
+    asgi: Application
     grpc: Callable[["Connections"], "GrpcService"]
     sessions: Sessions
     observer: Observer

@@ -24,7 +24,7 @@ from antiphon.core.errors import CallerError
 from antiphon.core.identity import Webhook
 from antiphon.core.stores import AnswerBounds, JobBounds, ServerStores
 from antiphon.core.units import NS_PER_MS
-from antiphon.routes import JOB_KINDS
+from antiphon.routes import JOB_KINDS, surfaces
 from antiphon.session.keeping import Keeper
 from antiphon.session.subjects import Subjects
 from antiphon.storage.directory import open_directory
@@ -130,7 +130,7 @@ async def open_guard(config: Config, base: Foundation, stack: AsyncExitStack, ac
     oidc = _oidc(config, latest, stack)
     sign_ins = open_sign_ins(config, oidc, latest)
     notary = await asyncio.to_thread(_notary, config, stores, base.server, accept_loss)
-    control = Control(stores.directory, profiles=config.profiles.found)
+    control = Control(stores.directory, profiles=config.profiles.found, surfaces=surfaces)
     # As late as possible: the key is shown once, and would be lost if the server did not start.
     first_key = control.prepare(config.api_key, clock.unix_ms())
     keys = KeyRing(stores.directory, latest, control.profiles)

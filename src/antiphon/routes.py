@@ -371,6 +371,11 @@ STRAYS: tuple[tuple[tuple[str, ...], Endpoint], ...] = (
 _STRAY_VENDORS = {beginning: vendor for beginnings, vendor in STRAYS for beginning in beginnings}
 
 
+def surfaces() -> frozenset[str]:
+    """Return the names of all surfaces."""
+    return frozenset(row.surface for row in (*ROUTES, *GRPC_ROUTES))
+
+
 def whose(opening: Opening) -> Endpoint:
     """Return the vendor in whose format an unknown path is refused: by the path, otherwise by the credential."""
     parts = opening.path.split("/", 3)

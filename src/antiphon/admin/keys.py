@@ -13,7 +13,7 @@ from antiphon.admin.managing import Manage, Manager
 from antiphon.core.errors import NotFound, PolicyError
 from antiphon.core.identity import NO_LIMITS, OWN_SCOPES, ROLES, USUAL_SCOPES, Key, KeyLimits, Principal, Scope
 from antiphon.core.ports import Clock
-from antiphon.trust.control import Control, parse_limits
+from antiphon.trust.control import Control
 from antiphon.trust.last_use import LastUse
 
 
@@ -41,7 +41,7 @@ def add_keys(
         """
         own_or(manages.caller, new.project, Scope.ADMIN)
         scopes = {*(new.scopes or ()), *(ROLES[new.role] if new.role else ())} or USUAL_SCOPES
-        limits = parse_limits(KeyLimits(tuple(new.networks), tuple(new.models), tuple(new.surfaces)))
+        limits = manages.control.parse_limits(KeyLimits(tuple(new.networks), tuple(new.models), tuple(new.surfaces)))
         _check_grant(manages, frozenset(scopes), limits)
         expires, latest = new.expires_unix_ms, _latest_end(manages)
         if latest is not None and expires is not None and expires > latest:

@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -168,7 +169,13 @@ def open_control(config: Path | None, data_dir: str | None) -> Control:
 
     settings = configured(config, data_dir)
     stores = open_stores(settings.directory, master_key_source(settings))
-    return Control(stores.open_directory(), caller(), settings.profiles.found)
+    return Control(stores.open_directory(), caller(), settings.profiles.found, _surfaces)
+
+
+def _surfaces() -> Collection[str]:
+    from antiphon import routes  # takes a moment, as it knows every vendor
+
+    return routes.surfaces()
 
 
 def find_control(config: Path | None, data_dir: str | None) -> Control:

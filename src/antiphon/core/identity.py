@@ -44,8 +44,6 @@ ROLES: dict[AccessRole, frozenset[Scope]] = {
     AccessRole.DEVELOPER: OWN_SCOPES,
 }
 
-SURFACES = ("amazon", "assemblyai", "deepgram", "elevenlabs", "google", "open-inference", "openai")
-
 
 @dataclass(frozen=True, slots=True)
 class Principal:

@@ -1,8 +1,10 @@
-"""The common handling of all requests: an id, a path without trailing slashes, and an answer for unknown paths."""
+"""The HTTP application of all routes, and the common handling of all requests: an id, a path without trailing slashes,
+and an answer for unknown paths.
+"""
 
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -18,6 +20,8 @@ from antiphon.core.wire import REQUEST_ID, Opening, Step
 from antiphon.transports.forwarding import HEADER, NO_PROXIES, Proxies
 from antiphon.transports.http import CallRoute, answer
 from antiphon.transports.opening import opening_of
+
+Application = ASGIApp
 
 MAX_SHOWN = 256  # of an unknown path
 _HEADS = frozenset(("http.response.start", "websocket.accept", "websocket.http.response.start"))
@@ -123,6 +127,22 @@ class Stray:
 
     def _refuse(self, opening: Opening, error: AntiphonError) -> Step:
         return self._whose(opening).refuse(opening, error)
+
+
+def enter(
+    routes: Sequence[BaseRoute],
+    whose: Callable[[Opening], Endpoint],
+    proxies: Proxies = NO_PROXIES,
+    around: Callable[[Application], Application] = lambda app: app,
+) -> Application:
+    """Return the application of the routes. Unknown paths are answered as the vendor does that `whose` names; `around`
+    is put around everything but ids and paths.
+    """
+    stray = Stray(routes, whose)
+    app = Starlette(routes=routes, exception_handlers={HTTPException: stray.handle})
+    app.router.redirect_slashes = False
+    app.router.default = stray
+    return Entrance(around(Direct(app, stray)), proxies)
 
 
 def _has(route: BaseRoute, path: str) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from antiphon.core.errors import AntiphonError, RequestTimeout, TooLarge
 
@@ -22,6 +23,9 @@ class Hook:
         self._header = header
         self._max_bytes = max_bytes
         self._reading: dict[asyncio.Timeout, None] = {}
+
+    def route(self, path: str) -> BaseRoute:
+        return Route(path, self.answer, methods=["POST"])
 
     async def answer(self, request: Request) -> Response:
         try:

@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from ipaddress import ip_network
 from urllib.parse import urlsplit
@@ -15,7 +15,6 @@ from antiphon.core.identity import (
     ENVIRONMENT_KEY_ID,
     MAX_NAME,
     NO_LIMITS,
-    SURFACES,
     USUAL_SETTINGS,
     Key,
     KeyLimits,
@@ -52,17 +51,24 @@ _PROJECT_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 class Control:
     """The creation and change of projects, keys and webhooks, recorded as made `by` an author. Blocking; for any
     thread. Every method raises `KeysUnavailable` if they cannot be read or written. Policies are never less strict than
-    `profiles`.
+    `profiles`. `surfaces` returns the names of all surfaces; without it, those in a key's limits are not checked.
     """
 
-    def __init__(self, directory: Directory, by: Author = THE_SERVER, profiles: Profiles | None = None) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        by: Author = THE_SERVER,
+        profiles: Profiles | None = None,
+        surfaces: Callable[[], Collection[str]] | None = None,
+    ) -> None:
         self._directory = directory
         self._by = by
         self.profiles = profiles or Profiles()
+        self._surfaces = surfaces
 
     def by(self, by: Author) -> "Control":
         """Return the same control with another author of the changes."""
-        return Control(self._directory, by, self.profiles)
+        return Control(self._directory, by, self.profiles, self._surfaces)
 
     def _at(self, now_unix_ms: int) -> Author:
         return self._by._replace(at_unix_ms=now_unix_ms)
@@ -206,7 +212,7 @@ class Control:
             raise CallerError("the expiry is in the past", param="expires")
         if project == DEFAULT_PROJECT:
             self._ensure_default_project(now_unix_ms)
-        key, secret = _minted(project, name, granted, now_unix_ms, expires_unix_ms, parse_limits(limits))
+        key, secret = _minted(project, name, granted, now_unix_ms, expires_unix_ms, self.parse_limits(limits))
         self._directory.add_key(key, form.digest(secret), self._at(now_unix_ms))
         return key, secret
 
@@ -238,7 +244,27 @@ class Control:
         """Set where a key may be used to what `change` makes of its limits. A running server applies it within a
         second, to new calls. Raises `NotFound`, `CallerError` for invalid limits.
         """
-        return self._directory.limit_key(key_id, lambda old: parse_limits(change(old)), self._at(now_unix_ms))
+        return self._directory.limit_key(key_id, lambda old: self.parse_limits(change(old)), self._at(now_unix_ms))
+
+    def parse_limits(self, limits: KeyLimits) -> KeyLimits:
+        """Return limits in their only form. Raises `CallerError` if they are invalid."""
+        networks = []
+        for network in limits.networks:
+            try:
+                networks.append(str(ip_network(network, strict=False)))
+            except ValueError:
+                raise CallerError(f"{network[:64]!r} is not a network such as 192.0.2.0/24", param="networks") from None
+        if any(not name.isprintable() or not 0 < len(name) <= MAX_NAME for name in limits.models):
+            raise CallerError(f"a pattern of models has 1 to {MAX_NAME} printable characters", param="models")
+        if limits.surfaces and self._surfaces is not None:
+            known = self._surfaces()
+            if any(surface not in known for surface in limits.surfaces):
+                raise CallerError(f"surfaces are {', '.join(sorted(known))}", param="surfaces")
+        for param, named in (("networks", networks), ("models", limits.models), ("surfaces", limits.surfaces)):
+            if len(named) > MAX_LIMITS:
+                raise CallerError(f"a key has at most {MAX_LIMITS} {param}", param=param)
+        models, surfaces = (tuple(sorted(set(each))) for each in (limits.models, limits.surfaces))
+        return KeyLimits(tuple(dict.fromkeys(networks)), models, surfaces)
 
     def find_key(self, key_id: str) -> Key:
         """Return a key. Raises `NotFound`."""
@@ -347,25 +373,6 @@ def check_environment_key(key: str) -> None:
             f"ANTIPHON_API_KEY must have at least {MIN_ENVIRONMENT_KEY_LENGTH} printable ASCII characters, no spaces",
             param="ANTIPHON_API_KEY",
         )
-
-
-def parse_limits(limits: KeyLimits) -> KeyLimits:
-    """Return limits in their only form. Raises `CallerError` if they are invalid."""
-    networks = []
-    for network in limits.networks:
-        try:
-            networks.append(str(ip_network(network, strict=False)))
-        except ValueError:
-            raise CallerError(f"{network[:64]!r} is not a network such as 192.0.2.0/24", param="networks") from None
-    if any(not name.isprintable() or not 0 < len(name) <= MAX_NAME for name in limits.models):
-        raise CallerError(f"a pattern of models has 1 to {MAX_NAME} printable characters", param="models")
-    if any(surface not in SURFACES for surface in limits.surfaces):
-        raise CallerError(f"surfaces are {', '.join(SURFACES)}", param="surfaces")
-    for param, named in (("networks", networks), ("models", limits.models), ("surfaces", limits.surfaces)):
-        if len(named) > MAX_LIMITS:
-            raise CallerError(f"a key has at most {MAX_LIMITS} {param}", param=param)
-    models, surfaces = (tuple(sorted(set(each))) for each in (limits.models, limits.surfaces))
-    return KeyLimits(tuple(dict.fromkeys(networks)), models, surfaces)
 
 
 def _minted(

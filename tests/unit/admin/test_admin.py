@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from antiphon import routes
 from antiphon.admin import api, create_admin
 from antiphon.core import merkle
 from antiphon.core.entry import Entry
@@ -47,7 +48,7 @@ class Admin:
         self.clock = FakeClock()
         self.sign_ins = sign_ins(self.clock)
         directory = SqliteDirectory(tmp_path)
-        self.control = Control(directory)
+        self.control = Control(directory, surfaces=routes.surfaces)
         self.control.create_project("acme", "Acme", self.clock.unix_ms())
         self.secret = self.control.prepare(None, self.clock.unix_ms())
         self.ring = KeyRing(directory, self.clock)

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from antiphon import routes
 from antiphon.core.audit import Action
 from antiphon.core.errors import AddressNotAllowed, CallerError, Conflict, NotFound, PolicyError
-from antiphon.core.identity import ENVIRONMENT_KEY_ID, SURFACES, KeyLimits, Scope
-from antiphon.routes import GRPC_ROUTES, ROUTES
+from antiphon.core.identity import ENVIRONMENT_KEY_ID, KeyLimits, Scope
 from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.testing import FakeClock, FakeDirectory
 from antiphon.trust.auth import KeyRing
@@ -61,7 +61,10 @@ def test_a_key_is_used_on_its_surfaces_only(control):
 
 
 def test_the_surfaces_are_those_of_the_routes():
-    assert {row.surface for row in (*ROUTES, *GRPC_ROUTES)} == set(SURFACES)
+    control = Control(FakeDirectory(), surfaces=routes.surfaces)
+    assert control.parse_limits(KeyLimits(surfaces=("openai", "deepgram"))).surfaces == ("deepgram", "openai")
+    with pytest.raises(CallerError, match="surfaces are amazon, assemblyai"):
+        control.parse_limits(KeyLimits(surfaces=("open-ai",)))
 
 
 def test_limits_are_changed_and_recorded_and_hold_without_a_new_start(control):

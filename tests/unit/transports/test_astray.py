@@ -6,9 +6,9 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from antiphon.asgi import entrance
 from antiphon.core.wire import Opening
 from antiphon.routes import whose
+from antiphon.transports.entrance import enter
 
 
 async def live(socket):
@@ -30,7 +30,7 @@ def client():
         WebSocketRoute("/v1/listen", live),
         Route("/v1/listen", here, methods=["POST"]),
     ]
-    return TestClient(entrance(routes), follow_redirects=False)
+    return TestClient(enter(routes, whose), follow_redirects=False)
 
 
 def openai(answer):

@@ -4,7 +4,7 @@ import json
 
 from starlette.responses import PlainTextResponse
 
-from antiphon.asgi import _Later
+from antiphon.transports.later import Later
 
 
 async def ask(app):
@@ -26,7 +26,7 @@ async def test_a_failure_is_told_and_not_kept(caplog):
             raise ImportError("no descriptor was free")
         return PlainTextResponse("made")
 
-    later = _Later(make)
+    later = Later(make)
     for _ in range(2):
         status, body = await ask(later)
         assert (status, json.loads(body)["error"]["code"]) == (500, "internal_error")
