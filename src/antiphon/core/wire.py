@@ -19,6 +19,7 @@ class Opening:
     `received_unix_ms` is the wall clock at arrival, for vendors that report it; `address` is the peer's. `settled` are
     the settings that came with a one-call secret, `None` for a key. `signed_with` is the secret of its valid signature,
     if it has one: later messages may be signed with it, too. `scheme` is that of the URL that the caller used.
+    `origin` is an id that all repetitions of this request have, if it may be repeated.
     """
 
     method: str
@@ -32,6 +33,12 @@ class Opening:
     signed_with: str = field(default="", repr=False)
     address: str = ""
     scheme: str = "http"
+    origin: str = ""
+
+    @property
+    def new_id(self) -> str:
+        """The id, a UUID, of what the request makes. What is made twice under one id is made once."""
+        return self.origin or self.request_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,7 +167,7 @@ class Service:
             subject=subject,
             tags=new.tags,
         )
-        await tier.jobs.create(job, new.most_open, new.data)
+        job = await tier.jobs.create(job, new.most_open, new.data)
         if self._erased(project, (subject,), begun_ns):
             await tier.jobs.delete_job(project, job.id)
             if new.data:

@@ -182,6 +182,8 @@ class Door:
                 opening, tags = take_tags(opening)
                 if row.max_body_bytes:
                     held, body = await read(principal)
+            if principal is not None and opening.method == "POST":
+                opening = await self._requests.identified(opening, principal, body)
             question = await translate(row.endpoint.ask, opening, body)
             if isinstance(question, Step):
                 return question

@@ -95,6 +95,9 @@ class Requests:
         """
         sessions, keeper, id = self._sessions, self._sessions.keeper, opening.request_id
         negotiated = await translate(row.endpoint.negotiate, opening, sent)
+        if isinstance(negotiated, NewJob) and _may_be_again(opening):
+            opening = await self.identified(opening, principal, sent)
+            negotiated = await translate(row.endpoint.negotiate, opening, sent)
         if isinstance(negotiated, NewJob):
             return await self._lookups.answer(replace(negotiated, tags=tags), principal, row.surface, opening)
         if isinstance(negotiated, NeedsResource):
@@ -125,14 +128,16 @@ class Requests:
         """Return a claim if the request may be a repeated one."""
         if not _may_be_again(opening):
             return None
-        fields = (sent.fields,) if isinstance(sent, Body) else ()
-        hashed = hashlib.sha256(repr((opening.path, opening.query, *fields)).encode())
-        data = _data(sent)
-        if len(data) <= BESIDE_BYTES:
-            hashed.update(data)
-        else:
-            await asyncio.to_thread(hashed.update, data)
-        return await self._sessions.claim(principal, opening, hashed.hexdigest())
+        return await self._sessions.claim(principal, opening, await _fingerprint(opening, sent))
+
+    async def identified(self, opening: Opening, principal: Principal, sent: Sent) -> Opening:
+        """Return the opening of a request that makes something, with the id that its repetitions have, too. Raises
+        `CallerError`.
+        """
+        if not _may_be_again(opening):
+            return opening
+        origin = self._sessions.origin(principal, opening, await _fingerprint(opening, sent))
+        return replace(opening, origin=origin)
 
     async def _same_answer(
         self, row: CallRow, principal: Principal, opening: Opening, request: AnswerRequest, error: AlreadyAnswered
@@ -208,6 +213,18 @@ def check_tags(call: Call[C]) -> Call[C]:
     if len(call.tags) + len(call.spec.tags) > MAX_TAGS:
         raise CallerError(f"A call has at most {MAX_TAGS} tags.", param=NAME)
     return call
+
+
+async def _fingerprint(opening: Opening, sent: Sent) -> str:
+    """Return a hash of the request."""
+    fields = (sent.fields,) if isinstance(sent, Body) else ()
+    hashed = hashlib.sha256(repr((opening.path, opening.query, *fields)).encode())
+    data = _data(sent)
+    if len(data) <= BESIDE_BYTES:
+        hashed.update(data)
+    else:
+        await asyncio.to_thread(hashed.update, data)
+    return hashed.hexdigest()
 
 
 def _may_be_again(opening: Opening) -> bool:

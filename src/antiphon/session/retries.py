@@ -5,7 +5,7 @@ SDKs automatically repeat a request whose answer they did not get; some number t
 and send no idempotency key. Such a try is free, once and for `REMEMBERED_S`, if the try before it was charged for an
 answer that is delivered whole and the connection broke before all of that was sent; the caller's own claim does not
 count. Only a hash of the request is remembered, in memory, for the last `MAX_REMEMBERED` calls; above that, the project
-with the most calls loses its oldest.
+with the most calls loses its oldest. What a request makes, a file or a job, has the id of its first try.
 """
 
 from collections import OrderedDict
@@ -26,13 +26,14 @@ RETRY_AFTER_S = 1
 
 @dataclass(slots=True)
 class _Call:
-    """The last try of a call. `owed` is the session that was charged for an answer which may not have arrived, until a
+    """The last try of a call, `first` the session of its first one. `owed` is the session that was charged for an answer which may not have arrived, until a
     try begins to give it again; `replays` is that session from then on.
     """
 
     number: int
     session: str
     at_ns: int
+    first: str
     owed: str | None = None
     replays: str | None = None
 
@@ -52,27 +53,40 @@ class Retries:
         """Return a claim that charges nothing, if this request is numbered as a retry, and the try before it was
         charged and may not have arrived.
         """
-        said = opening.headers.get(TRY, "")
-        if not (said.isdecimal() and len(said) < 10):
+        call = self._remember(principal, opening, fingerprint)
+        if call is None or call.owed is None:
             return None
-        asked = (principal.key_id, fingerprint)
+        return Claim(principal.project, "", fingerprint, call.session, self._clock.unix_ms(), replay_of=call.owed)
+
+    def first(self, principal: Principal, opening: Opening, fingerprint: str) -> str:
+        """Return the id of the first try, if this request is numbered as a retry of one that is remembered; else its
+        own.
+        """
+        call = self._remember(principal, opening, fingerprint)
+        return opening.request_id if call is None else call.first
+
+    def _remember(self, principal: Principal, opening: Opening, fingerprint: str) -> _Call | None:
+        """Remember a numbered request in the place of the try before it. Return `None` if it is not numbered."""
+        number = opening.headers.get(TRY, "")
+        if not (number.isdecimal() and len(number) < 10):
+            return None
+        request = (principal.key_id, fingerprint)
         now_ns = self._clock.now_ns()
         session = opening.request_id
-        call = _Call(int(said), session, now_ns)
+        call = _Call(int(number), session, now_ns, first=session)
         calls = self._calls.setdefault(principal.project, OrderedDict())
-        before = calls.pop(asked, None)
+        before = calls.pop(request, None)
         if before:
             self._remembered -= 1
             self._sessions.pop(before.session, None)
             if call.number == before.number + 1 and now_ns - before.at_ns <= _REMEMBERED_NS:
+                call.first = before.first
                 call.owed = before.owed  # this try may be refused: then the next one may give it again
-        calls[asked] = self._sessions[session] = call
+        calls[request] = self._sessions[session] = call
         self._remembered += 1
         if self._remembered > MAX_REMEMBERED:
             self._forget()
-        if call.owed is None:
-            return None
-        return Claim(principal.project, "", fingerprint, session, self._clock.unix_ms(), replay_of=call.owed)
+        return call
 
     def _forget(self) -> None:
         """Forget the oldest call of the project with the most calls."""

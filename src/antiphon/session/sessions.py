@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, cast, runtime_checkable
+from uuid import NAMESPACE_URL, uuid5
 
 from antiphon.calls.generation import Generation, Keeping
 from antiphon.calls.recognition import Recognition
@@ -21,7 +22,7 @@ from antiphon.core.errors import AntiphonError, CallerError, ConsentRequired, Po
 from antiphon.core.identity import Principal
 from antiphon.core.policy import ConsentPolicy
 from antiphon.core.specs import GenerateSpec, SpeakSpec, Spec, TranscribeSpec
-from antiphon.core.stores import Claim
+from antiphon.core.stores import Claim, check_idempotency_key
 from antiphon.core.tags import CONSENT, NAME, value_of
 from antiphon.core.units import NS_PER_S
 from antiphon.core.wire import Opening
@@ -147,6 +148,16 @@ class Sessions:
         self._retries.check(principal.project, key, fingerprint)
         now = self._keys.unix_ms()  # which never goes backwards
         return await self._services.ledger.claim(principal.project, key, fingerprint, opening.request_id, now)
+
+    def origin(self, principal: Principal, opening: Opening, fingerprint: str) -> str:
+        """Return the id that stands for this request and all its repetitions: those with its `Idempotency-Key` and the
+        same content, or an SDK's retries. Raises `CallerError`.
+        """
+        key = opening.headers.get(IDEMPOTENCY_KEY)
+        if not key:
+            return self._retries.first(principal, opening, fingerprint)
+        check_idempotency_key(key)
+        return str(uuid5(NAMESPACE_URL, f"urn:antiphon:request:{principal.project}:{fingerprint}:{key}"))
 
     def count_refusal(self, surface: str, error: AntiphonError) -> None:
         """Count a call that ended before it had a session."""

@@ -70,9 +70,9 @@ class FakeJobs:
 
     # -- jobs, for callers ---------------------------------------------------------------------------------------------
 
-    async def create(self, job: Job, most_open: int, data: bytes = b"") -> None:
+    async def create(self, job: Job, most_open: int, data: bytes = b"") -> Job:
         if (job.project, job.id) in self._jobs:
-            return
+            return self._jobs[job.project, job.id]
         its = (job.project, job.kind)
         if sum(not each.over and (each.project, each.kind) == its for each in self._jobs.values()) >= most_open:
             raise CapacityError(f"A project can have at most {most_open} jobs that are not over.", retry_after_s=1)
@@ -81,6 +81,7 @@ class FakeJobs:
         self._jobs[job.project, job.id] = job
         if data:
             await self.put_blob(job.project, job.own_input, data)
+        return job
 
     async def job(self, project: str, id: str, keep_s: int) -> Job:
         job = self._jobs.get((project, id))

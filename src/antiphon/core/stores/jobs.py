@@ -48,7 +48,9 @@ class Jobs(Protocol):
     # -- blobs ---------------------------------------------------------------------------------------------------------
 
     async def put_blob(self, project: str, blob: Blob, data: bytes) -> Blob:
-        """Store a blob, durable on return, and return it as stored. Raises `StorageFull`."""
+        """Store a blob, durable on return, and return it as stored: one that is there already, as it was. Raises
+        `StorageFull`.
+        """
 
     async def blob(self, project: str, id: str, keep_s: int) -> Blob: ...
 
@@ -65,9 +67,9 @@ class Jobs(Protocol):
 
     # -- jobs, for callers ---------------------------------------------------------------------------------------------
 
-    async def create(self, job: Job, most_open: int, data: bytes = b"") -> None:
-        """Add a job, and with `data` its own input, both or neither. Raises `CapacityError` if the project has
-        `most_open` unfinished ones of its kind, `StorageFull`.
+    async def create(self, job: Job, most_open: int, data: bytes = b"") -> Job:
+        """Add a job, and with `data` its own input, both or neither, and return it: one that is there already, as it
+        is. Raises `CapacityError` if the project has `most_open` unfinished ones of its kind, `StorageFull`.
         """
 
     async def job(self, project: str, id: str, keep_s: int) -> Job: ...

@@ -85,10 +85,12 @@ class SqliteJobs:
 
     async def put_blob(self, project: str, blob: Blob, data: bytes) -> Blob:
         def put(t: Connection) -> Blob:
-            if t.execute("SELECT 1 FROM blobs WHERE project = ? AND id = ?", (project, blob.id)).fetchone() is None:
-                self._add_blob(t, project, blob, whole=True)
-                self._check_room(t, project, len(data))
-                self._append(t, project, blob.id, data)
+            known = t.execute("SELECT * FROM blobs WHERE project = ? AND id = ?", (project, blob.id)).fetchone()
+            if known is not None:
+                return self._rows.to_blob(known)
+            self._add_blob(t, project, blob, whole=True)
+            self._check_room(t, project, len(data))
+            self._append(t, project, blob.id, data)
             return replace(blob, size_bytes=len(data))
 
         return await self._run(put)
@@ -154,11 +156,12 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
 
     # -- jobs, for callers ---------------------------------------------------------------------------------------------
 
-    async def create(self, job: Job, most_open: int, data: bytes = b"") -> None:
-        def create(t: Connection) -> None:
+    async def create(self, job: Job, most_open: int, data: bytes = b"") -> Job:
+        def create(t: Connection) -> Job:
             key = (job.project, job.id)
-            if t.execute("SELECT 1 FROM jobs WHERE project = ? AND id = ?", key).fetchone() is not None:
-                return
+            known = t.execute("SELECT * FROM jobs WHERE project = ? AND id = ?", key).fetchone()
+            if known is not None:
+                return self._rows.to_job(known)
             query = f"SELECT count(*) FROM jobs WHERE project = ? AND kind = ? AND NOT {_IS_OVER}"
             if t.execute(query, (job.project, job.kind)).fetchone()[0] >= most_open:
                 said = f"A project can have at most {most_open} jobs that are not over."
@@ -169,8 +172,9 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
                 self._add_blob(t, job.project, job.own_input, whole=True)
                 self._check_room(t, job.project, len(data))
                 self._append(t, job.project, job.input, data)
+            return job
 
-        await self._run(create)
+        return await self._run(create)
 
     async def job(self, project: str, id: str, keep_s: int) -> Job:
         return await self._run(lambda t: self._job(t, project, id, keep_s))

@@ -318,7 +318,7 @@ def _seconds(ms: int) -> int:
 
 
 def _stem(opening: Opening) -> str:
-    return opening.request_id.replace("-", "")
+    return opening.new_id.replace("-", "")
 
 
 def _id(opening: Opening) -> str:

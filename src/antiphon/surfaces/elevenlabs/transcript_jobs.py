@@ -67,7 +67,7 @@ _settled = msgspec.json.Decoder(Settled)
 def new_job(opening: Opening, body: Body, asked: Request) -> NewJob:
     """Return the job of a request whose webhooks will be told."""
     assert asked.webhook is not None
-    id = opening.request_id
+    id = opening.new_id
     data = b"" if isinstance(asked.media, Url) else asked.media
     recording = f"{id}-recording" if data else ""
     begun = Begun("Request accepted. Its transcript will be sent to your webhooks.", id, id)

@@ -84,7 +84,7 @@ class BatchRecognize(LookupMethod):
             own.files.add(uri=file.uri)
             own.recognition_output_config.CopyFrom(message.recognition_output_config)
             lines.append(Input(file.uri, config.model or v2.DEFAULT_MODEL, own.SerializeToString()))
-        name = f"{parent}/operations/{opening.request_id}"
+        name = f"{parent}/operations/{opening.new_id}"
         begun, told = Begun(sent, uris), no_effect(dict.fromkeys(neglected))
         return _job(KIND, name, begun, lines, lambda job: self.answer(opening, operation(job), told))
 
@@ -111,7 +111,7 @@ class LongRunningRecognize(LookupMethod):
         model, uri, sent = message.config.model or v1.DEFAULT_MODEL, message.audio.uri, message.SerializeToString()
         message.ClearField("audio")
         begun = Begun(message.SerializeToString(), [uri])
-        name = str(int(opening.request_id.replace("-", ""), 16) % (1 << 63))
+        name = str(int(opening.new_id.replace("-", ""), 16) % (1 << 63))
         lines = [Input(uri, model, sent)]
         return _job(FIRST_KIND, name, begun, lines, lambda job: self.answer(opening, operation(job), told))
 

@@ -71,7 +71,7 @@ class CreateBatch(wire.Endpoint):
         after, output_s = request.output_expires_after, 0
         if after is not None:
             output_s = files.expiry(after.anchor, after.seconds, "output_expires_after")
-        stem, metadata = opening.request_id.replace("-", ""), request.metadata or {}
+        stem, metadata = opening.new_id.replace("-", ""), request.metadata or {}
         return NewJob(
             KIND,
             ID_PREFIX + stem,

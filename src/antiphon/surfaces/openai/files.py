@@ -42,7 +42,7 @@ class CreateFile(wire.Endpoint):
         keep_s = None
         if _ANCHOR in fields or _SECONDS in fields:
             keep_s = expiry(fields.get(_ANCHOR), whole(fields.get(_SECONDS, "")), "expires_after")
-        id = ID_PREFIX + opening.request_id.replace("-", "")
+        id = ID_PREFIX + opening.new_id.replace("-", "")
         name = body.filename[:MAX_NAME] or "file"
         return NewFile(
             id,
