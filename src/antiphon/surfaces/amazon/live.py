@@ -55,29 +55,29 @@ class StreamEndpoint(wire.Endpoint):
     """`POST /stream-transcription`."""
 
     def negotiate(self, opening: Opening, first: str | bytes | None = None) -> Accepted[TranscribeSpec]:
-        asked = parameters.read(opening)
+        request = parameters.read(opening)
         spec = TranscribeSpec(
-            model=asked.model,
-            format=asked.format,
+            model=request.model,
+            format=request.format,
             live=True,
             incremental=True,
-            multichannel=asked.multichannel,
+            multichannel=request.multichannel,
             interims=True,
             endpointing_ms=ENDPOINTING_MS,
             word_times=True,
-            language=asked.language,
-            languages=asked.languages,
-            detect=bool(asked.languages),
-            redaction=asked.redaction,
+            language=request.language,
+            languages=request.languages,
+            detect=bool(request.languages),
+            redaction=request.redaction,
         )
-        options = ("session-id", asked.session_id), *asked.echoed
+        options = ("session-id", request.session_id), *request.echoed
         headers = (
             ("content-type", "application/vnd.amazon.eventstream"),
             ("x-amzn-request-id", opening.request_id),
             *((f"{OPTION_PREFIX}{name}", value) for name, value in options),
-            *no_effect(asked.without_effect),
+            *no_effect(request.without_effect),
         )
-        return Accepted(spec, Stream(asked, opening), headers=headers)
+        return Accepted(spec, Stream(request, opening), headers=headers)
 
 
 class SocketEndpoint(StreamEndpoint):
@@ -90,15 +90,15 @@ class SocketEndpoint(StreamEndpoint):
 class Stream:
     """One live stream."""
 
-    def __init__(self, asked: parameters.Request, opening: Opening) -> None:
-        self._asked = asked
+    def __init__(self, request: parameters.Request, opening: Opening) -> None:
+        self._request = request
         self._request_id = opening.request_id
         self._must_sign = opening.method == "POST"
         self._signatures = EventSignatures(opening)
         self._decoder = events.Decoder()
         self._unix_ms = opening.received_unix_ms
         self._opened_ns: int | None = None
-        self._heard_ns = 0
+        self._idle_since_ns = 0
         self._utterances: dict[int, Utterances] = {}
         self._state = State.OPEN
         self._ending: AntiphonError | None = None  # why it ends, if not at the caller's request
@@ -114,18 +114,18 @@ class Stream:
             return self._fail(CallerError("Events come in binary messages."))
         if not message:
             return self._end(b"")
-        heard = bytearray()  # of all events at once: a message may have many thousands
+        buffer = bytearray()  # of all events at once: a message may have many thousands
         try:
             for frame in self._decoder.feed(message):
                 audio = self._audio(frame, now_ns)
                 if not audio:
-                    return self._end(heard)
-                heard += audio
-                self._heard_ns = now_ns
+                    return self._end(buffer)
+                buffer += audio
+                self._idle_since_ns = now_ns
         except AntiphonError as error:
             failed = self._fail(error)
-            return Step(_inputs(heard), failed.sends, failed.close)
-        return Step(_inputs(heard))
+            return Step(_inputs(buffer), failed.sends, failed.close)
+        return Step(_inputs(buffer))
 
     def _audio(self, frame: events.Frame, now_ns: int) -> bytes:
         """Return the audio in an event, empty at the end. Raises `AntiphonError`."""
@@ -147,7 +147,7 @@ class Stream:
         """
         if self._state is not State.OPEN or self._opened_ns is None:
             return None
-        return self._heard_ns + IDLE_TIMEOUT_MS * NS_PER_MS
+        return self._idle_since_ns + IDLE_TIMEOUT_MS * NS_PER_MS
 
     def expire(self, now_ns: int) -> Step:
         deadline_ns = self.deadline_ns()
@@ -159,12 +159,12 @@ class Stream:
     def _begin(self, now_ns: int) -> int:
         """Return when the stream was opened."""
         if self._opened_ns is None:
-            self._opened_ns = self._heard_ns = now_ns
+            self._opened_ns = self._idle_since_ns = now_ns
         return self._opened_ns
 
-    def _end(self, heard: bytes | bytearray) -> Step:
+    def _end(self, audio: bytes | bytearray) -> Step:
         self._state = State.ENDING
-        return Step((*_inputs(heard), End()))
+        return Step((*_inputs(audio), End()))
 
     # -- from the session ----------------------------------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ class Stream:
             case Interim() | Final():
                 utterances = self._utterances.get(event.channel)
                 if utterances is None:
-                    utterances = Utterances(self._asked, self._request_id, event.channel)
+                    utterances = Utterances(self._request, self._request_id, event.channel)
                     self._utterances[event.channel] = utterances
                 result = utterances.result(event)
                 return Step(sends=(wire.transcript_event([result]),)) if result else NOTHING
@@ -199,5 +199,5 @@ class Stream:
         return wire.failure(error)
 
 
-def _inputs(heard: bytes | bytearray) -> tuple[Input, ...]:
-    return (Audio(bytes(heard)),) if heard else ()
+def _inputs(audio: bytes | bytearray) -> tuple[Input, ...]:
+    return (Audio(bytes(audio)),) if audio else ()

@@ -179,14 +179,14 @@ def read(opening: Opening) -> Request:
 def _values(opening: Opening) -> tuple[Mapping[str, str], tuple[str, ...]]:
     """Return every option with a value, by name, and the names of the unknown ones."""
     if opening.method == "POST":
-        given = [(name, value) for name, value in opening.headers.items() if name.startswith(OPTION_PREFIX)]
+        options = [(name, value) for name, value in opening.headers.items() if name.startswith(OPTION_PREFIX)]
     else:
-        given = [
+        options = [
             (name, value) for name, value in opening.query if not name.lower().startswith("x-amz") and name != _AGENT
         ]
     values: dict[str, str] = {}
     unknown: list[str] = []
-    for name, value in given:
+    for name, value in options:
         name, value = name.removeprefix(OPTION_PREFIX), value.strip()
         if name not in _OPTIONS:
             unknown.append(name)

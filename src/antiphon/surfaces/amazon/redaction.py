@@ -46,14 +46,14 @@ def read(types: str, redacts: str, identifies: str) -> Redaction | None:
             raise CallerError(f"{name} must be {PII}.", param=name)
     if not redacts and not identifies:
         if types:
-            said = "pii-entity-types needs content-redaction-type or content-identification-type."
-            raise CallerError(said, param="pii-entity-types")
+            message = "pii-entity-types needs content-redaction-type or content-identification-type."
+            raise CallerError(message, param="pii-entity-types")
         return None
     names = [name.strip() for name in types.split(",") if name.strip()] or [EVERY]
     unknown = next((name for name in names if name != EVERY and name not in TYPES), None)
     if unknown is not None:
-        said = f"pii-entity-types: {unknown[:64]} is not supported: nothing here finds that."
-        raise UnsupportedParameter(said, param="pii-entity-types")
+        message = f"pii-entity-types: {unknown[:64]} is not supported: nothing here finds that."
+        raise UnsupportedParameter(message, param="pii-entity-types")
     entities = _ALL if EVERY in names else frozenset(TYPES[name] for name in names)
     if Entity.ADDRESS in entities:
         entities |= {Entity.PLACE}

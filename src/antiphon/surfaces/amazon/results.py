@@ -20,12 +20,12 @@ CONFIDENCE_DIGITS = 4
 class Utterances:
     """The results of one channel, one utterance after another."""
 
-    def __init__(self, asked: Request, request_id: str, channel: int) -> None:
-        self._asked = asked
+    def __init__(self, request: Request, request_id: str, channel: int) -> None:
+        self._request = request
         self._name = f"urn:antiphon:amazon:{request_id}:{channel}:"
-        self._channel = f"ch_{channel}" if asked.multichannel else None
-        self._types = dict(asked.redaction.labels) if asked.redaction else None
-        self._said = 0
+        self._channel = f"ch_{channel}" if request.multichannel else None
+        self._types = dict(request.redaction.labels) if request.redaction else None
+        self._index = 0
         self._open = False
         self._agreement = self._agree()
 
@@ -38,12 +38,12 @@ class Utterances:
         stable = len(words) + 1 if final else 0
         if self._agreement is not None and not final:
             stable = min(self._agreement.push([plain(word.text) for word in words]), len(words))
-        id = str(uuid5(NAMESPACE_URL, f"{self._name}{self._said}"))
+        id = str(uuid5(NAMESPACE_URL, f"{self._name}{self._index}"))
         self._open = not final
         if final:
-            self._said += 1
+            self._index += 1
             self._agreement = self._agree()
-        stabilised = self._asked.stability is not None
+        stabilised = self._request.stability is not None
         sure = [n < stable if stabilised else None for n in range(len(words) + 1)]
         items = [item for n, word in enumerate(words) for item in _items(word, sure[n], sure[n + 1])]
         return wire.Result(
@@ -56,13 +56,13 @@ class Utterances:
             **self._language(event.transcript),
         )
 
-    def _language(self, said: Transcript) -> dict[str, Any]:
+    def _language(self, transcript: Transcript) -> dict[str, Any]:
         """Return the fields of the language: as the caller wrote it, or if it was identified, with its probability."""
-        if self._asked.language or not said.language:
-            return {"language_code": self._asked.language or None}
-        options = self._asked.languages
-        code = next((each for each in options if match_language(each, (said.language,))), said.language)
-        score = round(said.language_confidence, CONFIDENCE_DIGITS)
+        if self._request.language or not transcript.language:
+            return {"language_code": self._request.language or None}
+        options = self._request.languages
+        code = next((each for each in options if match_language(each, (transcript.language,))), transcript.language)
+        score = round(transcript.language_confidence, CONFIDENCE_DIGITS)
         return {"language_code": code, "language_identification": [wire.LanguageWithScore(code, score)]}
 
     def _entities(self, event: Interim | Final) -> list[wire.Entity] | None:
@@ -81,7 +81,7 @@ class Utterances:
         ]
 
     def _agree(self) -> LocalAgreement | None:
-        return LocalAgreement(*AGREEMENT[self._asked.stability]) if self._asked.stability is not None else None
+        return LocalAgreement(*AGREEMENT[self._request.stability]) if self._request.stability is not None else None
 
 
 def _items(word: Word, stable: bool | None, settled: bool | None) -> Iterator[wire.Item]:

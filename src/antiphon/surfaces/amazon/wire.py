@@ -108,7 +108,7 @@ def exception_event(error: AntiphonError) -> bytes:
     """Return an error as an event, whose type is the name by which the SDKs raise it."""
     name = exception_of(error)[1]
     headers = ((":message-type", "exception"), (":exception-type", name), (":content-type", JSON))
-    return events.encode(headers, _encoder.encode(ExceptionBody(said(error))))
+    return events.encode(headers, _encoder.encode(ExceptionBody(message_of(error))))
 
 
 def failure(error: AntiphonError) -> Step:
@@ -116,11 +116,11 @@ def failure(error: AntiphonError) -> Step:
     its clients do not show the body of an HTTP refusal.
     """
     blamed = isinstance(error, CallerError | PolicyError | CapacityError)
-    close = make_close(POLICY_VIOLATION if blamed else INTERNAL_ERROR, said(error))
+    close = make_close(POLICY_VIOLATION if blamed else INTERNAL_ERROR, message_of(error))
     return Step(sends=(exception_event(error),), close=close)
 
 
-def said(error: AntiphonError) -> str:
+def message_of(error: AntiphonError) -> str:
     """Return the error's message; what a model cannot do is named by the option that asked for it."""
     match error:
         case UnsupportedLanguage():
@@ -168,4 +168,4 @@ class Endpoint:
         headers = [("content-type", JSON), ("x-amzn-request-id", opening.request_id), ("x-amzn-errortype", name)]
         if error.retry_after_s is not None:
             headers.append(("retry-after", str(error.retry_after_s)))
-        return Response(status, tuple(headers), _encoder.encode(ExceptionBody(said(error))))
+        return Response(status, tuple(headers), _encoder.encode(ExceptionBody(message_of(error))))

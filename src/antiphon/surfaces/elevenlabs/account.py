@@ -89,12 +89,12 @@ class Account(wire.Endpoint):
         read_query(opening, NoQuery)
         return int(_month(opening).timestamp()) * 1000
 
-    def answer(self, opening: Opening, spent: ProjectSpending) -> Response:
+    def answer(self, opening: Opening, usage: ProjectSpending) -> Response:
         month = _month(opening)
         following = month.replace(year=month.year + month.month // 12, month=month.month % 12 + 1)
-        spending = spent.amount, max(NO_LIMIT, spent.amount), int(following.timestamp())
+        spending = usage.amount, max(NO_LIMIT, usage.amount), int(following.timestamp())
         if self._user:
-            return wire.json_response(opening, 200, User(spent.project, spent.project, UserSubscription(*spending)))
+            return wire.json_response(opening, 200, User(usage.project, usage.project, UserSubscription(*spending)))
         return wire.json_response(opening, 200, Subscription(*spending))
 
 

@@ -76,46 +76,46 @@ class TextToDialogue(wire.Endpoint):
     def negotiate(self, opening: Opening, body: bytes) -> AnswerRequest:
         """Return the request as a spec. Raises a `CallerError`, whose `param` is the field's name."""
         query = parameters.read_query(opening, DialogueQuery)
-        asked = wire.read(lambda: _decoder.decode(body))
-        _refuse(asked)
-        lines = tuple(Line(each.voice_id, each.text) for each in asked.inputs)
+        request = wire.read(lambda: _decoder.decode(body))
+        _refuse(request)
+        lines = tuple(Line(each.voice_id, each.text) for each in request.inputs)
         spec = SpeakSpec(
-            model=asked.model_id or DEFAULT_MODEL,
+            model=request.model_id or DEFAULT_MODEL,
             lines=lines,
             format=parameters.speech_format(query.output_format, self.stream),
             markup=Markup.BREAKS,
             timings=self.timed,
             stream=self.stream,
-            language=asked.language_code or "",
+            language=request.language_code or "",
         )
         media_type = parameters.media_type(query.output_format)
         if self.timed:
             media_type = LINES if self.stream else wire.JSON
-        headers = wire.headers(opening, media_type) + SYNTHETIC + no_effect(_without_effect(asked))
+        headers = wire.headers(opening, media_type) + SYNTHETIC + no_effect(_without_effect(request))
         return AnswerRequest(spec, Answer(self, opening, headers, lines))
 
 
-def _refuse(asked: DialogueRequest) -> None:
-    if not any(each.text.strip() for each in asked.inputs):
+def _refuse(request: DialogueRequest) -> None:
+    if not any(each.text.strip() for each in request.inputs):
         raise CallerError("The text is empty.", param="inputs")
-    if sum(len(each.text) for each in asked.inputs) > MAX_CHARACTERS:
+    if sum(len(each.text) for each in request.inputs) > MAX_CHARACTERS:
         raise TooLarge(f"A dialogue has at most {MAX_CHARACTERS} characters.", param="inputs")
-    if len({each.voice_id for each in asked.inputs}) > MAX_VOICES:
+    if len({each.voice_id for each in request.inputs}) > MAX_VOICES:
         raise CallerError(f"A dialogue has at most {MAX_VOICES} voices.", param="inputs")
-    parameters.check_normalisation(asked.apply_text_normalization)
-    parameters.check_dictionaries(asked.pronunciation_dictionary_locators)
+    parameters.check_normalisation(request.apply_text_normalization)
+    parameters.check_dictionaries(request.pronunciation_dictionary_locators)
 
 
-def _without_effect(asked: DialogueRequest) -> tuple[str, ...]:
-    settings = asked.settings or DialogueSettings()
+def _without_effect(request: DialogueRequest) -> tuple[str, ...]:
+    settings = request.settings or DialogueSettings()
     usual = {"stability": 0.5, "similarity": 0.75, "clone_strength": 0.0}
-    given = ((name, getattr(settings, name)) for name in usual)
-    unlike = tuple(f"settings.{name}" for name, value in given if value is not None and value != usual[name])
+    values = ((name, getattr(settings, name)) for name in usual)
+    unlike = tuple(f"settings.{name}" for name, value in values if value is not None and value != usual[name])
     return unlike + parameters.idle_parameters(
-        previous_text=asked.previous_text,
-        future_text=asked.future_text,
-        seed=asked.seed is not None,
-        use_pvc_as_ivc=asked.use_pvc_as_ivc,
-        previous_request_ids=asked.previous_request_ids,
-        next_request_ids=asked.next_request_ids,
+        previous_text=request.previous_text,
+        future_text=request.future_text,
+        seed=request.seed is not None,
+        use_pvc_as_ivc=request.use_pvc_as_ivc,
+        previous_request_ids=request.previous_request_ids,
+        next_request_ids=request.next_request_ids,
     )

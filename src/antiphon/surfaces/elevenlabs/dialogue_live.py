@@ -69,39 +69,39 @@ class Dialogues(ManyTexts):
         super().__init__(query)
         self._casts: dict[str, frozenset[str]] = {}  # the voices of each text, by its key
 
-    def _hear(self, said: Any, now_ns: int) -> Iterator[Input]:
-        assert isinstance(said, DialogueMessage)
-        if said.close_socket:
+    def _hear(self, message: Any, now_ns: int) -> Iterator[Input]:
+        assert isinstance(message, DialogueMessage)
+        if message.close_socket:
             yield self._end()
             return
-        if said.context_id is None:
+        if message.context_id is None:
             raise CallerError("Field required", param="context_id")
-        text = self._open.get(said.context_id)
+        text = self._open.get(message.context_id)
         if text is None:
-            if not (said.voices or said.inputs):
+            if not (message.voices or message.inputs):
                 return  # it concerns a context that has ended
-            text, begin = self._register(said, said.context_id, now_ns)
+            text, begin = self._register(message, message.context_id, now_ns)
             yield begin
-        text.heard_ns = now_ns
-        yield from self._lines(text, said)
-        if said.flush:
+        text.inactive_since_ns = now_ns
+        yield from self._lines(text, message)
+        if message.flush:
             text.flushing += 1
             yield Flush(text.key)
-        if said.close_context:
+        if message.close_context:
             yield from self._close(text)
 
-    def _register(self, said: DialogueMessage, id: str, now_ns: int) -> tuple[Text, Input]:
-        if not said.voices or not all(said.voices) or len(said.voices) > MAX_VOICES:
+    def _register(self, message: DialogueMessage, id: str, now_ns: int) -> tuple[Text, Input]:
+        if not message.voices or not all(message.voices) or len(message.voices) > MAX_VOICES:
             raise CallerError(
                 f"The first message of a context must name its voices, at most {MAX_VOICES}.", param="voices"
             )
-        text, begin = self._begin(TextMessage(voice_settings=said.voice_settings), id, now_ns)
+        text, begin = self._begin(TextMessage(voice_settings=message.voice_settings), id, now_ns)
         self._open[id] = text
-        self._casts[text.key] = frozenset(said.voices)
+        self._casts[text.key] = frozenset(message.voices)
         return text, replace(begin, schedule=())
 
-    def _lines(self, text: Text, said: DialogueMessage) -> Iterator[Input]:
-        for line in said.inputs or ():
+    def _lines(self, text: Text, message: DialogueMessage) -> Iterator[Input]:
+        for line in message.inputs or ():
             if line.voice_id not in self._casts[text.key]:
                 raise CallerError("This voice is not one of the context's.", param="voice_id")
             if line.text:

@@ -88,30 +88,30 @@ def read_exports(text: str) -> tuple[Export, ...]:
     """
     try:
         # ElevenLabs' SDK for Node sends the fields as its users write them: `maxCharactersPerLine`.
-        given = [
+        formats = [
             {_capital.sub(r"_\1", name).lower(): value for name, value in each.items()}
             for each in wire.read(lambda: _objects.decode(text))
         ]
-        if len(given) > MAX_FORMATS:
+        if len(formats) > MAX_FORMATS:
             raise CallerError(f"At most {MAX_FORMATS} formats are allowed.")
-        if any(each.get("format") not in FORMATS for each in given):
+        if any(each.get("format") not in FORMATS for each in formats):
             raise UnsupportedParameter(f"Supported formats: {', '.join(FORMATS)}.")
-        return tuple(wire.read(lambda: msgspec.convert(given, list[Srt | Txt | SegmentedJson])))
+        return tuple(wire.read(lambda: msgspec.convert(formats, list[Srt | Txt | SegmentedJson])))
     except CallerError as error:
         raise type(error)(error.message, param=NAME) from None
 
 
-def export(asked: Export, finals: Sequence[Final], language: str) -> Exported:
+def export(options: Export, finals: Sequence[Final], language: str) -> Exported:
     """Return the transcript in that format. The words of `finals` must have times."""
-    segments = [segment for final in finals for segment in _segments(asked, final)]
-    match asked:
+    segments = [segment for final in finals for segment in _segments(options, final)]
+    match options:
         case Srt():
             cues = ((each.start_ms, each.end_ms, each.transcript.text) for each in segments)
-            return Exported("srt", "srt", "text/srt", srt(cues, asked.max_characters_per_line))
+            return Exported("srt", "srt", "text/srt", srt(cues, options.max_characters_per_line))
         case Txt():
-            return Exported("txt", "txt", "text/plain", "".join(_lines(asked, each) for each in segments))
-    told = Segments(language, [_segment(asked, each) for each in segments])
-    return Exported("segmented_json", "json", wire.JSON, wire.encode(told).decode())
+            return Exported("txt", "txt", "text/plain", "".join(_lines(options, each) for each in segments))
+    content = Segments(language, [_segment(options, each) for each in segments])
+    return Exported("segmented_json", "json", wire.JSON, wire.encode(content).decode())
 
 
 def _segments(cuts: Export, final: Final) -> Iterator[Final]:
@@ -140,20 +140,20 @@ def _ends(cuts: Export, words: Sequence[Word], word: Word, chars: int) -> bool:
 
 
 def _part(final: Final, words: Sequence[Word], text: str) -> Final:
-    said = replace(final.transcript, text=text, words=tuple(words))
-    return replace(final, start_ms=words[0].start_ms, end_ms=words[-1].end_ms, transcript=said)
+    transcript = replace(final.transcript, text=text, words=tuple(words))
+    return replace(final, start_ms=words[0].start_ms, end_ms=words[-1].end_ms, transcript=transcript)
 
 
-def _lines(asked: Txt, segment: Final) -> str:
+def _lines(options: Txt, segment: Final) -> str:
     text = segment.transcript.text
-    if asked.include_timestamps:
+    if options.include_timestamps:
         text = f"[{clock_time(segment.start_ms)} --> {clock_time(segment.end_ms)}] {text}"
-    width = asked.max_characters_per_line
+    width = options.max_characters_per_line
     return "".join(f"{line}\n" for line in ([text] if width is None else textwrap.wrap(text, width)))
 
 
-def _segment(asked: Export, segment: Final) -> Segment:
-    timed = asked.include_timestamps is not False
+def _segment(options: Export, segment: Final) -> Segment:
+    timed = options.include_timestamps is not False
     return Segment(
         segment.transcript.text,
         segment.start_ms / 1000 if timed else UNSET,

@@ -123,7 +123,7 @@ def code_of(language: str) -> str:
     return _CODES.get(spoken, spoken)
 
 
-def heard(finals: Sequence[Final], possible: Sequence[str]) -> tuple[str, float]:
+def spoken_language(finals: Sequence[Final], possible: Sequence[str]) -> tuple[str, float]:
     """Return the code of the spoken language and its probability (0..1). Without speech it is the only possible
     language, else `UNDETERMINED`.
     """

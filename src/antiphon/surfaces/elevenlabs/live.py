@@ -76,10 +76,10 @@ class LiveEndpoint(wire.Endpoint):
             token = dict(opening.query).get("single_use_token", "").strip()
             return Bearer(token) if token else super().credential(opening) or Pending.PENDING
         try:
-            said, _ = read_message(_contexts, first)
+            message, _ = read_message(_contexts, first)
         except CallerError:
             return None
-        return bearer(said.xi_api_key or said.dashed_key or "") or wire.bearer(said.authorization or "")
+        return bearer(message.xi_api_key or message.dashed_key or "") or wire.bearer(message.authorization or "")
 
 
 class LiveSpeechEndpoint(LiveEndpoint):
@@ -125,7 +125,7 @@ class Text:
 
     key: str
     id: str
-    heard_ns: int
+    inactive_since_ns: int
     settings: wire.VoiceSettings | None
     config: GenerationConfig | None
     warnings: tuple[str, ...]
@@ -135,13 +135,13 @@ class Text:
     flushing: int = 0
     timed_ms: tuple[int, int] = (0, 0)
 
-    def take(self, said: TextMessage) -> Iterator[Input]:
+    def take(self, message: TextMessage) -> Iterator[Input]:
         """Yield the session's inputs of a message."""
-        if said.text and (self.begun or not said.text.isspace()):
+        if message.text and (self.begun or not message.text.isspace()):
             self.begun = True
-            self.waiting += len(said.text)
-            yield Say(said.text, self.key, self.whole)
-        if said.flush or (said.try_trigger_generation and self._may_be_triggered(said.text or "")):
+            self.waiting += len(message.text)
+            yield Say(message.text, self.key, self.whole)
+        if message.flush or (message.try_trigger_generation and self._may_be_triggered(message.text or "")):
             self.waiting = 0
             self.flushing += 1
             yield Flush(self.key)
@@ -153,11 +153,11 @@ class Text:
         """Return the inputs that end the text: flushed text is still spoken, the rest is dropped."""
         return (Finish(self.key),) if self.flushing else (Clear(self.key), Finish(self.key))
 
-    def still(self, said: TextMessage) -> None:
+    def still(self, message: TextMessage) -> None:
         """Raise `CallerError` if a later message has other settings."""
-        if said.voice_settings not in (None, self.settings):
+        if message.voice_settings not in (None, self.settings):
             raise CallerError("Settings are allowed only in the first message of a text.", param="voice_settings")
-        if (said.generation_config or said.generator_config) not in (None, self.config):
+        if (message.generation_config or message.generator_config) not in (None, self.config):
             raise CallerError("Settings are allowed only in the first message of a text.", param="generation_config")
 
 
@@ -178,7 +178,7 @@ class Connection(ABC):
         self._timeout_s = query.inactivity_timeout
         self._synchronous = query.sync_alignment
         self._state = _State.OPEN
-        self._heard_ns: int | None = None
+        self._inactive_since_ns: int | None = None
         self._texts: dict[str, Text] = {}  # by key, until they have ended
         self._keys = 0
         self._unknown: set[str] = set()  # unknown fields that were reported
@@ -189,17 +189,17 @@ class Connection(ABC):
     def receive(self, message: str | bytes, now_ns: int) -> Step:
         if self._state is not _State.OPEN:
             return NOTHING
-        self._heard_ns = now_ns
+        self._inactive_since_ns = now_ns
         try:
-            said, unknown = read_message(self.decoder, message)
+            fields, unknown = read_message(self.decoder, message)
             self._note(unknown)
-            parameters.check_dictionaries(said.pronunciation_dictionary_locators)
-            return Step(inputs=tuple(self._hear(said, now_ns)))
+            parameters.check_dictionaries(fields.pronunciation_dictionary_locators)
+            return Step(inputs=tuple(self._hear(fields, now_ns)))
         except AntiphonError as error:
             return self._fail(error)
 
     @abstractmethod
-    def _hear(self, said: Any, now_ns: int) -> Iterator[Input]:
+    def _hear(self, message: Any, now_ns: int) -> Iterator[Input]:
         """Yield the session's inputs of a message. Raises `AntiphonError`."""
 
     def _note(self, unknown: tuple[str, ...]) -> None:
@@ -213,17 +213,17 @@ class Connection(ABC):
         self._state = _State.ENDING
         return End()
 
-    def _begin(self, said: TextMessage, id: str, now_ns: int) -> tuple[Text, Begin]:
-        """Return a new text, and the input that begins it; `said` is its first message."""
+    def _begin(self, message: TextMessage, id: str, now_ns: int) -> tuple[Text, Begin]:
+        """Return a new text, and the input that begins it; `message` is its first."""
         if len(self._texts) >= MAX_CONTEXTS:
             raise CallerError(f"A connection has at most {MAX_CONTEXTS} contexts at once.", param="context_id")
-        config = said.generation_config or said.generator_config
-        asked = config.chunk_length_schedule if config else None
-        schedule = self._schedule if asked is None else tuple(int(length) for length in asked)
-        warnings = tuple(f"{name} has no effect" for name in wire.without_effect(said.voice_settings))
+        config = message.generation_config or message.generator_config
+        lengths = config.chunk_length_schedule if config else None
+        schedule = self._schedule if lengths is None else tuple(int(length) for length in lengths)
+        warnings = tuple(f"{name} has no effect" for name in wire.without_effect(message.voice_settings))
         self._keys += 1
-        text = Text(str(self._keys), id, now_ns, said.voice_settings, config, warnings, self._auto)
-        begin = Begin(text.key, wire.speed(said.voice_settings), schedule)
+        text = Text(str(self._keys), id, now_ns, message.voice_settings, config, warnings, self._auto)
+        begin = Begin(text.key, wire.speed(message.voice_settings), schedule)
         self._texts[text.key] = text
         return text, begin
 
@@ -238,7 +238,7 @@ class Connection(ABC):
             return NOTHING
         match event:
             case Opened():
-                self._heard_ns = now_ns
+                self._inactive_since_ns = now_ns
             case Spoken():
                 return Step(sends=(self._render(event),))
             case Flushed():
@@ -247,7 +247,7 @@ class Connection(ABC):
                     return Step(sends=self._flushed(text))
             case ContextEnded():
                 if text := self._texts.pop(event.context, None):
-                    self._heard_ns = now_ns
+                    self._inactive_since_ns = now_ns
                     return Step(sends=self._ended(text))
             case AllSpoken():
                 self._state = _State.CLOSED
@@ -306,9 +306,9 @@ class Connection(ABC):
     def _fail(self, error: AntiphonError) -> Step:
         return self._break(wire.live_error(error))
 
-    def _break(self, said: wire.LiveError) -> Step:
+    def _break(self, error: wire.LiveError) -> Step:
         self._state = _State.CLOSED
-        return Step(sends=(wire.encode(said).decode(),), close=make_close(said.code, said.message))
+        return Step(sends=(wire.encode(error).decode(),), close=make_close(error.code, error.message))
 
 
 class OneText(Connection):
@@ -316,24 +316,24 @@ class OneText(Connection):
 
     decoder = _texts
 
-    def _hear(self, said: Any, now_ns: int) -> Iterator[Input]:
-        assert isinstance(said, TextMessage)
-        if said.text is None and not said.flush:
+    def _hear(self, message: Any, now_ns: int) -> Iterator[Input]:
+        assert isinstance(message, TextMessage)
+        if message.text is None and not message.flush:
             raise CallerError("Field required", param="text")
         if text := next(iter(self._texts.values()), None):
-            text.still(said)
-            yield from text.take(said)
-        elif said.text:
-            text, begin = self._begin(said, "", now_ns)
+            text.still(message)
+            yield from text.take(message)
+        elif message.text:
+            text, begin = self._begin(message, "", now_ns)
             yield begin
-            yield from text.take(said)
-        if said.text == "":
+            yield from text.take(message)
+        if message.text == "":
             yield self._end()
 
     def deadline_ns(self) -> int | None:
-        if self._state is not _State.OPEN or self._heard_ns is None:
+        if self._state is not _State.OPEN or self._inactive_since_ns is None:
             return None
-        return self._heard_ns + self._timeout_s * NS_PER_S
+        return self._inactive_since_ns + self._timeout_s * NS_PER_S
 
     def expire(self, now_ns: int) -> Step:
         deadline_ns = self.deadline_ns()
@@ -352,23 +352,23 @@ class ManyTexts(Connection):
         super().__init__(query)
         self._open: dict[str, Text] = {}  # by the caller's id, until closed
 
-    def _hear(self, said: Any, now_ns: int) -> Iterator[Input]:
-        assert isinstance(said, ContextMessage)
-        text = self._open.get(said.context)
-        if said.close_socket:
+    def _hear(self, message: Any, now_ns: int) -> Iterator[Input]:
+        assert isinstance(message, ContextMessage)
+        text = self._open.get(message.context)
+        if message.close_socket:
             yield self._end()
-        elif said.close_context:
+        elif message.close_context:
             if text is not None:
                 yield from self._close(text)
         elif text is not None:
-            text.heard_ns = now_ns
-            text.still(said)
-            yield from text.take(said)
-        elif said.text:  # else it concerns a context that has ended
-            text, begin = self._begin(said, said.context, now_ns)
+            text.inactive_since_ns = now_ns
+            text.still(message)
+            yield from text.take(message)
+        elif message.text:  # else it concerns a context that has ended
+            text, begin = self._begin(message, message.context, now_ns)
             self._open[text.id] = text
             yield begin
-            yield from text.take(said)
+            yield from text.take(message)
 
     def _close(self, text: Text) -> tuple[Input, ...]:
         del self._open[text.id]
@@ -378,24 +378,24 @@ class ManyTexts(Connection):
         """Return when the earliest timeout ends: that of the context with the oldest message, or without contexts that
         of the connection.
         """
-        if self._state is not _State.OPEN or self._heard_ns is None:
+        if self._state is not _State.OPEN or self._inactive_since_ns is None:
             return None
-        heard_ns = min((text.heard_ns for text in self._open.values()), default=None)
-        if heard_ns is None:
+        inactive_since_ns = min((text.inactive_since_ns for text in self._open.values()), default=None)
+        if inactive_since_ns is None:
             if self._texts:
                 return None
-            heard_ns = self._heard_ns
-        return heard_ns + self._timeout_s * NS_PER_S
+            inactive_since_ns = self._inactive_since_ns
+        return inactive_since_ns + self._timeout_s * NS_PER_S
 
     def expire(self, now_ns: int) -> Step:
         deadline_ns = self.deadline_ns()
         if deadline_ns is None or now_ns < deadline_ns:
             return NOTHING
         since_ns = now_ns - self._timeout_s * NS_PER_S
-        silent = [text for text in self._open.values() if text.heard_ns <= since_ns]
+        silent = [text for text in self._open.values() if text.inactive_since_ns <= since_ns]
         if not silent:
             return self._silent()
-        return Step(inputs=tuple(given for text in silent for given in self._close(text)))
+        return Step(inputs=tuple(each for text in silent for each in self._close(text)))
 
     def emit(self, event: SpeechOutput, now_ns: int) -> Step:
         step = super().emit(event, now_ns)

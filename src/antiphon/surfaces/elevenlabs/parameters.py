@@ -97,16 +97,16 @@ def read_query(opening: Opening, kind: type[Q], lists: Collection[str] = ()) -> 
     `CallerError` for an invalid value.
     """
     repeated: dict[str, list[str]] = {}
-    given: dict[str, str | list[str]] = {}
+    values: dict[str, str | list[str]] = {}
     for name, value in opening.query:
         if name in lists:
-            given[name] = repeated.setdefault(name, [])
+            values[name] = repeated.setdefault(name, [])
             repeated[name].append(value)
             continue
-        if name in given:
+        if name in values:
             raise CallerError("This parameter was given more than once.", param=name)
-        given[name] = value
-    return read(lambda: msgspec.convert(given, kind, strict=False))
+        values[name] = value
+    return read(lambda: msgspec.convert(values, kind, strict=False))
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
@@ -130,6 +130,6 @@ def check_dictionaries(locators: list[object] | None) -> None:
         )
 
 
-def idle_parameters(**given: object) -> tuple[str, ...]:
+def idle_parameters(**parameters: object) -> tuple[str, ...]:
     """Return the names of the parameters that request something; they are without effect here."""
-    return tuple(name for name, value in given.items() if value not in (None, False, "", []))
+    return tuple(name for name, value in parameters.items() if value not in (None, False, "", []))

@@ -55,7 +55,7 @@ _CATEGORIES = {
     "pii": ALL,
     "pci": frozenset((Entity.CARD, Entity.CARD_CODE, Entity.CARD_EXPIRY, Entity.PIN, Entity.BANK)),
 }
-# The first name of a kind is the one that is told.
+# The first name of a kind is the one that is reported.
 NAMES: dict[Entity, str] = {
     **{kind: name for name, kind in reversed(TYPES.items())},
     Entity.PIN: "numerical_pii",
@@ -76,7 +76,7 @@ class Detected(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the caller wants of personal data. `detects`: the found ones are told."""
+    """What the caller wants of personal data. `detects`: what is found is reported."""
 
     redaction: Redaction | None = None
     detects: bool = False
@@ -90,26 +90,26 @@ def read(detection: Sequence[str], redaction: Sequence[str], mode: str | None, u
     """Return what is wanted; without a mode, hidden text is replaced in the `usual_mode`. Raises `CallerError`,
     `UnsupportedParameter`.
     """
-    told, hidden = _kinds(detection, DETECTION), _kinds(redaction, REDACTION)
+    detected_kinds, hidden = _kinds(detection, DETECTION), _kinds(redaction, REDACTION)
     how = mode or usual_mode
     wire.check_choice(MODE, how, MODES)
-    if not told and not hidden:
+    if not detected_kinds and not hidden:
         return Wanted()
-    asked = Redaction(hidden, labels=LABELS, numbered=how == NUMBERED, brackets="{}", identified=told)
+    result = Redaction(hidden, labels=LABELS, numbered=how == NUMBERED, brackets="{}", identified=detected_kinds)
     if how == REDACTED:
-        asked = replace(asked, one_label=REDACTED.upper())
-    return Wanted(asked, bool(told))
+        result = replace(result, one_label=REDACTED.upper())
+    return Wanted(result, bool(detected_kinds))
 
 
-def _kinds(given: Sequence[str], param: str) -> frozenset[Entity]:
-    names = [name.strip().lower() for value in given for name in _names(value, param)]
+def _kinds(values: Sequence[str], param: str) -> frozenset[Entity]:
+    names = [name.strip().lower() for value in values for name in _names(value, param)]
     if len(names) > MAX_NAMES:
         raise CallerError(f"At most {MAX_NAMES} names are allowed.", param=param)
     kinds: frozenset[Entity] = frozenset()
     for name in filter(None, names):
         if name not in TYPES and name not in _CATEGORIES:
-            said = f"{name[: wire.MAX_SHOWN]!r} is not supported: nothing here finds that."
-            raise UnsupportedParameter(said, param=param)
+            message = f"{name[: wire.MAX_SHOWN]!r} is not supported: nothing here finds that."
+            raise UnsupportedParameter(message, param=param)
         kinds |= _CATEGORIES[name] if name in _CATEGORIES else {TYPES[name]}
     return kinds
 
@@ -127,17 +127,17 @@ def _names(value: str, param: str) -> Sequence[str]:
 
 def detected(finals: Sequence[Final]) -> list[Detected]:
     """Return the personal data in the joined text of all finals (`transcripts.text_of`), with its places there."""
-    told: list[Detected] = []
+    entities: list[Detected] = []
     text = ""
     for final in finals:
-        heard = final.transcript.text
-        said = heard.strip()
-        if not said:
+        utterance = final.transcript.text
+        addition = utterance.strip()
+        if not addition:
             continue
-        text += gap(text, said) if text else ""
-        shift = len(text) - (len(heard) - len(heard.lstrip()))
+        text += gap(text, addition) if text else ""
+        shift = len(text) - (len(utterance) - len(utterance.lstrip()))
         for each in final.transcript.entities:
             begin = each.place + shift
-            told.append(Detected(each.text, NAMES[each.entity], begin, begin + len(each.text)))
-        text += said
-    return told
+            entities.append(Detected(each.text, NAMES[each.entity], begin, begin + len(each.text)))
+        text += addition
+    return entities

@@ -71,20 +71,20 @@ class TextToSpeech(wire.Endpoint):
     def negotiate(self, opening: Opening, body: bytes) -> AnswerRequest:
         """Return the request as a spec. Raises a `CallerError`, whose `param` is the field's name."""
         query = parameters.read_query(opening, SpeechQuery)
-        asked = wire.read(lambda: _decoder.decode(body))
-        _refuse(asked)
+        request = wire.read(lambda: _decoder.decode(body))
+        _refuse(request)
         spec = SpeakSpec(
-            model=asked.model_id or query.model_id or parameters.DEFAULT_MODEL,
+            model=request.model_id or query.model_id or parameters.DEFAULT_MODEL,
             voice=voice_of(opening),
-            text=asked.text,
+            text=request.text,
             format=parameters.speech_format(query.output_format, self.stream),
             markup=Markup.BREAKS,
-            speed=wire.speed(asked.voice_settings),
+            speed=wire.speed(request.voice_settings),
             timings=self.timed,
             stream=self.stream,
-            language=asked.language_code or "",
+            language=request.language_code or "",
         )
-        headers = no_effect(_without_effect(query, asked))
+        headers = no_effect(_without_effect(query, request))
         media_type = parameters.media_type(query.output_format)
         if self.timed:
             media_type = LINES if self.stream else wire.JSON
@@ -96,30 +96,30 @@ def voice_of(opening: Opening) -> str:
     return opening.path.split("/")[3]
 
 
-def _refuse(asked: SpeechRequest) -> None:
-    if not asked.text.strip():
+def _refuse(request: SpeechRequest) -> None:
+    if not request.text.strip():
         raise CallerError("The text is empty.", param="text")
-    if len(asked.text) > MAX_CHARACTERS:
+    if len(request.text) > MAX_CHARACTERS:
         raise TooLarge(f"The text can have at most {MAX_CHARACTERS} characters.", param="text")
     for name in ("previous_request_ids", "next_request_ids"):
-        if len(getattr(asked, name) or ()) > MAX_NEIGHBOURS:
+        if len(getattr(request, name) or ()) > MAX_NEIGHBOURS:
             raise CallerError(f"At most {MAX_NEIGHBOURS} ids are allowed.", param=name)
-    parameters.check_normalisation(asked.apply_text_normalization)
-    parameters.check_dictionaries(asked.pronunciation_dictionary_locators)
-    if any(value is not None for value in (asked.audio_effects or {}).values()):
+    parameters.check_normalisation(request.apply_text_normalization)
+    parameters.check_dictionaries(request.pronunciation_dictionary_locators)
+    if any(value is not None for value in (request.audio_effects or {}).values()):
         raise UnsupportedParameter("Audio effects are not supported.", param="audio_effects")
 
 
-def _without_effect(query: SpeechQuery, asked: SpeechRequest) -> tuple[str, ...]:
-    return wire.without_effect(asked.voice_settings) + parameters.idle_parameters(
+def _without_effect(query: SpeechQuery, request: SpeechRequest) -> tuple[str, ...]:
+    return wire.without_effect(request.voice_settings) + parameters.idle_parameters(
         optimize_streaming_latency=query.optimize_streaming_latency == parameters.NO_NORMALISER,
-        seed=asked.seed is not None,
-        previous_text=asked.previous_text,
-        next_text=asked.next_text,
-        previous_request_ids=asked.previous_request_ids,
-        next_request_ids=asked.next_request_ids,
-        use_pvc_as_ivc=asked.use_pvc_as_ivc,
-        apply_language_text_normalization=asked.apply_language_text_normalization,
+        seed=request.seed is not None,
+        previous_text=request.previous_text,
+        next_text=request.next_text,
+        previous_request_ids=request.previous_request_ids,
+        next_request_ids=request.next_request_ids,
+        use_pvc_as_ivc=request.use_pvc_as_ivc,
+        apply_language_text_normalization=request.apply_language_text_normalization,
     )
 
 

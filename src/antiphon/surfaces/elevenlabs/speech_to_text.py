@@ -70,10 +70,10 @@ class SpeechToText(TokenPlace, wire.Endpoint):
         kind = opening.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != FORM and body.data:
             raise CallerError(f"The request must be {FORM}.")
-        asked = read_form(body)
-        if asked.webhook is not None:
-            return transcript_jobs.new_job(opening, body, asked)
-        return Accepted(asked.spec, FileTranscription(self, opening, asked), media=asked.media)
+        request = read_form(body)
+        if request.webhook is not None:
+            return transcript_jobs.new_job(opening, body, request)
+        return Accepted(request.spec, FileTranscription(self, opening, request), media=request.media)
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Response:
         """Return the error; an unsupported language is named by the field that asked for it."""
@@ -85,12 +85,12 @@ class SpeechToText(TokenPlace, wire.Endpoint):
 class FileTranscription:
     """One call: collects finals, and answers at the end."""
 
-    def __init__(self, endpoint: wire.Endpoint, opening: Opening, asked: Request) -> None:
+    def __init__(self, endpoint: wire.Endpoint, opening: Opening, request: Request) -> None:
         self._endpoint = endpoint
         self._opening = opening
-        self._asked = asked
+        self._request = request
         self._finals: list[Final] = []
-        self._without_effect = asked.without_effect
+        self._without_effect = request.without_effect
         self._languages: tuple[str, ...] = ()  # that may be spoken
 
     def receive(self, message: str | bytes, now_ns: int) -> Step:
@@ -113,7 +113,7 @@ class FileTranscription:
                 self._finals.append(event)
             case Closed():
                 headers = wire.headers(self._opening, wire.JSON) + no_effect(self._without_effect)
-                if self._asked.granularity is Granularity.CHARACTER:
+                if self._request.granularity is Granularity.CHARACTER:
                     headers += transcripts.SPREAD_CHARACTERS
                 return _answer(200, headers, wire.encode(self._result(event)))
             case Failed():
@@ -125,21 +125,21 @@ class FileTranscription:
         """Return the answer. Utterances are in the order in which they began."""
         id, duration_s = self._opening.request_id, closed.audio_ms / 1000
         finals = sorted(self._finals, key=lambda final: final.start_ms)
-        if self._asked.spec.multichannel and not self._asked.combined:
+        if self._request.spec.multichannel and not self._request.combined:
             channels = [[each for each in finals if each.channel == place] for place in range(closed.channels)]
-            told = [self._transcript(each, channel_index=place) for place, each in enumerate(channels)]
-            return Channels(told, id, duration_s)
+            results = [self._transcript(each, channel_index=place) for place, each in enumerate(channels)]
+            return Channels(results, id, duration_s)
         return self._transcript(finals, transcription_id=id, audio_duration_secs=duration_s)
 
     def _transcript(self, finals: list[Final], **more: Any) -> Transcript:
-        language, sure = languages.heard(finals, self._languages)
-        entities = self._asked.entities
-        wanted = [exports.export(each, finals, language) for each in self._asked.exports]
+        language, sure = languages.spoken_language(finals, self._languages)
+        entities = self._request.entities
+        wanted = [exports.export(each, finals, language) for each in self._request.exports]
         return Transcript(
             language_code=language,
             language_probability=sure,
             text=transcripts.text_of(finals),
-            words=transcripts.words_of(finals, self._asked.granularity, self._asked.spec.multichannel),
+            words=transcripts.words_of(finals, self._request.granularity, self._request.spec.multichannel),
             additional_formats=wanted or UNSET,
             entities=redaction.detected(finals) if entities.detects and not entities.hides else UNSET,
             **more,
@@ -157,5 +157,5 @@ class TranscribeCall(wire.Endpoint):
     too_large = SpeechToText.too_large
 
     def negotiate(self, opening: Opening, body: bytes | Body) -> Accepted[TranscribeSpec]:
-        id, asked = transcript_jobs.read_item(body)
-        return Accepted(asked.spec, FileTranscription(self, replace(opening, request_id=id), asked), asked.media)
+        id, request = transcript_jobs.read_item(body)
+        return Accepted(request.spec, FileTranscription(self, replace(opening, request_id=id), request), request.media)

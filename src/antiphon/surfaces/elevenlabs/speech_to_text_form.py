@@ -105,43 +105,43 @@ class Request:
 
 def read_form(body: Body) -> Request:
     """Return the request. Raises `CallerError` for an invalid value, `UnsupportedParameter` for a refused field."""
-    given = _gather(body.fields)
-    values = wire.read(lambda: msgspec.convert(_singles(given), _Values, strict=False))
-    if "model_id" not in given:
-        raise CallerError(LOST_FIELDS if given.keys() <= FILES else "Field required", param="model_id")
-    keyterms = given.get("keyterms", ())
+    fields = _gather(body.fields)
+    values = wire.read(lambda: msgspec.convert(_singles(fields), _Values, strict=False))
+    if "model_id" not in fields:
+        raise CallerError(LOST_FIELDS if fields.keys() <= FILES else "Field required", param="model_id")
+    keyterms = fields.get("keyterms", ())
     check_keyterms(keyterms, most=MAX_KEYTERMS, chars=MAX_KEYTERM_CHARS)
     wire.check_choice("timestamps_granularity", values.timestamps_granularity, tuple(Granularity))
     wire.check_choice("multichannel_output_style", values.multichannel_output_style, ("separate", "combined"))
-    asked = given.get("additional_formats")
-    wanted = exports.read_exports(asked[0]) if asked else ()
-    mode = given.get(redaction.MODE, [None])[0]
+    formats = fields.get("additional_formats")
+    wanted = exports.read_exports(formats[0]) if formats else ()
+    mode = fields.get(redaction.MODE, [None])[0]
     entities = redaction.read(
-        given.get(redaction.DETECTION, ()), given.get(redaction.REDACTION, ()), mode, redaction.REDACTED
+        fields.get(redaction.DETECTION, ()), fields.get(redaction.REDACTION, ()), mode, redaction.REDACTED
     )
     spec = TranscribeSpec(
-        model=given["model_id"][0],
+        model=fields["model_id"][0],
         format=_format(values),
         multichannel=values.use_multi_channel,
         word_times=values.timestamps_granularity != Granularity.NONE or bool(wanted),
         redaction=entities.redaction,
-        **hearing(values.language_code, given.get("secondary_language_codes", ()), keyterms),
+        **hearing(values.language_code, fields.get("secondary_language_codes", ()), keyterms),
     )
     return Request(
         spec=spec,
-        media=_media(body, given),
+        media=_media(body, fields),
         granularity=Granularity(values.timestamps_granularity),
         combined=values.multichannel_output_style == "combined",
         exports=wanted,
         entities=entities,
-        webhook=_reporting(given) if values.webhook else None,
-        without_effect=_without_effect(given, wanted, entities, values.webhook),
+        webhook=_reporting(fields) if values.webhook else None,
+        without_effect=_without_effect(fields, wanted, entities, values.webhook),
     )
 
 
 def _gather(fields: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
     """Return the given values, by name."""
-    given: dict[str, list[str]] = {}
+    values: dict[str, list[str]] = {}
     for name, value in fields:
         if value.strip() in ("", NULL):
             continue
@@ -151,16 +151,16 @@ def _gather(fields: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
             continue
         if name not in _HONOURED and name not in _WITHOUT_EFFECT:
             raise UnsupportedParameter("This parameter is unknown or not supported.", param=name[: wire.MAX_SHOWN])
-        if name in given and name not in _REPEATABLE:
+        if name in values and name not in _REPEATABLE:
             raise CallerError("This parameter was given more than once.", param=name)
-        given.setdefault(name, []).append(value)
-    return given
+        values.setdefault(name, []).append(value)
+    return values
 
 
-def _singles(given: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def _singles(fields: Mapping[str, Sequence[str]]) -> dict[str, str]:
     return {
         name: held[0].lower() if held[0].lower() in ("true", "false") else held[0]
-        for name, held in given.items()
+        for name, held in fields.items()
         if name in _Values.__struct_fields__
     }
 
@@ -170,27 +170,27 @@ def _format(values: _Values) -> AudioFormat:
     return AudioFormat(Encoding.LINEAR16) if values.file_format == PCM else AudioFormat()
 
 
-def _media(body: Body, given: Mapping[str, Sequence[str]]) -> bytes | Url:
+def _media(body: Body, fields: Mapping[str, Sequence[str]]) -> bytes | Url:
     """Return the file or its URL. Raises `CallerError` unless exactly one of the three fields is given."""
-    places = [name for name in ("source_url", "cloud_storage_url") if name in given]
+    places = [name for name in ("source_url", "cloud_storage_url") if name in fields]
     if len(places) + body.has_file != 1:
-        said = "Exactly one of 'file', 'source_url' and 'cloud_storage_url' must be given."
-        raise CallerError(said, param="file")
+        message = "Exactly one of 'file', 'source_url' and 'cloud_storage_url' must be given."
+        raise CallerError(message, param="file")
     if not places:
         if not body.data:
             raise CallerError("The file is empty.", param="file")
         return body.data
-    url = given[places[0]][0]
+    url = fields[places[0]][0]
     if len(url) > MAX_URL_CHARS:
         raise CallerError(f"A URL can have at most {MAX_URL_CHARS} characters.", param=places[0])
     return Url(url)
 
 
-def _reporting(given: Mapping[str, Sequence[str]]) -> Reporting:
-    """Return who is told. The Python SDK writes metadata that is a text as JSON once more."""
-    text = given.get(METADATA, [""])[0]
+def _reporting(fields: Mapping[str, Sequence[str]]) -> Reporting:
+    """Return the webhook to report to. The Python SDK writes metadata that is a text as JSON once more."""
+    text = fields.get(METADATA, [""])[0]
     if not text:
-        return Reporting(given.get("webhook_id", [""])[0])
+        return Reporting(fields.get("webhook_id", [""])[0])
     try:
         metadata = msgspec.json.decode(text)
         if isinstance(metadata, str):
@@ -200,24 +200,24 @@ def _reporting(given: Mapping[str, Sequence[str]]) -> Reporting:
     nested = metadata.values() if isinstance(metadata, dict) else ()
     deep = any(isinstance(inner, dict | list) for each in nested if isinstance(each, dict) for inner in each.values())
     if not isinstance(metadata, dict) or deep or len(text) > MAX_METADATA_CHARS:
-        said = f"This must be a JSON object of at most two levels and {MAX_METADATA_CHARS} characters."
-        raise CallerError(said, param=METADATA)
-    return Reporting(given.get("webhook_id", [""])[0], metadata)
+        message = f"This must be a JSON object of at most two levels and {MAX_METADATA_CHARS} characters."
+        raise CallerError(message, param=METADATA)
+    return Reporting(fields.get("webhook_id", [""])[0], metadata)
 
 
 def _without_effect(
-    given: Mapping[str, Sequence[str]], wanted: Sequence[exports.Export], entities: redaction.Wanted, webhook: bool
+    fields: Mapping[str, Sequence[str]], wanted: Sequence[exports.Export], entities: redaction.Wanted, webhook: bool
 ) -> tuple[str, ...]:
     """Return the names of fields without effect. ElevenLabs tags audio events by default; this server never does."""
-    given = {"tag_audio_events": ["true"], **given}
+    fields = {"tag_audio_events": ["true"], **fields}
     idle = (
-        name for name, nothing in _WITHOUT_EFFECT.items() if any(v.lower() not in nothing for v in given.get(name, ()))
+        name for name, nothing in _WITHOUT_EFFECT.items() if any(v.lower() not in nothing for v in fields.get(name, ()))
     )
     speakers = any(each.include_speakers for each in wanted)
-    mode = redaction.MODE in given and not entities.hides
+    mode = redaction.MODE in fields and not entities.hides
     return (
         *idle,
         *((redaction.MODE,) if mode else ()),
-        *(name for name in ("webhook_id", "webhook_metadata") if name in given and not webhook),
+        *(name for name in ("webhook_id", "webhook_metadata") if name in fields and not webhook),
         *(("additional_formats.include_speakers",) if speakers else ()),
     )

@@ -161,16 +161,16 @@ _FAULTS: tuple[tuple[type[AntiphonError], str, int], ...] = (
 def fault(error: AntiphonError) -> Step:
     """Return the error, then the close."""
     name, code = next((name, code) for kind, name, code in _FAULTS if isinstance(error, kind))
-    return _last(name, code, _told(error))
+    return _last(name, code, _message_of(error))
 
 
-def _told(error: AntiphonError) -> str:
+def _message_of(error: AntiphonError) -> str:
     param = wire.param_of(error)
     return f"{param}: {error.message}" if param else error.message
 
 
-def _last(name: str, code: int, said: str) -> Step:
-    return Step(sends=(_write(Fault(name, said)),), close=make_close(code, said))
+def _last(name: str, code: int, message: str) -> Step:
+    return Step(sends=(_write(Fault(name, message)),), close=make_close(code, message))
 
 
 def _write(message: Struct) -> str:
@@ -278,7 +278,7 @@ class LiveTranscription:
         self._languages: tuple[str, ...] = ()  # that may be spoken
         self._guided = False  # whether the model can be guided
         self._held: list[Final] = []
-        self._heard_ns: int | None = None
+        self._inactive_since_ns: int | None = None
         self._audio_bytes = 0  # since the last commit that the caller requested
         self._spoken = False  # whether any audio was received
         self._unknown: set[str] = set()  # unknown fields that were reported
@@ -290,19 +290,19 @@ class LiveTranscription:
     def receive(self, message: str | bytes, now_ns: int) -> Step:
         if self._closed or self._expired:
             return NOTHING
-        self._heard_ns = now_ns
+        self._inactive_since_ns = now_ns
         try:
-            said, unknown = read_message(_chunks, message)
-            audio = self._audio(said)
+            chunk, unknown = read_message(_chunks, message)
+            audio = self._audio(chunk)
         except CallerError as error:
-            return self._end(_last("input_error", wire.POLICY_VIOLATION, _told(error)))
-        inputs, sends = self._context(said.previous_text)
+            return self._end(_last("input_error", wire.POLICY_VIOLATION, _message_of(error)))
+        inputs, sends = self._context(chunk.previous_text)
         sends = [*self._warnings(unknown), *sends]
         if audio:
             self._spoken = True
             self._audio_bytes += len(audio)
             inputs.append(Audio(audio))
-        if said.commit:
+        if chunk.commit:
             if self._new_ms() < MIN_COMMITTED_MS:
                 least = f"A commit needs at least {MIN_COMMITTED_MS} ms of audio since the last one."
                 sends.append(_write(Fault("commit_throttled", least)))
@@ -311,14 +311,14 @@ class LiveTranscription:
                 inputs.append(Flush())
         return Step(inputs=tuple(inputs), sends=tuple(sends))
 
-    def _audio(self, said: Chunk) -> bytes:
+    def _audio(self, chunk: Chunk) -> bytes:
         """Return decoded audio. Raises `CallerError` if it is invalid, or of another format than the session's."""
-        wire.check_choice("message_type", said.message_type, (CHUNK,))
+        wire.check_choice("message_type", chunk.message_type, (CHUNK,))
         rate = self._format.sample_rate
-        if said.sample_rate not in (None, rate):
+        if chunk.sample_rate not in (None, rate):
             raise CallerError(f"It must be {rate}, as the 'audio_format' says.", param="sample_rate")
         try:
-            return b64decode(said.audio_base_64 or "", validate=True)
+            return b64decode(chunk.audio_base_64 or "", validate=True)
         except ValueError:
             raise CallerError("This is not base64.", param="audio_base_64") from None
 
@@ -345,9 +345,9 @@ class LiveTranscription:
         return [_write(Warned(f"{name} has no effect")) for name in new]
 
     def deadline_ns(self) -> int | None:
-        if self._closed or self._expired or self._heard_ns is None:
+        if self._closed or self._expired or self._inactive_since_ns is None:
             return None
-        return self._heard_ns + INACTIVITY_S * NS_PER_S
+        return self._inactive_since_ns + INACTIVITY_S * NS_PER_S
 
     def expire(self, now_ns: int) -> Step:
         deadline_ns = self.deadline_ns()
@@ -364,7 +364,7 @@ class LiveTranscription:
         match event:
             case Opened():
                 self._languages, self._guided = event.languages, event.guided
-                self._heard_ns = now_ns if self._heard_ns is None else self._heard_ns
+                self._inactive_since_ns = now_ns if self._inactive_since_ns is None else self._inactive_since_ns
                 return Step(sends=(_write(SessionStarted(self._session_id, self._config())),))
             case Interim():
                 text = transcripts.text_of((*self._held, event))
@@ -417,7 +417,7 @@ class LiveTranscription:
         text = transcripts.text_of(held)
         sends = [_write(Committed(text))]
         if self._query.include_timestamps or self._query.include_language_detection:
-            language, _ = languages.heard(held, self._languages)
+            language, _ = languages.spoken_language(held, self._languages)
             words = transcripts.words_of(held) if self._query.include_timestamps else UNSET
             sends.append(_write(CommittedWithTimestamps(text, language, words)))
         if self._entities.hides:
@@ -430,8 +430,8 @@ class LiveTranscription:
         """Return why the session ends without an error of the audio: a caller who ends it just disconnects."""
         if not self._expired:
             return fault(Draining("The server is shutting down."))
-        said = f"No message came for {INACTIVITY_S} seconds."
-        return _last("insufficient_audio_activity", wire.POLICY_VIOLATION, said)
+        message = f"No message came for {INACTIVITY_S} seconds."
+        return _last("insufficient_audio_activity", wire.POLICY_VIOLATION, message)
 
     def _end(self, step: Step) -> Step:
         self._closed = True

@@ -54,7 +54,7 @@ class Data(Struct, frozen=True):
 
 
 class Event(Struct, frozen=True):
-    """What webhooks are told. The time is in seconds."""
+    """The body of a notice to a webhook. The time is in seconds."""
 
     type: str
     event_timestamp: int
@@ -64,14 +64,14 @@ class Event(Struct, frozen=True):
 _settled = msgspec.json.Decoder(Settled)
 
 
-def new_job(opening: Opening, body: Body, asked: Request) -> NewJob:
+def new_job(opening: Opening, body: Body, request: Request) -> NewJob:
     """Return the job of a request whose webhooks will be told."""
-    assert asked.webhook is not None
+    assert request.webhook is not None
     id = opening.new_id
-    data = b"" if isinstance(asked.media, Url) else asked.media
+    data = b"" if isinstance(request.media, Url) else request.media
     recording = f"{id}-recording" if data else ""
     begun = Begun("Request accepted. Its transcript will be sent to your webhooks.", id, id)
-    headers = wire.headers(opening, wire.JSON) + no_effect(asked.without_effect)
+    headers = wire.headers(opening, wire.JSON) + no_effect(request.without_effect)
     return NewJob(
         kind=KIND,
         id=id,
@@ -86,8 +86,8 @@ def new_job(opening: Opening, body: Body, asked: Request) -> NewJob:
         data=data,
         passing_s=PASSING_S,
         most_open=MAX_OPEN,
-        spec=asked.spec,
-        webhook=asked.webhook.id,
+        spec=request.spec,
+        webhook=request.webhook.id,
     )
 
 
@@ -113,13 +113,13 @@ class TranscriptKind:
         settled = _settled.decode(job.request)
         reporting = read_form(Body(b"-", tuple(settled.fields), has_file=bool(settled.recording))).webhook
         assert reporting is not None
-        said = None if output else job.result or self.failure(_unready(job))
+        error = None if output else job.result or self.failure(_unready(job))
         data = Data(
             request_id=job.id,
             transcription_id=job.id,
-            transcription=None if said is not None else Raw(output),
+            transcription=None if error is not None else Raw(output),
             webhook_metadata=reporting.metadata,
-            error=UNSET if said is None else Raw(said),
+            error=UNSET if error is None else Raw(error),
         )
 
         def signed(at_unix_s: int, signature: str) -> Mapping[str, str]:
@@ -166,16 +166,16 @@ class DeleteTranscript(wire.Endpoint):
 
 
 def _unready(job: Job) -> NotFound:
-    said = "The transcript failed." if job.over else "The transcript is not ready."
+    message = "The transcript failed." if job.over else "The transcript is not ready."
     if job.state is JobState.EXPIRED:
-        said = "The transcript was not ready in time."
-    return NotFound(said, param="transcription_id")
+        message = "The transcript was not ready in time."
+    return NotFound(message, param="transcription_id")
 
 
 def _named(error: AntiphonError) -> AntiphonError:
     if isinstance(error, NotFound) and error.param != "transcription_id":
-        said = "There is no such transcript. Those of requests with `webhook=true` are kept for a while."
-        return NotFound(said, param="transcription_id")
+        message = "There is no such transcript. Those of requests with `webhook=true` are kept for a while."
+        return NotFound(message, param="transcription_id")
     return error
 
 

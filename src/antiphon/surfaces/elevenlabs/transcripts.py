@@ -14,7 +14,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from antiphon.core.errors import CallerError
 from antiphon.core.events import Final, Interim
-from antiphon.core.events import Word as Heard
+from antiphon.core.events import Word as CoreWord
 from antiphon.core.text import gap, join
 from antiphon.core.wire import Bearer, Opening, Pending
 from antiphon.surfaces.elevenlabs import languages, wire
@@ -53,9 +53,9 @@ class Word(Struct, frozen=True, omit_defaults=True):
     channel_index: int | UnsetType = UNSET
 
 
-def text_of(heard: Iterable[Final | Interim]) -> str:
+def text_of(results: Iterable[Final | Interim]) -> str:
     """Return the text of all results."""
-    return join(each.transcript.text.strip() for each in heard)
+    return join(each.transcript.text.strip() for each in results)
 
 
 def words_of(
@@ -63,35 +63,35 @@ def words_of(
 ) -> list[Word]:
     """Return the words of all finals. If each speaker has a channel (`channels`), a word names both."""
     words: list[Word] = []
-    before: Heard | None = None
+    before: CoreWord | None = None
     for final in finals:
-        for heard in _heard(final):
-            if before is not None and gap(before.text, heard.text):
-                between = Heard(SPACE, before.end_ms, max(before.end_ms, heard.start_ms), 1.0)
+        for word in _words(final):
+            if before is not None and gap(before.text, word.text):
+                between = CoreWord(SPACE, before.end_ms, max(before.end_ms, word.start_ms), 1.0)
                 words.append(_word(between, SPACING, final.channel, granularity, channels))
-            words.append(_word(heard, WORD, final.channel, granularity, channels))
-            before = heard
+            words.append(_word(word, WORD, final.channel, granularity, channels))
+            before = word
     return words
 
 
-def _heard(final: Final) -> Sequence[Heard]:
+def _words(final: Final) -> Sequence[CoreWord]:
     """Return the words; if no times were requested, those of the text, each with the confidence of the whole."""
-    said = final.transcript
-    if said.words:
-        return said.words
-    return [Heard(text, final.start_ms, final.end_ms, said.confidence) for text in said.text.split()]
+    transcript = final.transcript
+    if transcript.words:
+        return transcript.words
+    return [CoreWord(text, final.start_ms, final.end_ms, transcript.confidence) for text in transcript.text.split()]
 
 
-def _word(heard: Heard, kind: str, channel: int, granularity: Granularity, channels: bool) -> Word:
+def _word(word: CoreWord, kind: str, channel: int, granularity: Granularity, channels: bool) -> Word:
     timed = granularity is not Granularity.NONE
     return Word(
-        text=heard.text,
-        start=heard.start_ms / 1000 if timed else UNSET,
-        end=heard.end_ms / 1000 if timed else UNSET,
+        text=word.text,
+        start=word.start_ms / 1000 if timed else UNSET,
+        end=word.end_ms / 1000 if timed else UNSET,
         type=kind,
-        logprob=_logprob(heard.confidence),
+        logprob=_logprob(word.confidence),
         speaker_id=f"speaker_{channel}" if channels else UNSET,
-        characters=_characters(heard) if granularity is Granularity.CHARACTER else UNSET,
+        characters=_characters(word) if granularity is Granularity.CHARACTER else UNSET,
         channel_index=channel if channels else UNSET,
     )
 
@@ -100,10 +100,10 @@ def _logprob(confidence: float) -> float:
     return round(max(math.log(confidence), MIN_LOGPROB), 6) + 0.0 if confidence > 0 else MIN_LOGPROB
 
 
-def _characters(heard: Heard) -> list[Character]:
-    length_ms, count = heard.end_ms - heard.start_ms, len(heard.text)
-    edges = [(heard.start_ms + length_ms * place // count) / 1000 for place in range(count + 1)]
-    return [Character(*each) for each in zip(heard.text, edges, edges[1:], strict=False)]
+def _characters(word: CoreWord) -> list[Character]:
+    length_ms, count = word.end_ms - word.start_ms, len(word.text)
+    edges = [(word.start_ms + length_ms * place // count) / 1000 for place in range(count + 1)]
+    return [Character(*each) for each in zip(word.text, edges, edges[1:], strict=False)]
 
 
 def hearing(language: str, others: Sequence[str], keyterms: Sequence[str]) -> dict[str, Any]:
@@ -123,8 +123,10 @@ def check_keyterms(keyterms: Sequence[str], *, most: int, chars: int) -> None:
     words.
     """
     if len(keyterms) > most or any(len(term) > chars or len(term.split()) > MAX_TERM_WORDS for term in keyterms):
-        told = f"At most {most} key terms are allowed, each of at most {chars} characters and {MAX_TERM_WORDS} words."
-        raise CallerError(told, param="keyterms")
+        message = (
+            f"At most {most} key terms are allowed, each of at most {chars} characters and {MAX_TERM_WORDS} words."
+        )
+        raise CallerError(message, param="keyterms")
 
 
 class TokenPlace(wire.KeyPlace):

@@ -85,8 +85,8 @@ class Model(Struct, frozen=True):
 
 
 def _voice(card: VoiceCard) -> Voice:
-    said = f"Synthetic speech, {card.language}, {card.sample_rate} Hz."
-    return Voice(card.name, card.voice, CATEGORY, {"language": card.language}, said)
+    description = f"Synthetic speech, {card.language}, {card.sample_rate} Hz."
+    return Voice(card.name, card.voice, CATEGORY, {"language": card.language}, description)
 
 
 class Listing(wire.Endpoint, ABC):
@@ -191,15 +191,15 @@ def _mentions(voice: Voice, text: str) -> bool:
 
 # The condition of each filter. A filter for a quality that no voice has finds none; `include_...` only adds.
 _FILTERS: dict[str, Callable[[Voice, SearchQuery], bool]] = {
-    "search": lambda voice, asked: _mentions(voice, asked.search or ""),
-    "voice_ids": lambda voice, asked: voice.voice_id in (asked.voice_ids or ()),
-    "language": lambda voice, asked: voice.labels["language"].partition("-")[0] in (asked.language or ()),
-    "category": lambda voice, asked: voice.category == asked.category,
-    "voice_type": lambda voice, asked: asked.voice_type == "default",
-    "high_quality": lambda voice, asked: not asked.high_quality,
+    "search": lambda voice, query: _mentions(voice, query.search or ""),
+    "voice_ids": lambda voice, query: voice.voice_id in (query.voice_ids or ()),
+    "language": lambda voice, query: voice.labels["language"].partition("-")[0] in (query.language or ()),
+    "category": lambda voice, query: voice.category == query.category,
+    "voice_type": lambda voice, query: query.voice_type == "default",
+    "high_quality": lambda voice, query: not query.high_quality,
     **dict.fromkeys(
         ("gender", "age", "accent", "use_cases", "fine_tuning_state", "collection_id", "min_notice_period_days"),
-        lambda voice, asked: False,
+        lambda voice, query: False,
     ),
 }
 
@@ -208,33 +208,33 @@ class SearchVoices(Listing):
     """`/v2/voices`. The token of a page is the number of voices before it."""
 
     def answer(self, opening: Opening, voices: Sequence[VoiceCard], models: Sequence[ModelCard]) -> Response:
-        asked = _read_search(opening)
-        given = [name for name in _FILTERS if getattr(asked, name) is not None]
-        found = [voice for voice in map(_voice, voices) if all(_FILTERS[name](voice, asked) for name in given)]
-        if asked.sort is not None or asked.sort_direction is not None:
-            found.sort(key=lambda voice: voice.name.lower(), reverse=asked.sort_direction == "desc")
-        start = int(asked.next_page_token)
-        end = start + asked.page_size
+        query = _read_search(opening)
+        filters = [name for name in _FILTERS if getattr(query, name) is not None]
+        found = [voice for voice in map(_voice, voices) if all(_FILTERS[name](voice, query) for name in filters)]
+        if query.sort is not None or query.sort_direction is not None:
+            found.sort(key=lambda voice: voice.name.lower(), reverse=query.sort_direction == "desc")
+        start = int(query.next_page_token)
+        end = start + query.page_size
         more = end < len(found)
-        count = len(found) if asked.include_total_count else 0
+        count = len(found) if query.include_total_count else 0
         page = VoicePage(found[start:end], more, count, str(end) if more else None)
         return wire.json_response(opening, 200, page)
 
 
 def _read_search(opening: Opening) -> SearchQuery:
-    given: dict[str, str | list[str]] = {}
+    values: dict[str, str | list[str]] = {}
     for name, value in opening.query:
         if name in _REPEATED:
-            given[name] = [*given.get(name, ()), value]
-        elif name in given:
+            values[name] = [*values.get(name, ()), value]
+        elif name in values:
             raise CallerError("This parameter was given more than once.", param=name)
         else:
-            given[name] = value
-    asked = wire.read(lambda: msgspec.convert(given, SearchQuery, strict=False))
-    if asked.sort == "created_at_unix":
+            values[name] = value
+    query = wire.read(lambda: msgspec.convert(values, SearchQuery, strict=False))
+    if query.sort == "created_at_unix":
         raise UnsupportedParameter("Sorting by creation time is not supported.", param="sort")
-    if asked.sort not in (None, "name"):
+    if query.sort not in (None, "name"):
         raise CallerError("Supported values: 'name' and 'created_at_unix'.", param="sort")
-    if asked.sort_direction not in (None, "asc", "desc"):
+    if query.sort_direction not in (None, "asc", "desc"):
         raise CallerError("Supported values: 'asc' and 'desc'.", param="sort_direction")
-    return asked
+    return query

@@ -101,11 +101,11 @@ class CreateWebhook(wire.Endpoint):
     """`POST`. The answer has the secret, this once."""
 
     def ask(self, opening: Opening, body: bytes) -> NewWebhook:
-        given = wire.read(lambda: _create.decode(body)).settings
-        settings = WebhookSettings(headers=_headers(given.request_headers))
+        request = wire.read(lambda: _create.decode(body)).settings
+        settings = WebhookSettings(headers=_headers(request.request_headers))
         return NewWebhook(
-            given.name,
-            given.webhook_url,
+            request.name,
+            request.webhook_url,
             settings,
             lambda webhook: wire.json_response(opening, 200, Created(webhook.id, webhook.secret)),
         )
@@ -121,22 +121,22 @@ class UpdateWebhook(wire.Endpoint):
     """`PATCH`. What is left out, of the last three fields, stays as it is."""
 
     def ask(self, opening: Opening, body: bytes) -> WebhookChange:
-        given = wire.read(lambda: _update.decode(body))
-        absent = tuple(f"events.{each}" for each in given.events or () if each != EVENT)
+        request = wire.read(lambda: _update.decode(body))
+        absent = tuple(f"events.{each}" for each in request.events or () if each != EVENT)
 
         def change(before: WebhookSettings) -> WebhookSettings:
             return replace(
                 before,
-                disabled=given.is_disabled,
-                subscribed=before.subscribed if given.events is None else EVENT in given.events,
-                retries=before.retries if given.retry_enabled is None else given.retry_enabled,
-                headers=before.headers if given.request_headers is None else _headers(given.request_headers),
+                disabled=request.is_disabled,
+                subscribed=before.subscribed if request.events is None else EVENT in request.events,
+                retries=before.retries if request.retry_enabled is None else request.retry_enabled,
+                headers=before.headers if request.request_headers is None else _headers(request.request_headers),
             )
 
         def tell(webhook: Webhook) -> Response:
             return Response(200, wire.headers(opening, wire.JSON) + no_effect(absent), b'{"status":"ok"}')
 
-        return WebhookChange(_id(opening), given.name, change, tell)
+        return WebhookChange(_id(opening), request.name, change, tell)
 
 
 class DeleteWebhook(wire.Endpoint):
@@ -171,8 +171,8 @@ def _listed(webhook: Webhook, failure: PostFailure | None, *, usages: bool) -> L
     )
 
 
-def _headers(given: Headers | None) -> tuple[tuple[str, str], ...]:
-    return tuple((name, value) for name, value in (given or {}).items() if value is not None)
+def _headers(headers: Headers | None) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value) for name, value in (headers or {}).items() if value is not None)
 
 
 def _id(opening: Opening) -> str:

@@ -178,7 +178,7 @@ class LiveError(Struct, frozen=True):
     code: int
 
 
-# -- what was asked for, and did nothing -------------------------------------------------------------------------------
+# -- settings of a voice -----------------------------------------------------------------------------------------------
 
 
 class VoiceSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -199,18 +199,18 @@ MIN_SPEED, MAX_SPEED = 0.7, 1.2
 
 def speed(settings: VoiceSettings | None) -> float:
     """Return the speed, 1 for the voice's own. Raises `CallerError` if it is out of ElevenLabs' range."""
-    asked = 1.0 if settings is None or settings.speed is None else settings.speed
-    if not MIN_SPEED <= asked <= MAX_SPEED:
+    value = 1.0 if settings is None or settings.speed is None else settings.speed
+    if not MIN_SPEED <= value <= MAX_SPEED:
         raise CallerError(f"The speed must be between {MIN_SPEED} and {MAX_SPEED}.", param="voice_settings.speed")
-    return asked
+    return value
 
 
 def without_effect(settings: VoiceSettings | None) -> tuple[str, ...]:
     """Return the names of the settings that request another voice quality than the default; they have no effect."""
     if settings is None:
         return ()
-    asked = ((name, getattr(settings, name), usual) for name, usual in _USUAL.items())
-    return tuple(f"voice_settings.{name}" for name, value, usual in asked if value is not None and value != usual)
+    values = ((name, getattr(settings, name), usual) for name, usual in _USUAL.items())
+    return tuple(f"voice_settings.{name}" for name, value, usual in values if value is not None and value != usual)
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------
@@ -307,8 +307,8 @@ class KeyPlace:
         """
         if key := opening.headers.get("xi-api-key", "").strip():
             return Bearer(key)
-        said = opening.headers.get("authorization") or dict(opening.query).get("authorization", "")
-        return bearer(said)
+        authorization = opening.headers.get("authorization") or dict(opening.query).get("authorization", "")
+        return bearer(authorization)
 
 
 class Endpoint(KeyPlace):
@@ -335,11 +335,11 @@ def check_token(opening: Opening, token_type: str) -> None:
         raise Unauthenticated(f"the token is not of the type '{token_type}'")
 
 
-def bearer(said: str) -> Bearer | None:
+def bearer(authorization: str) -> Bearer | None:
     """Return the key in `Bearer KEY`, the scheme in any case (RFC 9110, section 11.1), or in `KEY`; `None` for anything
     else.
     """
-    scheme, _, key = said.strip().partition(" ")
+    scheme, _, key = authorization.strip().partition(" ")
     if key and scheme.lower() != "bearer":
         return None
     secret = (key or scheme).strip()
@@ -372,9 +372,9 @@ def check_choice(param: str, value: str, supported: Sequence[str]) -> None:
         raise CallerError(f"Supported values: {', '.join(supported)}.", param=param)
 
 
-def _misshapen(said: str) -> CallerError:
+def _misshapen(message: str) -> CallerError:
     """Return the decoder's error as a `CallerError` with its path as `param`."""
-    what, _, place = said.partition(" - at ")
+    what, _, place = message.partition(" - at ")
     path = place.strip("`").removeprefix("$").removeprefix(".").partition("[")[0]
     kind, _, name = what.partition(" field `")
     if not name:
