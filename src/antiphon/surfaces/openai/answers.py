@@ -229,10 +229,10 @@ class Streamed(Answer, ABC):
     def _begin(self, opened: Opened) -> None:
         """Encode the beginning of every chunk, known from now on."""
         self.opened = opened
-        told = {"id": self.id, "created": self.created_unix_s, "model": opened.model, **self._fields}
+        fields = {"id": self.id, "created": self.created_unix_s, "model": opened.model, **self._fields}
         if opened.fingerprint:
-            told["system_fingerprint"] = opened.fingerprint
-        self._start = b"data: " + encode(told)[:-1] + b',"choices":['
+            fields["system_fingerprint"] = opened.fingerprint
+        self._start = b"data: " + encode(fields)[:-1] + b',"choices":['
         self._starts = [self._start + self.BEFORE % choice for choice in range(self._choices)]
 
     def _completed(self, used: TokenUsage) -> Step:

@@ -107,17 +107,17 @@ class BatchKind:
         return _Checker(_SETTLED.decode(request).endpoint)
 
     def item(self, line: bytes) -> ItemCall:
-        asked = _LINE.decode(line)
+        request = _LINE.decode(line)
         try:
-            body = _BODY.decode(asked.body)
+            body = _BODY.decode(request.body)
         except shared.NOT_JSON:
-            return ItemCall(asked.url, bytes(asked.body))  # the endpoint reports errors
+            return ItemCall(request.url, bytes(request.body))  # the endpoint reports errors
         refusal = None
-        for name, given in (("stream", body.stream), ("background", body.background)):
-            if given:
+        for name, is_set in (("stream", body.stream), ("background", body.background)):
+            if is_set:
                 refusal = UnsupportedParameter(f"'{name}' is not supported in a batch.", param=name)
-        recording = body.file if asked.url in AUDIO and isinstance(body.file, str) else ""
-        return ItemCall(asked.url, bytes(asked.body), body.model, refusal, recording)
+        recording = body.file if request.url in AUDIO and isinstance(body.file, str) else ""
+        return ItemCall(request.url, bytes(request.body), body.model, refusal, recording)
 
     def answered(self, line: bytes, session: str, status: int, body: bytes) -> bytes:
         if body and not body.startswith(b"{"):  # subtitles, or plain text
@@ -137,12 +137,12 @@ class BatchKind:
         except shared.NOT_JSON:
             return None
         named = body.metadata.get(SUBJECT) if isinstance(body.metadata, dict) else None
-        given = (each for each in (named, body.safety_identifier, body.user) if each and isinstance(each, str))
-        return LineSubject(next(given, ""), kept.custom_id if isinstance(kept.custom_id, str) else "")
+        subjects = (each for each in (named, body.safety_identifier, body.user) if each and isinstance(each, str))
+        return LineSubject(next(subjects, ""), kept.custom_id if isinstance(kept.custom_id, str) else "")
 
     def failure(self, error: AntiphonError) -> bytes:
-        told = wire.error_body(error).error
-        return wire.encode(Remarks(errors=[BatchError(told.code or error.code, told.message, param=told.param)]))
+        fields = wire.error_body(error).error
+        return wire.encode(Remarks(errors=[BatchError(fields.code or error.code, fields.message, param=fields.param)]))
 
 
 def _erased(line: bytes) -> bool:
@@ -185,20 +185,20 @@ class _Checker:
 
     def _check(self, line: bytes) -> None:
         """Check one line. Raises `CallerError`."""
-        asked = shared.decode(_LINE, line)
-        if not 0 < len(asked.custom_id) <= MAX_CUSTOM_ID:
+        request = shared.decode(_LINE, line)
+        if not 0 < len(request.custom_id) <= MAX_CUSTOM_ID:
             raise CallerError(f"'custom_id' must have 1 to {MAX_CUSTOM_ID} characters.", param="custom_id")
-        if asked.custom_id in self._seen:
+        if request.custom_id in self._seen:
             raise _Duplicate("The custom_id of this line is that of another line.", param="custom_id")
-        if asked.method != "POST":
+        if request.method != "POST":
             raise CallerError("'method' must be 'POST'.", param="method")
-        if asked.url != self._endpoint:
+        if request.url != self._endpoint:
             raise _Mismatch(f"'url' must be the batch's endpoint, '{self._endpoint}'.", param="url")
-        if not bytes(asked.body).startswith(b"{"):
+        if not bytes(request.body).startswith(b"{"):
             raise CallerError("'body' must be an object.", param="body")
-        self._seen.add(asked.custom_id)
+        self._seen.add(request.custom_id)
         try:
-            self._models.add(_BODY.decode(asked.body).model)
+            self._models.add(_BODY.decode(request.body).model)
         except shared.NOT_JSON:
             self._models.add("")
 

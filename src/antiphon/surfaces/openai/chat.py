@@ -99,7 +99,7 @@ class ChatCompletions(wire.Endpoint):
         _refuse(request)
         tools = shared.chat_tools(request.tools)
         stream = request.stream is True
-        with_usage, counts = shared.usage_asked(request.stream_options, stream)
+        with_usage, counts = shared.usage_options(request.stream_options, stream)
         spec = GenerateSpec(
             model=model,
             prompt=conversation(request.messages),

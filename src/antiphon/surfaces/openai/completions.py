@@ -62,7 +62,7 @@ class Completions(wire.Endpoint):
         choices = request.n or 1
         _refuse(request, choices)
         stream = request.stream is True
-        with_usage, counts = shared.usage_asked(request.stream_options, stream)
+        with_usage, counts = shared.usage_options(request.stream_options, stream)
         sampling = Sampling(
             max_tokens=request.max_tokens or DEFAULT_MAX_TOKENS,
             temperature=request.temperature,
@@ -93,15 +93,15 @@ def _refuse(request: CompletionRequest, choices: int) -> None:
         raise UnsupportedParameter("Inserting text before a suffix is not supported.", param="suffix")
 
 
-def _prompt(given: str | list[Any] | None) -> str:
+def _prompt(prompt: str | list[Any] | None) -> str:
     """Return the prompt: a text, or a list of one."""
-    if isinstance(given, list):
-        if len(given) != 1 or not isinstance(given[0], str):
+    if isinstance(prompt, list):
+        if len(prompt) != 1 or not isinstance(prompt[0], str):
             raise UnsupportedParameter("'prompt' must be a single text.", param="prompt")
-        given = given[0]
-    if not given:
+        prompt = prompt[0]
+    if not prompt:
         raise CallerError("The prompt is empty.", param="prompt")
-    return given
+    return prompt
 
 
 def _completion(answer: Whole, choices: Sequence[Choice], usage: wire.CompletionUsage) -> wire.TextCompletion:

@@ -118,9 +118,9 @@ def document(version: str) -> bytes:
         for name in names:
             _not_null(body_schema["properties"][name])
         body_schema["required"] = [*names, *body_schema["required"]]
-    asked = fields(responses.ResponseRequest)
-    _list_of(asked["input"])["items"] = {"anyOf": [schema[item] for item in _ITEMS]}
-    _list_of(asked["tools"])["items"] = schema[responses.FunctionTool]
+    request_fields = fields(responses.ResponseRequest)
+    _list_of(request_fields["input"])["items"] = {"anyOf": [schema[item] for item in _ITEMS]}
+    _list_of(request_fields["tools"])["items"] = schema[responses.FunctionTool]
     fields(ClientSecretRequest)["session"] = {"anyOf": [schema[settings.SessionIn], {"type": "null"}]}
     _list_of(fields(settings.SessionIn)["tools"])["items"] = schema[settings.FunctionTool]
     paths: dict[str, Object] = {}
@@ -135,7 +135,7 @@ def document(version: str) -> bytes:
             content["text/event-stream"] = {"schema": {"type": "string"}}
         refused = {wire.JSON: {"schema": schema[wire.ErrorBody]}}
         operation["responses"] = {"200": {"description": "The answer.", "content": content}} | {
-            status: {"description": said, "content": refused} for status, said in STATUSES.items()
+            status: {"description": description, "content": refused} for status, description in STATUSES.items()
         }
         paths.setdefault(path, {})[method] = operation
     whole = msgspec.json.encode(

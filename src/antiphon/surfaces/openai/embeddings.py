@@ -68,21 +68,21 @@ class Embeddings(wire.Endpoint):
 
     def negotiate(self, opening: Opening, body: bytes) -> AnswerRequest:
         """Return the body as a spec. Raises a `CallerError`, whose `param` is the field's name."""
-        asked = decode(_decoder, body)
-        one_of(asked.encoding_format, ("float", "base64"), "encoding_format")
-        model = model_of(opening, asked.model)
+        request = decode(_decoder, body)
+        one_of(request.encoding_format, ("float", "base64"), "encoding_format")
+        model = model_of(opening, request.model)
         foreign = model.startswith(OWN_MODELS)
-        spec = EmbedSpec(model, _texts(asked.input), asked.dimensions, foreign_tokens=foreign)
-        unused = no_effect(("truncate_prompt_tokens",) if asked.truncate_prompt_tokens else ())
-        return AnswerRequest(spec, EmbeddingCall(self, opening, asked.encoding_format == "base64", unused))
+        spec = EmbedSpec(model, _texts(request.input), request.dimensions, foreign_tokens=foreign)
+        unused = no_effect(("truncate_prompt_tokens",) if request.truncate_prompt_tokens else ())
+        return AnswerRequest(spec, EmbeddingCall(self, opening, request.encoding_format == "base64", unused))
 
 
-def _texts(given: str | list[str | int | list[int]]) -> tuple[str | tuple[int, ...], ...]:
+def _texts(inputs: str | list[str | int | list[int]]) -> tuple[str | tuple[int, ...], ...]:
     """Return the inputs: one text, one list of tokens, or a list of either."""
-    if isinstance(given, list):
-        listed = sum(len(each) for each in given if isinstance(each, list))
-        check_count(max(listed, sum(isinstance(each, int) for each in given)), MAX_TOKENS, "input")
-    items: Sequence[str | int | list[int]] = [given] if isinstance(given, str) else given
+    if isinstance(inputs, list):
+        listed = sum(len(each) for each in inputs if isinstance(each, list))
+        check_count(max(listed, sum(isinstance(each, int) for each in inputs)), MAX_TOKENS, "input")
+    items: Sequence[str | int | list[int]] = [inputs] if isinstance(inputs, str) else inputs
     tokens = [each for each in items if isinstance(each, int)]
     if tokens and len(tokens) == len(items):
         items = [tokens]

@@ -94,41 +94,41 @@ _refuse_unsupported = refuser(
 _OFF = ("disable_any_whitespace", "disable_additional_properties")
 
 
-def sampling(asked: Extensions) -> dict[str, Any]:
+def sampling(request: Extensions) -> dict[str, Any]:
     """Return the fields of a `core.specs.Sampling`. Raises `UnsupportedParameter`."""
-    for name, value in _of_others(asked).items():
+    for name, value in _of_others(request).items():
         if value not in _NEUTRAL[name]:
             raise UnsupportedParameter(f"'{name}' is not supported with this value.", param=name)
     return {
-        "top_k": None if asked.top_k is None else max(asked.top_k, 0),
-        "min_p": asked.min_p,
-        "repetition_penalty": asked.repetition_penalty,
-        "min_tokens": asked.min_tokens or 0,
-        "ignore_eos": asked.ignore_eos is True,
-        "stop_token_ids": tuple(asked.stop_token_ids or ()),
-        "stop_in_output": asked.include_stop_str_in_output is True,
-        "special_tokens": asked.skip_special_tokens is False,
-        "bad_words": tuple(asked.bad_words or ()),
-        "allowed_token_ids": tuple(asked.allowed_token_ids or ()),
+        "top_k": None if request.top_k is None else max(request.top_k, 0),
+        "min_p": request.min_p,
+        "repetition_penalty": request.repetition_penalty,
+        "min_tokens": request.min_tokens or 0,
+        "ignore_eos": request.ignore_eos is True,
+        "stop_token_ids": tuple(request.stop_token_ids or ()),
+        "stop_in_output": request.include_stop_str_in_output is True,
+        "special_tokens": request.skip_special_tokens is False,
+        "bad_words": tuple(request.bad_words or ()),
+        "allowed_token_ids": tuple(request.allowed_token_ids or ()),
     }
 
 
-def structured(asked: Extensions, format: Format) -> Format:
+def structured(request: Extensions, format: Format) -> Format:
     """Return the output's format; `format` is that of OpenAI's own parameter. Raises `CallerError`."""
-    said = [(name.removeprefix("guided_"), value) for name, value in _guided(asked).items()]
-    given = asked.structured_outputs
-    if given is not None:
-        _refuse_unsupported(given)
+    constraints = [(name.removeprefix("guided_"), value) for name, value in _guided(request).items()]
+    options = request.structured_outputs
+    if options is not None:
+        _refuse_unsupported(options)
         for option in _OFF:
-            if getattr(given, option):
+            if getattr(options, option):
                 raise UnsupportedParameter(f"'{option}' is not supported.", param=option)
-        said = [(name, value) for name, value in _plain(given).items() if value is not False] + said
-    if not said:
+        constraints = [(name, value) for name, value in _plain(options).items() if value is not False] + constraints
+    if not constraints:
         return format
-    param = "structured_outputs" if asked.structured_outputs else f"guided_{said[0][0]}"
-    if len(said) > 1 or format.shape is not Shape.TEXT:
+    param = "structured_outputs" if request.structured_outputs else f"guided_{constraints[0][0]}"
+    if len(constraints) > 1 or format.shape is not Shape.TEXT:
         raise CallerError("Only one output constraint is allowed.", param=param)
-    name, value = said[0]
+    name, value = constraints[0]
     match name:
         case "json":
             return Format(Shape.SCHEMA, json_text(_schema(value, param)), "output", param=param)
@@ -142,13 +142,13 @@ def structured(asked: Extensions, format: Format) -> Format:
     return Format(Shape(name), value, param=param)
 
 
-def _schema(given: str | Object, param: str) -> Object:
+def _schema(schema: str | Object, param: str) -> Object:
     """Return a schema, which may come as a text. As JSON it is part of answers and of requests to engines, so a text
     that is more, or less, must not get there. Raises `CallerError`.
     """
-    if not isinstance(given, str):
-        return given
+    if not isinstance(schema, str):
+        return schema
     try:
-        return json.decode(given, type=Object)
+        return json.decode(schema, type=Object)
     except NOT_JSON:
         raise CallerError("The schema is not valid: it is no JSON object.", param=param) from None

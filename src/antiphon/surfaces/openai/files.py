@@ -68,10 +68,10 @@ class ListFiles(wire.Endpoint):
             found = [file_object(blob) for blob in blobs]
             return wire.json_response(opening, 200, listed(batch_wire.FileList, found, more))
 
-        asked = query.get("purpose")
-        if asked and asked not in PURPOSES:
+        purpose = query.get("purpose")
+        if purpose and purpose not in PURPOSES:
             return tell((), False)  # there are none
-        return ManyFiles((asked,) if asked else PURPOSES, page, tell)
+        return ManyFiles((purpose,) if purpose else PURPOSES, page, tell)
 
 
 class _OneFile(wire.Endpoint):

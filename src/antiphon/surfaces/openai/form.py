@@ -87,21 +87,21 @@ def read(fields: Iterable[tuple[str, str]], translate: bool = False) -> tuple[Tr
     """Return the form as a spec. Raises `CallerError` for an invalid value, `UnsupportedParameter` for one not
     honoured.
     """
-    given = _gather(fields, _OF_TRANSLATIONS if translate else _ONCE | _LISTS)
-    shape = _shape(given)
-    language = _language(given)
+    values = _gather(fields, _OF_TRANSLATIONS if translate else _ONCE | _LISTS)
+    shape = _shape(values)
+    language = _language(values)
     spec = TranscribeSpec(
-        model=_model(given),
+        model=_model(values),
         word_times=shape.words,
         # A verbose segment lists its tokens; the streamed `done` event counts them.
         tokens=shape.logprobs or shape.segments or shape.stream,
         language=language,
-        languages=() if language else tuple(given.get("languages[]", ())),
+        languages=() if language else tuple(values.get("languages[]", ())),
         translate=translate,
-        prompt=_one(given, "prompt", ""),
-        keyterms=_keywords(given),
+        prompt=_one(values, "prompt", ""),
+        keyterms=_keywords(values),
     )
-    silence_ms = _silence_ms(given)
+    silence_ms = _silence_ms(values)
     return (spec if silence_ms is None else replace(spec, endpointing_ms=silence_ms)), shape
 
 
@@ -136,7 +136,7 @@ def _as_form(name: str, value: object) -> Iterator[tuple[str, str]]:
 
 
 def _gather(fields: Iterable[tuple[str, str]], known: Collection[str]) -> Fields:
-    given: Fields = {}
+    values: Fields = {}
     for name, value in fields:
         listed = _INDEX.sub("", name) + "[]"
         if listed in _LISTS:
@@ -145,53 +145,53 @@ def _gather(fields: Iterable[tuple[str, str]], known: Collection[str]) -> Fields
             raise UnsupportedParameter(f"'{name}' is not supported: {_REFUSED[name]}.", param=name)
         if name not in known and name not in _OF_OTHERS:
             raise UnsupportedParameter("This parameter is unknown or not supported by this server.", param=name)
-        if name in _ONCE and name in given:
+        if name in _ONCE and name in values:
             raise CallerError(f"'{name}' was given more than once.", param=name)
         if value or name == "model":
-            given.setdefault(name, []).append(value)
-    return given
+            values.setdefault(name, []).append(value)
+    return values
 
 
-def _language(given: Fields) -> str:
+def _language(values: Fields) -> str:
     """Return the code of the language, which some clients name in English, as a verbose answer does."""
-    language = _one(given, "language", "")
+    language = _one(values, "language", "")
     return "" if language.lower() == _OWN_LANGUAGE else languages.find_code(language) or language
 
 
-def _model(given: Fields) -> str:
-    model = _one(given, "model", "")
+def _model(values: Fields) -> str:
+    model = _one(values, "model", "")
     if not model:
         raise CallerError("you must provide a model parameter", param="model")
     return model
 
 
-def _keywords(given: Fields) -> tuple[str, ...]:
-    keywords = tuple(word for value in given.get("keywords[]", []) if (word := value.strip()))
+def _keywords(values: Fields) -> tuple[str, ...]:
+    keywords = tuple(word for value in values.get("keywords[]", []) if (word := value.strip()))
     if len(keywords) > MAX_KEYWORDS or any(len(word) > MAX_KEYWORD_CHARS for word in keywords):
-        said = f"At most {MAX_KEYWORDS} keywords are allowed, of at most {MAX_KEYWORD_CHARS} characters."
-        raise CallerError(said, param="keywords[]")
+        message = f"At most {MAX_KEYWORDS} keywords are allowed, of at most {MAX_KEYWORD_CHARS} characters."
+        raise CallerError(message, param="keywords[]")
     return keywords
 
 
-def _without_effect(given: Fields, verbose: bool) -> tuple[str, ...]:
+def _without_effect(values: Fields, verbose: bool) -> tuple[str, ...]:
     """Return the fields without effect: models decode greedily; only a verbose answer has times; and what other servers
     know.
     """
-    asked = {
-        "temperature": _number("temperature", _one(given, "temperature", "0"), float, 0, 1) > 0,
-        "timestamp_granularities[]": "timestamp_granularities[]" in given and not verbose,
+    conditions = {
+        "temperature": _number("temperature", _one(values, "temperature", "0"), float, 0, 1) > 0,
+        "timestamp_granularities[]": "timestamp_granularities[]" in values and not verbose,
     }
-    return (*(name for name, said in asked.items() if said), *(name for name in given if name in _OF_OTHERS))
+    return (*(name for name, holds in conditions.items() if holds), *(name for name in values if name in _OF_OTHERS))
 
 
-def _shape(given: Fields) -> Shape:
-    name = _one(given, "response_format", Format.JSON)
+def _shape(values: Fields) -> Shape:
+    name = _one(values, "response_format", Format.JSON)
     if name == "diarized_json":
         raise UnsupportedParameter("Distinguishing speakers is not supported.", param="response_format")
     chosen = _chosen(name, "response_format", tuple(Format))
-    stream = _chosen(_one(given, "stream", "false").lower(), "stream", ("true", "false")) == "true"
-    include = _list(given, "include[]", ("logprobs",))
-    granularities = _list(given, "timestamp_granularities[]", ("word", "segment"))
+    stream = _chosen(_one(values, "stream", "false").lower(), "stream", ("true", "false")) == "true"
+    include = _list(values, "include[]", ("logprobs",))
+    granularities = _list(values, "timestamp_granularities[]", ("word", "segment"))
     if stream and chosen not in (Format.JSON, Format.TEXT):
         raise UnsupportedParameter("Only response_format json and text can be streamed.", param="stream")
     if include and chosen != Format.JSON:
@@ -202,31 +202,31 @@ def _shape(given: Fields) -> Shape:
         logprobs=bool(include),
         words=chosen == Format.VERBOSE and "word" in granularities,
         segments=chosen == Format.VERBOSE and granularities != {"word"},
-        without_effect=_without_effect(given, chosen == Format.VERBOSE),
-        guiding=tuple(name for name in ("prompt", "keywords[]") if any(given.get(name, ()))),
+        without_effect=_without_effect(values, chosen == Format.VERBOSE),
+        guiding=tuple(name for name in ("prompt", "keywords[]") if any(values.get(name, ()))),
     )
 
 
-def _silence_ms(given: Fields) -> int | None:
+def _silence_ms(values: Fields) -> int | None:
     """Return the silence that ends an utterance; `auto`, or no strategy, is the server's default."""
-    if "chunking_strategy" in given:
-        _chosen(_one(given, "chunking_strategy", ""), "chunking_strategy", ("auto",))
+    if "chunking_strategy" in values:
+        _chosen(_one(values, "chunking_strategy", ""), "chunking_strategy", ("auto",))
     kind, silence = "chunking_strategy[type]", "chunking_strategy[silence_duration_ms]"
-    if kind in given:
-        _chosen(_one(given, kind, ""), kind, ("server_vad",))
-        if "chunking_strategy" in given:
+    if kind in values:
+        _chosen(_one(values, kind, ""), kind, ("server_vad",))
+        if "chunking_strategy" in values:
             raise CallerError("'chunking_strategy' must be 'auto' or an object.", param="chunking_strategy")
-    elif silence in given:
+    elif silence in values:
         raise CallerError(f"'{silence}' needs '{kind}'.", param=kind)
-    return _number(silence, given[silence][0], int, 1, MAX_SILENCE_MS) if silence in given else None
+    return _number(silence, values[silence][0], int, 1, MAX_SILENCE_MS) if silence in values else None
 
 
-def _one(given: Fields, name: str, default: str) -> str:
-    return given.get(name, [default])[0]
+def _one(values: Fields, name: str, default: str) -> str:
+    return values.get(name, [default])[0]
 
 
-def _list(given: Fields, name: str, supported: tuple[str, ...]) -> set[str]:
-    return {_chosen(value, name, supported) for value in given.get(name, [])}
+def _list(values: Fields, name: str, supported: tuple[str, ...]) -> set[str]:
+    return {_chosen(value, name, supported) for value in values.get(name, [])}
 
 
 def _chosen(value: str, name: str, supported: tuple[str, ...]) -> str:

@@ -75,8 +75,8 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, under: s
         path = _half_a_character(bytes(body), under)
         if path is None:
             raise CallerError("The body is not a valid JSON object.") from None
-        said = r"holds half of a surrogate pair, as '\ud83d' is without its other half, which is no character"
-        raise CallerError(f"Invalid '{path or 'body'}': the text {said}.", param=path or None) from None
+        reason = r"holds half of a surrogate pair, as '\ud83d' is without its other half, which is no character"
+        raise CallerError(f"Invalid '{path or 'body'}': the text {reason}.", param=path or None) from None
 
 
 def _check_values(body: bytes | msgspec.Raw) -> None:
@@ -120,17 +120,17 @@ def _steps(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
     return ((f"[{place}]", each) for place, each in enumerate(value))
 
 
-def _misshapen(said: str, under: str) -> CallerError:
+def _misshapen(message: str, under: str) -> CallerError:
     """Return the decoder's error as a `CallerError` with its path as `param`."""
-    place = _PLACE.search(said)
+    place = _PLACE.search(message)
     path = (f"{under}.{place[1]}" if under else place[1]).partition("[...]")[0] if place else under
-    if unknown := _UNKNOWN.match(said):
+    if unknown := _UNKNOWN.match(message):
         param = _join(path, unknown[1][:MAX_SHOWN])
         return UnsupportedParameter("This parameter is unknown or not supported by this server.", param=param)
-    if missing := _MISSING.match(said):
+    if missing := _MISSING.match(message):
         param = _join(path, missing[1])
         return CallerError(f"Missing required parameter: '{param}'.", param=param)
-    what = said[: place.start()] if place else said
+    what = message[: place.start()] if place else message
     return CallerError(f"{what}." if not path else f"{what}, in '{path}'.", param=path or None)
 
 
@@ -141,8 +141,8 @@ def _join(path: str, name: str) -> str:
 def check_count(count: int, most: int, param: str) -> None:
     """Raise `CallerError` if an array is too long."""
     if count > most:
-        said = f"Expected an array with maximum length {most}, but got an array with length {count} instead"
-        raise CallerError(f"Invalid '{param}': array too long. {said}.", param=param)
+        reason = f"Expected an array with maximum length {most}, but got an array with length {count} instead"
+        raise CallerError(f"Invalid '{param}': array too long. {reason}.", param=param)
 
 
 def reader(fields: Iterable[str]) -> Callable[[object], dict[str, Any]]:
@@ -152,23 +152,23 @@ def reader(fields: Iterable[str]) -> Callable[[object], dict[str, Any]]:
     names = tuple(fields)
     read = attrgetter(*names)
 
-    def given(request: object) -> dict[str, Any]:
+    def fields_of(request: object) -> dict[str, Any]:
         values: tuple[Any, ...] = read(request)
         if values.count(None) == len(values):
             return {}
         return {name: value for name, value in zip(names, values, strict=True) if value is not None}
 
-    return given
+    return fields_of
 
 
 def refuser(reasons: Mapping[str, str]) -> Callable[[object], None]:
     """Return a function that raises `UnsupportedParameter` for the first of these fields that is not null; `reasons`
     say why not.
     """
-    given = reader(reasons)
+    fields_of = reader(reasons)
 
     def refuse(request: object) -> None:
-        for name in given(request):
+        for name in fields_of(request):
             raise UnsupportedParameter(f"'{name}' is not supported: {reasons[name]}.", param=name)
 
     return refuse
@@ -190,7 +190,7 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     continuous_usage_stats: bool | None = None
 
 
-def usage_asked(options: StreamOptions | None, stream: bool) -> tuple[bool, bool]:
+def usage_options(options: StreamOptions | None, stream: bool) -> tuple[bool, bool]:
     """Return whether a stream ends with its usage, and whether each chunk has the usage so far (vLLM's
     `continuous_usage_stats`, which counts only with the other).
     """
@@ -216,28 +216,28 @@ def tags(metadata: dict[str, str] | None, subject: str | None = None) -> tuple[s
     return (*labels, f"{SUBJECT}={subject}") if subject else labels
 
 
-def stops(given: str | list[str] | None) -> tuple[str, ...]:
-    texts = () if given is None else (given,) if isinstance(given, str) else tuple(given)
+def stops(stop: str | list[str] | None) -> tuple[str, ...]:
+    texts = () if stop is None else (stop,) if isinstance(stop, str) else tuple(stop)
     if "" in texts:
         raise CallerError("A stop sequence must not be empty.", param="stop")
     return texts
 
 
-def logit_bias(given: Mapping[str, float] | None) -> tuple[tuple[str, float], ...]:
+def logit_bias(biases: Mapping[str, float] | None) -> tuple[tuple[str, float], ...]:
     """Return each (token, bias). Raises `CallerError` for a name that is no token's id."""
-    if not all(re.fullmatch(r"[0-9]{1,9}", token) for token in given or ()):
+    if not all(re.fullmatch(r"[0-9]{1,9}", token) for token in biases or ()):
         raise CallerError("The keys of 'logit_bias' are ids of tokens.", param="logit_bias")
-    return tuple((given or {}).items())
+    return tuple((biases or {}).items())
 
 
-def verbosity(given: str | None, param: str) -> str:
-    one_of(given, ("low", "medium", "high"), param)
-    return given or ""
+def verbosity(level: str | None, param: str) -> str:
+    one_of(level, ("low", "medium", "high"), param)
+    return level or ""
 
 
-def effort(given: str | None, param: str) -> str:
-    one_of(given, EFFORTS, param)
-    return given or ""
+def effort(level: str | None, param: str) -> str:
+    one_of(level, EFFORTS, param)
+    return level or ""
 
 
 def image(url: str, detail: str | None, param: str, detail_param: str) -> Image:
@@ -247,8 +247,8 @@ def image(url: str, detail: str | None, param: str, detail_param: str) -> Image:
         try:
             url = pictures.check_picture(url)
         except ValueError:
-            said = f"'{param}' must hold a {pictures.KINDS} picture in base64."
-            raise CallerError(said, param=param) from None
+            message = f"'{param}' must hold a {pictures.KINDS} picture in base64."
+            raise CallerError(message, param=param) from None
     elif not url.startswith(("http://", "https://")):
         raise CallerError(f"'{param}' must be a URL that begins with 'https://', 'http://' or 'data:'.", param=param)
     return Image(url, {None: "", "original": "high"}.get(detail, detail or ""), param)
@@ -344,10 +344,10 @@ class ResponseFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 ToolList = Annotated[list[FunctionTool], Meta(max_length=MAX_TOOLS)]
 
 
-def chat_tools(given: list[FunctionTool] | None) -> tuple[Tool, ...]:
+def chat_tools(definitions: list[FunctionTool] | None) -> tuple[Tool, ...]:
     """Return a chat's tools. Raises `UnsupportedParameter` for a tool that is no function."""
     tools = []
-    for place, each in enumerate(given or ()):
+    for place, each in enumerate(definitions or ()):
         path = f"tools[{place}]"
         one_of(each.type, ("function",), f"{path}.type")
         if each.function is None:
@@ -360,28 +360,28 @@ def chat_tools(given: list[FunctionTool] | None) -> tuple[Tool, ...]:
 _MODES = tuple(ToolMode)
 
 
-def chat_tool_choice(given: str | NamedTool | None, tools: Sequence[Tool]) -> ToolChoice:
-    if isinstance(given, NamedTool):
-        one_of(given.type, ("function",), "tool_choice.type")
-        if given.function is None:
+def chat_tool_choice(choice: str | NamedTool | None, tools: Sequence[Tool]) -> ToolChoice:
+    if isinstance(choice, NamedTool):
+        one_of(choice.type, ("function",), "tool_choice.type")
+        if choice.function is None:
             raise CallerError("Missing required parameter: 'tool_choice.function'.", param="tool_choice.function")
-        return tool_choice(ToolMode.REQUIRED, given.function.name, tools, "tool_choice.function.name")
-    one_of(given, _MODES, "tool_choice")
-    return tool_choice(ToolMode(given) if given is not None else None, "", tools, "tool_choice")
+        return tool_choice(ToolMode.REQUIRED, choice.function.name, tools, "tool_choice.function.name")
+    one_of(choice, _MODES, "tool_choice")
+    return tool_choice(ToolMode(choice) if choice is not None else None, "", tools, "tool_choice")
 
 
-def chat_format(given: ResponseFormat | None) -> Format:
-    if given is None:
+def chat_format(response_format: ResponseFormat | None) -> Format:
+    if response_format is None:
         return Format()
-    one_of(given.type, ("text", "json_object", "json_schema"), "response_format.type")
-    if given.type != "json_schema":
-        if given.json_schema is not None:
+    one_of(response_format.type, ("text", "json_object", "json_schema"), "response_format.type")
+    if response_format.type != "json_schema":
+        if response_format.json_schema is not None:
             raise CallerError("A schema needs the type 'json_schema'.", param="response_format.json_schema")
-        return Format(Shape.JSON if given.type == "json_object" else Shape.TEXT, param="response_format")
-    asked = given.json_schema
+        return Format(Shape.JSON if response_format.type == "json_object" else Shape.TEXT, param="response_format")
+    definition = response_format.json_schema
     path = "response_format.json_schema"
-    if asked is None or asked.schema is None:
-        missing = path if asked is None else f"{path}.schema"
+    if definition is None or definition.schema is None:
+        missing = path if definition is None else f"{path}.schema"
         raise CallerError(f"Missing required parameter: '{missing}'.", param=missing)
-    form = schema_format(asked.name, asked.schema, asked.description, asked.strict is True, path)
+    form = schema_format(definition.name, definition.schema, definition.description, definition.strict is True, path)
     return replace(form, param="response_format")

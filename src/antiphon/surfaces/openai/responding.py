@@ -57,14 +57,14 @@ class Turn(Struct, frozen=True):
 
 
 class Responding(Answer):
-    """A response that is sent when it is complete. `asked` is what it repeats of its request."""
+    """A response that is sent when it is complete. `fields` are those of its request that it repeats."""
 
     content_type = JSON
 
-    def __init__(self, endpoint: Endpoint, opening: Opening, asked: dict[str, Any], turn: Turn) -> None:
+    def __init__(self, endpoint: Endpoint, opening: Opening, fields: dict[str, Any], turn: Turn) -> None:
         super().__init__(endpoint, opening, ID_PREFIX, self.content_type)
         self._output = Output(opening.request_id.replace("-", ""))
-        self._response = wire.Response(self.id, self.created_unix_s, **asked)
+        self._response = wire.Response(self.id, self.created_unix_s, **fields)
         self._turn = turn
         self._opened_ns = 0
         self._reason = FinishReason.STOP
@@ -170,10 +170,10 @@ class Streaming(Responding):
         return NOTHING
 
     def _tell(self, events: Sequence[wire.Event]) -> Step:
-        told = b"".join([_event(event) for event in events])
+        data = b"".join([_event(event) for event in events])
         if self._headed:
-            return self._send(told) if told else NOTHING
-        return self._send(self._start + told)
+            return self._send(data) if data else NOTHING
+        return self._send(self._start + data)
 
     def _ended(self) -> Step:
         kind = wire.WasIncomplete if self._response.status == "incomplete" else wire.Completed
@@ -182,10 +182,10 @@ class Streaming(Responding):
     def _failed(self, error: AntiphonError) -> Step:
         if not self._headed:
             return self._fail(error)
-        said = error_body(error).error
-        told = wire.ErrorEvent(next(self._output.numbers), said.code, said.message, said.param)
+        fields = error_body(error).error
+        event = wire.ErrorEvent(next(self._output.numbers), fields.code, fields.message, fields.param)
         failed = wire.WasFailed(next(self._output.numbers), self._response)
-        return self._send(_event(told) + _event(failed), Close())
+        return self._send(_event(event) + _event(failed), Close())
 
 
 class InBackground(Responding):

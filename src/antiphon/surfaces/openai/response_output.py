@@ -34,9 +34,9 @@ class Written(ABC):
 
     def end(self, status: wire.Status) -> list[wire.Event]:
         self.text = "".join(self._pieces)
-        told = self._done()
+        events = self._done()
         self.status = status
-        return [*told, wire.ItemDone(next(self._numbers), self.index, self.item())]
+        return [*events, wire.ItemDone(next(self._numbers), self.index, self.item())]
 
     def break_off(self) -> None:
         """Mark the item as incomplete."""
@@ -51,7 +51,7 @@ class Written(ABC):
     def _done(self) -> list[wire.Event]: ...
 
 
-class Said(Written):
+class AnswerText(Written):
     """An answer's text."""
 
     prefix = "msg"
@@ -138,10 +138,10 @@ class Output:
 
     def say(self, delta: TextDelta) -> list[wire.Event]:
         last = self._items[-1] if self._items else None
-        if isinstance(last, Said):
+        if isinstance(last, AnswerText):
             return [last.more(delta)]
-        said = Said(self._stem, len(self._items), self.numbers)
-        return [*self._begin(said), said.more(delta)]
+        text = AnswerText(self._stem, len(self._items), self.numbers)
+        return [*self._begin(text), text.more(delta)]
 
     def think(self, delta: ReasoningDelta) -> list[wire.Event]:
         last = self._items[-1] if self._items else None
@@ -159,12 +159,12 @@ class Output:
 
     def end(self, reason: FinishReason) -> list[wire.Event]:
         """Return the events of the end; only the last item can be incomplete."""
-        told: list[wire.Event] = []
+        events: list[wire.Event] = []
         for item in self._items:
             if item.status == "in_progress":
                 cut = reason in CUT and item is self._items[-1]
-                told += item.end("incomplete" if cut else "completed")
-        return told
+                events += item.end("incomplete" if cut else "completed")
+        return events
 
     def break_off(self) -> None:
         for item in self._items:
@@ -172,15 +172,15 @@ class Output:
 
     def message(self) -> Message:
         """Return the turn for the model's next input, without its reasoning."""
-        text = "".join([item.text for item in self._items if isinstance(item, Said)])
+        text = "".join([item.text for item in self._items if isinstance(item, AnswerText)])
         calls = [ToolCall(item.call.id, item.call.name, item.text) for item in self._items if isinstance(item, Called)]
         return Message(Role.ASSISTANT, text, tool_calls=tuple(calls))
 
     def _begin(self, item: Written) -> list[wire.Event]:
         last = self._items[-1] if self._items else None
-        told = last.end("completed") if last is not None and not isinstance(last, Called) else []
+        events = last.end("completed") if last is not None and not isinstance(last, Called) else []
         self._items.append(item)
-        return told + item.begin()
+        return events + item.begin()
 
 
 def logprobs(scored: Sequence[ScoredToken]) -> list[wire.Logprob]:

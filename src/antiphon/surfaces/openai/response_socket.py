@@ -31,7 +31,7 @@ from antiphon.surfaces.openai import response_wire, wire
 from antiphon.surfaces.openai.addressing import deployment
 from antiphon.surfaces.openai.answers import encode
 from antiphon.surfaces.openai.responding import ID_PREFIX, Responding, Turn
-from antiphon.surfaces.openai.responses import ResponseRequest, asked, error_object
+from antiphon.surfaces.openai.responses import ResponseRequest, error_object, make_request
 
 MAX_CANCEL_BYTES = 1024
 MAX_STREAM_ID = 64
@@ -101,7 +101,7 @@ class ResponsesSocket(wire.Endpoint):
         if not model:
             raise CallerError("you must provide a model parameter", param="model")
         respond = partial(OverSocket, stream_id=request.stream_id)
-        return asked(self, opening, model, request, respond, prepared=request.generate is False)
+        return make_request(self, opening, model, request, respond, prepared=request.generate is False)
 
     def answer_id(self, session: str) -> str:
         return ID_PREFIX + session.replace("-", "")
@@ -115,17 +115,17 @@ class ResponsesSocket(wire.Endpoint):
             event = _peek(message) if message else _Event()
         except CallerError:
             event = _Event()
-        told = error_object(error)
-        code = "websocket_connection_limit_reached" if isinstance(error, RequestTimeout) else told.code
+        fields = error_object(error)
+        code = "websocket_connection_limit_reached" if isinstance(error, RequestTimeout) else fields.code
         retry = msgspec.UNSET if error.retry_after_s is None else {"retry-after": str(error.retry_after_s)}
         stream_id = event.stream_id if isinstance(event.stream_id, str) else msgspec.UNSET
         if event.type == "response.steer":
             previous = event.previous_response_id
             steer = response_wire.Steer(event.input, previous if isinstance(previous, str) else "")
-            refused = response_wire.SteerError("steering_not_supported", told.message)
+            refused = response_wire.SteerError("steering_not_supported", fields.message)
             return _text(encode(response_wire.SteerFailed(0, refused, steer)))
-        said = response_wire.SocketErrorObject(told.message, told.type, told.param, code, retry)
-        return _text(encode(response_wire.SocketError(wire.status_of(error), said, stream_id)))
+        details = response_wire.SocketErrorObject(fields.message, fields.type, fields.param, code, retry)
+        return _text(encode(response_wire.SocketError(wire.status_of(error), details, stream_id)))
 
 
 class OverSocket(Responding):
@@ -137,11 +137,11 @@ class OverSocket(Responding):
         self,
         endpoint: wire.Endpoint,
         opening: Opening,
-        asked: dict[str, Any],
+        fields: dict[str, Any],
         turn: Turn,
         stream_id: str | None,
     ) -> None:
-        super().__init__(endpoint, opening, asked, turn)
+        super().__init__(endpoint, opening, fields, turn)
         self._lane = b"}" if stream_id is None else b',"stream_id":' + encode(stream_id) + b"}"
 
     @property

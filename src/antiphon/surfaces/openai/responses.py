@@ -172,7 +172,7 @@ class Responses(wire.Endpoint):
         """Return the request. Raises a `CallerError`, whose `param` is the path of the field."""
         request = shared.decode(_DECODER, body)
         kind = Streaming if request.stream else InBackground if request.background else Responding
-        return asked(self, opening, model_of(opening, request.model), request, kind)
+        return make_request(self, opening, model_of(opening, request.model), request, kind)
 
     def kept_as(self, session: str) -> str:
         return ID_PREFIX + session.replace("-", "")
@@ -204,7 +204,7 @@ def _renamed(error: AntiphonError) -> AntiphonError:
     return error
 
 
-def asked(
+def make_request(
     endpoint: wire.Endpoint,
     opening: Opening,
     model: str,
@@ -221,10 +221,10 @@ def asked(
     lead = (Message(Role.SYSTEM, request.instructions),) if request.instructions else ()
     stem = opening.request_id.replace("-", "")
 
-    def of(said: Conversation) -> AnswerRequest:
+    def of(conversation: Conversation) -> AnswerRequest:
         spec = GenerateSpec(
             model=model,
-            prompt=(*lead, *said.messages),
+            prompt=(*lead, *conversation.messages),
             sampling=_sampling(request),
             format=format,
             tools=tools,
@@ -237,7 +237,7 @@ def asked(
         )
         return AnswerRequest(
             spec,
-            respond(endpoint, opening, _repeated(request, spec), Turn(said.messages, said.listed)),
+            respond(endpoint, opening, _repeated(request, spec), Turn(conversation.messages, conversation.listed)),
             previous=request.previous_response_id or "",
             lead=len(lead),
             keep=request.store,
@@ -289,10 +289,10 @@ def _sampling(request: ResponseRequest) -> Sampling:
     )
 
 
-def _tools(given: list[Raw] | None) -> tuple[Tool, ...]:
-    shared.check_count(len(given or ()), shared.MAX_TOOLS, "tools")
+def _tools(definitions: list[Raw] | None) -> tuple[Tool, ...]:
+    shared.check_count(len(definitions or ()), shared.MAX_TOOLS, "tools")
     tools = []
-    for place, raw in enumerate(given or ()):
+    for place, raw in enumerate(definitions or ()):
         path = f"tools[{place}]"
         kind = shared.decode(_KIND, raw, path).type
         if kind != "function":
@@ -306,33 +306,35 @@ def _tools(given: list[Raw] | None) -> tuple[Tool, ...]:
     return tuple(tools)
 
 
-def _tool_choice(given: str | NamedFunction | None, tools: tuple[Tool, ...]) -> ToolChoice:
-    if not isinstance(given, NamedFunction):
-        shared.one_of(given, tuple(ToolMode), "tool_choice")
-        return shared.tool_choice(None if given is None else ToolMode(given), "", tools, "tool_choice")
-    shared.one_of(given.type, ("function",), "tool_choice.type")
-    if given.name is None:
+def _tool_choice(choice: str | NamedFunction | None, tools: tuple[Tool, ...]) -> ToolChoice:
+    if not isinstance(choice, NamedFunction):
+        shared.one_of(choice, tuple(ToolMode), "tool_choice")
+        return shared.tool_choice(None if choice is None else ToolMode(choice), "", tools, "tool_choice")
+    shared.one_of(choice.type, ("function",), "tool_choice.type")
+    if choice.name is None:
         raise CallerError("Missing required parameter: 'tool_choice.name'.", param="tool_choice.name")
-    return shared.tool_choice(ToolMode.REQUIRED, given.name, tools, "tool_choice.name")
+    return shared.tool_choice(ToolMode.REQUIRED, choice.name, tools, "tool_choice.name")
 
 
-def _format(given: TextFormat | None) -> Format:
-    if given is None:
+def _format(text_format: TextFormat | None) -> Format:
+    if text_format is None:
         return Format()
     path = "text.format"
-    shared.one_of(given.type, ("text", "json_object", "json_schema"), f"{path}.type")
-    if given.type == "json_schema":
+    shared.one_of(text_format.type, ("text", "json_object", "json_schema"), f"{path}.type")
+    if text_format.type == "json_schema":
         for name in ("name", "schema"):
-            if getattr(given, name) is None:
+            if getattr(text_format, name) is None:
                 raise CallerError(f"Missing required parameter: '{path}.{name}'.", param=f"{path}.{name}")
-        assert given.name is not None
-        assert given.schema is not None
-        form = shared.schema_format(given.name, given.schema, given.description, given.strict is True, path)
+        assert text_format.name is not None
+        assert text_format.schema is not None
+        form = shared.schema_format(
+            text_format.name, text_format.schema, text_format.description, text_format.strict is True, path
+        )
         return replace(form, param=path)
     for name in ("name", "schema", "description", "strict"):
-        if getattr(given, name) is not None:
+        if getattr(text_format, name) is not None:
             raise CallerError("This needs the type 'json_schema'.", param=f"{path}.{name}")
-    return Format(Shape.JSON if given.type == "json_object" else Shape.TEXT, param=path)
+    return Format(Shape.JSON if text_format.type == "json_object" else Shape.TEXT, param=path)
 
 
 def _repeated(request: ResponseRequest, spec: GenerateSpec) -> Object:

@@ -97,21 +97,21 @@ class Speech(wire.Endpoint):
 
     def negotiate(self, opening: Opening, body: bytes) -> AnswerRequest:
         """Return the body as a spec. Raises a `CallerError`, whose `param` is the field's name."""
-        asked = decode(_decoder, body)
-        model = model_of(opening, asked.model)
-        voice = asked.voice.id if isinstance(asked.voice, Voice) else asked.voice
+        request = decode(_decoder, body)
+        model = model_of(opening, request.model)
+        voice = request.voice.id if isinstance(request.voice, Voice) else request.voice
         if not voice:
             raise CallerError("you must provide a voice parameter", param="voice")
-        if not asked.input.strip():
+        if not request.input.strip():
             raise CallerError("'input' contains nothing that can be spoken.", param="input")
-        directed = bool(asked.instructions) and asked.instructions not in READ_OUT
-        one_of(asked.response_format, tuple(FORMATS), "response_format")
-        one_of(asked.stream_format, ("audio", "sse"), "stream_format")
-        form, content_type = FORMATS[asked.response_format or DEFAULT_FORMAT]
-        events = asked.stream_format == "sse"
-        whole = form.container is Container.WAV and len(asked.input) <= WHOLE_CHARACTERS and not events
-        speed = 1.0 if asked.speed is None else asked.speed
-        spec = SpeakSpec(model, voice, asked.input, form, speed=speed, stream=not whole)
+        directed = bool(request.instructions) and request.instructions not in READ_OUT
+        one_of(request.response_format, tuple(FORMATS), "response_format")
+        one_of(request.stream_format, ("audio", "sse"), "stream_format")
+        form, content_type = FORMATS[request.response_format or DEFAULT_FORMAT]
+        events = request.stream_format == "sse"
+        whole = form.container is Container.WAV and len(request.input) <= WHOLE_CHARACTERS and not events
+        speed = 1.0 if request.speed is None else request.speed
+        spec = SpeakSpec(model, voice, request.input, form, speed=speed, stream=not whole)
         return AnswerRequest(spec, SpeechCall(self, opening, wire.EVENTS if events else content_type, events, directed))
 
 
@@ -167,5 +167,5 @@ def _base64(audio: bytes) -> str:
 def _done(spoken: AllSpoken) -> SpeechDone:
     """Return the end, with tokens rounded up."""
     read = -(-spoken.characters // TOKEN_CHARACTERS)
-    said = -(-spoken.audio_ms // OUTPUT_TOKEN_MS)
-    return SpeechDone(SpeechUsage(read, said, read + said))
+    audio_tokens = -(-spoken.audio_ms // OUTPUT_TOKEN_MS)
+    return SpeechDone(SpeechUsage(read, audio_tokens, read + audio_tokens))

@@ -90,8 +90,8 @@ def _recording(body: Body) -> bytes:
     if not body.data:
         raise CallerError("The audio file is empty." if body.has_file else "No file was sent.", param="file")
     if len(body.data) > MAX_FILE_BYTES:
-        said = f"Maximum content size limit ({MAX_FILE_BYTES}) exceeded ({len(body.data)} bytes read)."
-        raise TooLarge(said, param="file")
+        message = f"Maximum content size limit ({MAX_FILE_BYTES}) exceeded ({len(body.data)} bytes read)."
+        raise TooLarge(message, param="file")
     return body.data
 
 
@@ -187,9 +187,11 @@ class Transcribing:
         return ((final.start_ms, final.end_ms, final.transcript.text) for final in self._finals)
 
     def _done(self, closed: Closed) -> wire.TextDone:
-        heard = -(-closed.audio_ms // INPUT_TOKEN_MS)
-        said = sum(len(final.transcript.tokens) for final in self._finals)
-        usage = wire.TokenUsage(heard, said, heard + said, wire.InputTokenDetails(heard))
+        audio_tokens = -(-closed.audio_ms // INPUT_TOKEN_MS)
+        text_tokens = sum(len(final.transcript.tokens) for final in self._finals)
+        usage = wire.TokenUsage(
+            audio_tokens, text_tokens, audio_tokens + text_tokens, wire.InputTokenDetails(audio_tokens)
+        )
         return wire.TextDone(self._text(), usage, self._logprobs)
 
     def _language(self) -> str:
@@ -221,11 +223,11 @@ class Transcribing:
 
 def _logprobs(tokens: Iterable[Token], space: str) -> list[wire.Logprob]:
     """Return one per token; `space` replaces the first token's leading space."""
-    told = []
+    logprobs = []
     for place, token in enumerate(tokens):
         text = token.text if place else space + token.text.lstrip(" ")
-        told.append(wire.Logprob(text, token.logprob, list(text.encode())))
-    return told
+        logprobs.append(wire.Logprob(text, token.logprob, list(text.encode())))
+    return logprobs
 
 
 def _duration(closed: Closed) -> wire.DurationUsage:

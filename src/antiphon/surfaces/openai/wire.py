@@ -293,7 +293,7 @@ def error_body(error: AntiphonError) -> ErrorBody:
         kind = "invalid_request_error"
     # The decoder does not know the field that the audio came in; here it is always `file`.
     param = "file" if error.param is None and isinstance(error, BadMedia) else error.param
-    return ErrorBody(ErrorObject(_said(error), kind, param, _CODES.get(error.code, error.code)))
+    return ErrorBody(ErrorObject(_message(error), kind, param, _CODES.get(error.code, error.code)))
 
 
 def status_of(error: AntiphonError) -> int:
@@ -304,9 +304,9 @@ def status_of(error: AntiphonError) -> int:
 def rate_headers(rates: tuple[RateLimit, ...]) -> tuple[tuple[str, str], ...]:
     """Return the headers that tell a caller its limits of rate."""
     return tuple(
-        (f"x-ratelimit-{said}-{each.name}", value)
+        (f"x-ratelimit-{field}-{each.name}", value)
         for each in rates
-        for said, value in (
+        for field, value in (
             ("limit", str(each.limit)),
             ("remaining", str(each.remaining)),
             ("reset", f"{each.reset_ms / 1000:g}s"),
@@ -314,7 +314,7 @@ def rate_headers(rates: tuple[RateLimit, ...]) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _said(error: AntiphonError) -> str:
+def _message(error: AntiphonError) -> str:
     if isinstance(error, BudgetExceeded):
         return f"You exceeded your current quota, please check your plan and billing details. {error.message}"
     if isinstance(error, UnsupportedLanguage):

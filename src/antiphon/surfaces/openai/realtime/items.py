@@ -111,12 +111,12 @@ def read(raw: Raw, path: str, format: AudioFormat) -> Item:
             return _message(message, path, format)
 
 
-def read_all(given: list[Raw], path: str, format: AudioFormat) -> tuple[Item | Known, ...]:
+def read_all(raw_items: list[Raw], path: str, format: AudioFormat) -> tuple[Item | Known, ...]:
     """Return the input of one response, which may refer to items of the conversation by id."""
-    if len(given) > MAX_ITEMS:
+    if len(raw_items) > MAX_ITEMS:
         raise CallerError(f"'{path}' has at most {MAX_ITEMS} items.", param=path)
     items: list[Item | Known] = []
-    for place, raw in enumerate(given):
+    for place, raw in enumerate(raw_items):
         here = f"{path}[{place}]"
         if shared.decode(_KIND, raw, here).type == "item_reference":
             items.append(Known(shared.decode(_REFERENCE, raw, here).id))
@@ -125,13 +125,13 @@ def read_all(given: list[Raw], path: str, format: AudioFormat) -> tuple[Item | K
     return tuple(items)
 
 
-def _message(given: MessageIn, path: str, format: AudioFormat) -> MessageItem:
-    shared.one_of(given.role, tuple(_PARTS), f"{path}.role")
-    if not given.content:
+def _message(message: MessageIn, path: str, format: AudioFormat) -> MessageItem:
+    shared.one_of(message.role, tuple(_PARTS), f"{path}.role")
+    if not message.content:
         raise CallerError("A message must have content.", param=f"{path}.content")
-    kinds = _PARTS[given.role]
-    parts = [_part(raw, kinds, f"{path}.content[{n}]", format) for n, raw in enumerate(given.content)]
-    return MessageItem(Role(given.role), tuple(parts), given.id or "")
+    kinds = _PARTS[message.role]
+    parts = [_part(raw, kinds, f"{path}.content[{n}]", format) for n, raw in enumerate(message.content)]
+    return MessageItem(Role(message.role), tuple(parts), message.id or "")
 
 
 def _part(raw: Raw, kinds: tuple[str, ...], path: str, format: AudioFormat) -> Part:
@@ -157,12 +157,12 @@ def _part(raw: Raw, kinds: tuple[str, ...], path: str, format: AudioFormat) -> P
     return TextPart(part.text or "")
 
 
-def audio(given: str, path: str) -> bytes:
+def audio(encoded_audio: str, path: str) -> bytes:
     """Return decoded audio. Raises `CallerError` if it is not base64, or `TooLarge`."""
-    if len(given) > MAX_AUDIO_BYTES * 4 // 3 + 4:
+    if len(encoded_audio) > MAX_AUDIO_BYTES * 4 // 3 + 4:
         raise TooLarge(f"The audio of one event can have at most {MAX_AUDIO_BYTES} bytes.", param=path)
     try:
-        data = b64decode(given, validate=True)
+        data = b64decode(encoded_audio, validate=True)
     except (Base64Error, ValueError):
         raise CallerError(f"Invalid '{path}'. Expected base64-encoded audio.", param=path) from None
     if len(data) > MAX_AUDIO_BYTES:

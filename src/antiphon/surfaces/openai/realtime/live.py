@@ -92,26 +92,26 @@ def _session(opening: Opening) -> ConverseSpec:
         if model is None and intent is None:
             raise CallerError("you must provide a model parameter", param="model")
         return settings.initial(intent or "realtime", model or "")
-    given = settings.settled(opening.settled)
-    kind = given.type or "realtime"
+    session = settings.settled(opening.settled)
+    kind = session.type or "realtime"
     if intent is not None and kind != intent:
         raise CallerError("The client secret is for another type of session.", param="intent")
-    if model is not None and given.model not in (None, model):
+    if model is not None and session.model not in (None, model):
         raise CallerError("The client secret is for another model.", param="model")
-    return settings.updated(settings.initial(kind, model or given.model or ""), given)
+    return settings.updated(settings.initial(kind, model or session.model or ""), session)
 
 
 def _addressed(opening: Opening) -> tuple[str | None, str | None]:
     """Return the model and the intent in the query."""
-    asked: dict[str, str] = {}
+    parameters: dict[str, str] = {}
     for name, value in opening.query:
         known = ("model", "intent", *(("api-version", "deployment") if opening.path.startswith(PREFIX) else ()))
         if name not in known:
             raise UnsupportedParameter("This parameter is unknown or not supported by this server.", param=name)
-        if name in asked:
+        if name in parameters:
             raise CallerError(f"'{name}' was given more than once.", param=name)
-        asked[name] = value
-    return asked.get("model") or asked.get("deployment") or None, asked.get("intent")
+        parameters[name] = value
+    return parameters.get("model") or parameters.get("deployment") or None, parameters.get("intent")
 
 
 class Realtime:
@@ -121,7 +121,7 @@ class Realtime:
         self._id = f"sess_{stem}"
         self._rendering = Rendering(stem)
         self._spec = spec  # in effect
-        self._ahead: ConverseSpec | None = spec  # `None` until `_asked` is needed again
+        self._ahead: ConverseSpec | None = spec  # `None` until `_next_spec` is needed again
         self._updates: deque[settings.SessionIn] = deque()  # sent to the conversation and not answered yet
         self._expires_unix_s: int | None = None  # known once it has begun
         self._closed = False
@@ -155,17 +155,17 @@ class Realtime:
             case events.Append():
                 return inputs.AppendAudio(items.audio(event.audio, "audio"), id)
             case events.Update():
-                base = self._asked
-                self._ahead = asked = settings.updated(base, event.session)
+                base = self._next_spec
+                self._ahead = spec = settings.updated(base, event.session)
                 self._updates.append(event.session)
-                return inputs.Configure(asked, id, base)
+                return inputs.Configure(spec, id, base)
             case events.Commit():
                 return inputs.CommitAudio(id)
             case events.ClearInput():
                 return inputs.ClearAudio(id)
             case events.CreateItem():
                 after = FIRST if event.previous_item_id == "root" else event.previous_item_id
-                return inputs.AddItem(items.read(event.item, "item", self._asked.input_format), after, id)
+                return inputs.AddItem(items.read(event.item, "item", self._next_spec.input_format), after, id)
             case events.RetrieveItem():
                 return inputs.ReadItem(event.item_id, id)
             case events.DeleteItem():
@@ -178,20 +178,20 @@ class Realtime:
                 return inputs.CancelResponse(event.response_id or "", id)
         raise UnsupportedParameter("Only WebRTC has an output buffer to clear.", param="type")
 
-    def _respond(self, given: settings.ResponseIn, id: str) -> inputs.ConversationInput:
-        if not self._asked.answers:
+    def _respond(self, response: settings.ResponseIn, id: str) -> inputs.ConversationInput:
+        if not self._next_spec.answers:
             raise CallerError("A transcription session creates no responses.", param="type")
-        spec = settings.response(self._asked, given)
-        settings.check_conversation(given)
+        spec = settings.response(self._next_spec, response)
+        settings.check_conversation(response)
         read = None
-        if given.input is not None:
-            read = items.read_all(given.input, "response.input", self._asked.input_format)
+        if response.input is not None:
+            read = items.read_all(response.input, "response.input", self._next_spec.input_format)
         return inputs.Respond(
-            spec=spec if spec != self._asked else None,
-            base=self._asked if spec != self._asked else None,
+            spec=spec if spec != self._next_spec else None,
+            base=self._next_spec if spec != self._next_spec else None,
             items=read,
-            keep=given.conversation != "none",
-            metadata=settings.metadata(given),
+            keep=response.conversation != "none",
+            metadata=settings.metadata(response),
             event_id=id,
         )
 
@@ -231,7 +231,7 @@ class Realtime:
         self._ahead = None
 
     @property
-    def _asked(self) -> ConverseSpec:
+    def _next_spec(self) -> ConverseSpec:
         """The settings that are in effect once the conversation has accepted all updates. They are made of those in
         effect now when they are needed, not with each answer: many updates may be answered at once.
         """
@@ -246,10 +246,10 @@ class Realtime:
         return self._send(self._error_event(error, event_id, kind))
 
     def _error_event(self, error: AntiphonError, event_id: str = "", kind: str = "") -> wire.Error:
-        told = error_body(error).error
-        code = _CODES.get((kind, error.code), told.code)
-        param = _PARAMS.get((kind, told.param or ""), told.param)
-        details = wire.ErrorDetails(told.type, code, told.message, param, event_id or None)
+        fields = error_body(error).error
+        code = _CODES.get((kind, error.code), fields.code)
+        param = _PARAMS.get((kind, fields.param or ""), fields.param)
+        details = wire.ErrorDetails(fields.type, code, fields.message, param, event_id or None)
         return wire.Error(self._rendering.next_id(), details)
 
     def _fail(self, error: AntiphonError) -> Step:
@@ -261,8 +261,8 @@ class Realtime:
             code = POLICY_VIOLATION if isinstance(error, (CallerError, PolicyError)) else INTERNAL_ERROR
         return Step(sends=(_write(self._error_event(error)),), close=make_close(code, error.message))
 
-    def _send(self, *told: wire.Event) -> Step:
-        return Step(sends=tuple(_write(event) for event in told))
+    def _send(self, *server_events: wire.Event) -> Step:
+        return Step(sends=tuple(_write(event) for event in server_events))
 
 
 def _reject(error: CallerError, event_id: str) -> Step:

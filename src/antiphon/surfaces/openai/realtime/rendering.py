@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from antiphon.core.conversation import outputs as said
+from antiphon.core.conversation import outputs
 from antiphon.core.conversation.items import CallItem, MessageItem, TextPart
 from antiphon.core.conversation.outputs import Ending
 from antiphon.core.errors import AntiphonError
@@ -45,66 +45,66 @@ class Rendering:
     def next_id(self) -> str:
         return next(self._ids)
 
-    def events(self, output: said.ConversationOutput) -> Iterator[wire.Event]:
+    def events(self, output: outputs.ConversationOutput) -> Iterator[wire.Event]:
         """Return the events of an output; the session's own events are not made here."""
         match output:
-            case said.ResponseStarted():
+            case outputs.ResponseStarted():
                 yield self._started(output)
-            case said.OutputStarted():
+            case outputs.OutputStarted():
                 item = items.shown(output.item)
                 yield wire.OutputItemAdded(self.next_id(), output.response_id, output.index, item)
-            case said.OutputText():
+            case outputs.OutputText():
                 yield from self._begin(output, output.spoken)
                 kind = wire.TranscriptDelta if output.spoken else wire.TextDelta
                 yield kind(self.next_id(), output.response_id, output.item_id, output.index, 0, output.text)
-            case said.OutputSpeech():
+            case outputs.OutputSpeech():
                 yield from self._begin(output, True)
                 yield from self._speech(output)
-            case said.OutputArguments():
+            case outputs.OutputArguments():
                 place = output.response_id, output.item_id, output.index
                 yield wire.ArgumentsDelta(self.next_id(), *place, output.call_id, output.arguments)
-            case said.OutputEnded():
+            case outputs.OutputEnded():
                 yield from self._ended(output)
-            case said.ResponseEnded():
+            case outputs.ResponseEnded():
                 yield self._done(output)
-            case said.ItemAdded():
+            case outputs.ItemAdded():
                 yield wire.ItemAdded(self.next_id(), output.after or None, items.shown(output.item))
-            case said.ItemDone():
+            case outputs.ItemDone():
                 yield wire.ItemDone(self.next_id(), output.after or None, items.shown(output.item))
-            case said.ItemRead():
+            case outputs.ItemRead():
                 yield wire.ItemRetrieved(self.next_id(), items.shown(output.item))
-            case said.ItemRemoved():
+            case outputs.ItemRemoved():
                 yield wire.ItemDeleted(self.next_id(), output.item_id)
-            case said.ItemTruncated():
+            case outputs.ItemTruncated():
                 yield wire.ItemTruncated(self.next_id(), output.item_id, output.part, output.heard_ms)
             case _:
                 yield from self._turn(output)
 
     # -- the caller's turn ---------------------------------------------------------------------------------------------
 
-    def _turn(self, output: said.ConversationOutput) -> Iterator[wire.Event]:
+    def _turn(self, output: outputs.ConversationOutput) -> Iterator[wire.Event]:
         match output:
-            case said.TurnStarted():
+            case outputs.TurnStarted():
                 yield wire.SpeechStarted(self.next_id(), output.item_id, output.at_ms)
-            case said.TurnStopped():
+            case outputs.TurnStopped():
                 yield wire.SpeechStopped(self.next_id(), output.item_id, output.at_ms)
-            case said.AudioCommitted():
+            case outputs.AudioCommitted():
                 yield wire.Committed(self.next_id(), output.item_id, output.after or None)
-            case said.AudioCleared():
+            case outputs.AudioCleared():
                 yield wire.BufferCleared(self.next_id())
-            case said.IdleReached():
+            case outputs.IdleReached():
                 yield wire.TimeoutTriggered(self.next_id(), output.item_id, output.start_ms, output.end_ms)
-            case said.HeardDelta():
+            case outputs.HeardDelta():
                 yield wire.TranscriptionDelta(self.next_id(), output.item_id, output.text, content_index=output.part)
-            case said.HeardDone():
-                heard = output.transcript
+            case outputs.HeardDone():
+                transcript = output.transcript
                 usage = DurationUsage(output.audio_ms / 1000)
-                logprobs = [_logprob(token) for token in heard.tokens] if heard.tokens else UNSET
-                place = output.item_id, heard.text.strip(), usage, logprobs, output.part
+                logprobs = [_logprob(token) for token in transcript.tokens] if transcript.tokens else UNSET
+                place = output.item_id, transcript.text.strip(), usage, logprobs, output.part
                 yield wire.TranscriptionCompleted(self.next_id(), *place)
-            case said.HeardFailed():
+            case outputs.HeardFailed():
                 yield wire.TranscriptionFailed(self.next_id(), output.item_id, _failure(output.error), output.part)
-            case said.RateLimits():
+            case outputs.RateLimits():
                 limits: list[Any] = [
                     wire.RateLimit(each.name, each.limit, each.remaining, each.reset_ms / 1000)  # type: ignore[arg-type]
                     for each in output.limits
@@ -113,7 +113,7 @@ class Rendering:
 
     # -- responses -----------------------------------------------------------------------------------------------------
 
-    def _started(self, output: said.ResponseStarted) -> wire.Event:
+    def _started(self, output: outputs.ResponseStarted) -> wire.Event:
         spec = output.spec
         response = wire.Response(
             id=output.response_id,
@@ -126,7 +126,7 @@ class Rendering:
         self._responses[output.response_id] = response
         return wire.ResponseCreated(self.next_id(), response)
 
-    def _begin(self, output: said.OutputText | said.OutputSpeech, spoken: bool) -> Iterator[wire.Event]:
+    def _begin(self, output: outputs.OutputText | outputs.OutputSpeech, spoken: bool) -> Iterator[wire.Event]:
         """Return the event of the message's part, before its first delta."""
         key = output.response_id, output.item_id
         if key not in self._begun:
@@ -134,13 +134,13 @@ class Rendering:
             part = wire.AudioPart("") if spoken else wire.TextPart("")
             yield wire.PartAdded(self.next_id(), output.response_id, output.item_id, output.index, 0, part)
 
-    def _speech(self, output: said.OutputSpeech) -> Iterator[wire.Event]:
+    def _speech(self, output: outputs.OutputSpeech) -> Iterator[wire.Event]:
         place = output.response_id, output.item_id, output.index, 0
         for start in range(0, len(output.audio), MAX_DELTA_BYTES):
             delta = b64encode(output.audio[start : start + MAX_DELTA_BYTES]).decode()
             yield wire.AudioDelta(self.next_id(), *place, delta)
 
-    def _ended(self, output: said.OutputEnded) -> Iterator[wire.Event]:
+    def _ended(self, output: outputs.OutputEnded) -> Iterator[wire.Event]:
         item = output.item
         if isinstance(item, CallItem):
             place = output.response_id, item.id, output.index
@@ -149,7 +149,7 @@ class Rendering:
             yield from self._message_ended(output, item)
         yield wire.OutputItemDone(self.next_id(), output.response_id, output.index, items.shown(item))
 
-    def _message_ended(self, output: said.OutputEnded, item: MessageItem) -> Iterator[wire.Event]:
+    def _message_ended(self, output: outputs.OutputEnded, item: MessageItem) -> Iterator[wire.Event]:
         """Return the ends of the message's parts; an empty message has none."""
         key = output.response_id, item.id
         if key not in self._begun:
@@ -166,7 +166,7 @@ class Rendering:
         yield wire.TranscriptDone(self.next_id(), *place, transcript)
         yield wire.PartDone(self.next_id(), *place, wire.AudioPart(transcript))
 
-    def _done(self, output: said.ResponseEnded) -> wire.Event:
+    def _done(self, output: outputs.ResponseEnded) -> wire.Event:
         began = self._responses.pop(output.response_id)
         status, reason = _STATUSES[output.ending]
         details = None
@@ -189,14 +189,14 @@ class Rendering:
         return wire.ResponseDone(self.next_id(), response)
 
 
-def _usage(spent: said.ResponseUsage) -> wire.Usage:
-    heard = -(-spent.heard_ms // INPUT_TOKEN_MS)
-    spoken = -(-spent.spoken_ms // OUTPUT_TOKEN_MS)
-    tokens = spent.tokens
-    read = wire.InputTokens(tokens.input, heard, tokens.cached, wire.CachedTokens(tokens.cached))
+def _usage(usage: outputs.ResponseUsage) -> wire.Usage:
+    input_audio_tokens = -(-usage.heard_ms // INPUT_TOKEN_MS)
+    spoken = -(-usage.spoken_ms // OUTPUT_TOKEN_MS)
+    tokens = usage.tokens
+    read = wire.InputTokens(tokens.input, input_audio_tokens, tokens.cached, wire.CachedTokens(tokens.cached))
     written = wire.OutputTokens(tokens.output, spoken)
-    inputs, outputs = tokens.input + heard, tokens.output + spoken
-    return wire.Usage(inputs + outputs, inputs, outputs, read, written)
+    input_tokens, output_tokens = tokens.input + input_audio_tokens, tokens.output + spoken
+    return wire.Usage(input_tokens + output_tokens, input_tokens, output_tokens, read, written)
 
 
 def _logprob(token: Token) -> Logprob:
@@ -204,5 +204,5 @@ def _logprob(token: Token) -> Logprob:
 
 
 def _failure(error: AntiphonError) -> wire.Failure:
-    told = error_body(error).error
-    return wire.Failure(told.type, told.code, told.message)
+    fields = error_body(error).error
+    return wire.Failure(fields.type, fields.code, fields.message)

@@ -44,9 +44,9 @@ class ClientSecrets(Endpoint):
     def ask(self, opening: Opening, body: bytes) -> OneCallSecret:
         """Return the secret to create. Raises a `CallerError`, whose `param` is the path of the field."""
         deployment(opening)
-        asked = shared.decode(_DECODER, body or b"{}")
-        settled = msgspec.json.encode(asked.session or {})
-        lifetime_s = (asked.expires_after or ExpiresAfter()).seconds
+        request = shared.decode(_DECODER, body or b"{}")
+        settled = msgspec.json.encode(request.session or {})
+        lifetime_s = (request.expires_after or ExpiresAfter()).seconds
         return OneCallSecret(settled, lifetime_s, _agreed(settled), partial(self._grant, opening))
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Response:
@@ -63,5 +63,5 @@ class ClientSecrets(Endpoint):
 
 
 def _agreed(data: bytes) -> ConverseSpec:
-    given = settings.settled(data)
-    return settings.updated(settings.initial(given.type or "realtime", given.model or ""), given)
+    session = settings.settled(data)
+    return settings.updated(settings.initial(session.type or "realtime", session.model or ""), session)

@@ -161,92 +161,94 @@ def settled(data: bytes) -> SessionIn:
     return shared.decode(_SESSION, data, "session")
 
 
-def updated(spec: ConverseSpec, given: SessionIn) -> ConverseSpec:
+def updated(spec: ConverseSpec, session: SessionIn) -> ConverseSpec:
     """Return the updated settings. Raises a `CallerError`, whose `param` is the path of the field."""
     kind = kind_of(spec)
-    if given.type is not None and given.type != kind:
+    if session.type is not None and session.type != kind:
         raise CallerError(f"This session is of type '{kind}', which cannot be changed.", param="session.type")
     if not spec.answers:
-        for name in given.__struct_fields__:
-            if name not in _OF_TRANSCRIPTION and getattr(given, name) is not None:
-                said = "A session that transcribes has no such parameter."
-                raise UnsupportedParameter(said, param=f"session.{name}")
-        if given.audio is not None and given.audio.output is not None:
+        for name in session.__struct_fields__:
+            if name not in _OF_TRANSCRIPTION and getattr(session, name) is not None:
+                message = "A session that transcribes has no such parameter."
+                raise UnsupportedParameter(message, param=f"session.{name}")
+        if session.audio is not None and session.audio.output is not None:
             raise UnsupportedParameter("A transcription session produces no output.", param="session.audio.output")
-    if given.model is not None and given.model != spec.model:
+    if session.model is not None and session.model != spec.model:
         raise CallerError("The model of a session cannot be changed.", param="session.model")
-    if given.truncation is not None:
-        spec = replace(spec, retain=_retained(given.truncation))
-    spec = _common(spec, given, "session")
-    if given.audio is not None and given.audio.input is not None:
-        spec = _heard(spec, given.audio.input)
-    return _including(spec, given.include)
+    if session.truncation is not None:
+        spec = replace(spec, retain=_retained(session.truncation))
+    spec = _common(spec, session, "session")
+    if session.audio is not None and session.audio.input is not None:
+        spec = _audio_input(spec, session.audio.input)
+    return _including(spec, session.include)
 
 
-def response(spec: ConverseSpec, given: ResponseIn) -> ConverseSpec:
+def response(spec: ConverseSpec, fields: ResponseIn) -> ConverseSpec:
     """Return the settings of one response in the session of `spec`. Raises as `updated`."""
-    if given.audio is not None and given.audio.input is not None:
+    if fields.audio is not None and fields.audio.input is not None:
         raise UnsupportedParameter("The audio input can be set only for the session.", param="response.audio.input")
-    if given.audio is not None and given.audio.output is not None and given.audio.output.speed is not None:
+    if fields.audio is not None and fields.audio.output is not None and fields.audio.output.speed is not None:
         raise UnsupportedParameter("The speed can be set only for the session.", param="response.audio.output.speed")
-    return _common(spec, given, "response")
+    return _common(spec, fields, "response")
 
 
-def check_conversation(given: ResponseIn) -> None:
-    shared.one_of(given.conversation, ("auto", "none"), "response.conversation")
+def check_conversation(fields: ResponseIn) -> None:
+    shared.one_of(fields.conversation, ("auto", "none"), "response.conversation")
 
 
-def metadata(given: ResponseIn) -> tuple[tuple[str, str], ...]:
+def metadata(fields: ResponseIn) -> tuple[tuple[str, str], ...]:
     """Return labels that the response repeats, within OpenAI's limits of length."""
-    pairs = tuple((given.metadata or {}).items())
+    pairs = tuple((fields.metadata or {}).items())
     if any(len(key) > MAX_METADATA_KEY or len(value) > MAX_METADATA_VALUE for key, value in pairs):
-        said = f"A key has at most {MAX_METADATA_KEY} characters, a value {MAX_METADATA_VALUE}."
-        raise CallerError(said, param="response.metadata")
+        message = f"A key has at most {MAX_METADATA_KEY} characters, a value {MAX_METADATA_VALUE}."
+        raise CallerError(message, param="response.metadata")
     return pairs
 
 
 # -- what both have ----------------------------------------------------------------------------------------------------
 
 
-def _common(spec: ConverseSpec, given: Common, path: str) -> ConverseSpec:
-    if given.prompt is not None and spec.answers:
+def _common(spec: ConverseSpec, fields: Common, path: str) -> ConverseSpec:
+    if fields.prompt is not None and spec.answers:
         raise UnsupportedParameter("Prompt templates are not supported.", param=f"{path}.prompt")
-    if given.instructions is not None:
-        spec = replace(spec, instructions=given.instructions)
-    if given.parallel_tool_calls is not None:
-        spec = replace(spec, parallel_tool_calls=given.parallel_tool_calls)
-    if given.max_output_tokens is not None:
-        most = _most(given.max_output_tokens, f"{path}.max_output_tokens")
+    if fields.instructions is not None:
+        spec = replace(spec, instructions=fields.instructions)
+    if fields.parallel_tool_calls is not None:
+        spec = replace(spec, parallel_tool_calls=fields.parallel_tool_calls)
+    if fields.max_output_tokens is not None:
+        most = _most(fields.max_output_tokens, f"{path}.max_output_tokens")
         spec = replace(spec, sampling=replace(spec.sampling, max_tokens=most))
-    if given.output_modalities is not None:
-        if given.output_modalities not in (["audio"], ["text"]):
-            said = f"Supported values for '{path}.output_modalities': ['audio'], which has a transcript, or ['text']."
-            raise UnsupportedParameter(said, param=f"{path}.output_modalities")
-        spec = replace(spec, speak=given.output_modalities == ["audio"])
-    if given.tools is not None:
-        spec = replace(spec, tools=_tools(given.tools, f"{path}.tools"))
-    if given.tool_choice is not None:
-        spec = replace(spec, tool_choice=_choice(given.tool_choice, f"{path}.tool_choice"))
-    if given.tools is not None or given.tool_choice is not None:
+    if fields.output_modalities is not None:
+        if fields.output_modalities not in (["audio"], ["text"]):
+            raise UnsupportedParameter(
+                f"Supported values for '{path}.output_modalities': ['audio'], which has a transcript, or ['text'].",
+                param=f"{path}.output_modalities",
+            )
+        spec = replace(spec, speak=fields.output_modalities == ["audio"])
+    if fields.tools is not None:
+        spec = replace(spec, tools=_tools(fields.tools, f"{path}.tools"))
+    if fields.tool_choice is not None:
+        spec = replace(spec, tool_choice=_choice(fields.tool_choice, f"{path}.tool_choice"))
+    if fields.tools is not None or fields.tool_choice is not None:
         _check_choice(spec, f"{path}.tool_choice")
-    if given.audio is not None and given.audio.output is not None:
-        spec = _said(spec, given.audio.output, f"{path}.audio.output")
+    if fields.audio is not None and fields.audio.output is not None:
+        spec = _audio_output(spec, fields.audio.output, f"{path}.audio.output")
     return spec
 
 
-def _most(given: int | str, path: str) -> int | None:
-    if isinstance(given, int):
-        return given
-    if given != UNLIMITED:
+def _most(limit: int | str, path: str) -> int | None:
+    if isinstance(limit, int):
+        return limit
+    if limit != UNLIMITED:
         raise CallerError(f"'{path}' must be a number up to {MAX_OUTPUT_TOKENS}, or '{UNLIMITED}'.", param=path)
     return None
 
 
-def _tools(given: list[Raw], path: str) -> tuple[Tool, ...]:
-    if len(given) > shared.MAX_TOOLS:
+def _tools(definitions: list[Raw], path: str) -> tuple[Tool, ...]:
+    if len(definitions) > shared.MAX_TOOLS:
         raise CallerError(f"'{path}' has at most {shared.MAX_TOOLS} items.", param=path)
     tools = []
-    for place, raw in enumerate(given):
+    for place, raw in enumerate(definitions):
         here = f"{path}[{place}]"
         shared.one_of(shared.decode(_KIND, raw, here).type, ("function",), f"{here}.type")
         one = shared.decode(_TOOL, raw, here)
@@ -254,14 +256,14 @@ def _tools(given: list[Raw], path: str) -> tuple[Tool, ...]:
     return tuple(tools)
 
 
-def _choice(given: str | NamedFunction, path: str) -> ToolChoice:
-    if isinstance(given, str):
-        shared.one_of(given, tuple(ToolMode), path)
-        return ToolChoice(ToolMode(given))
-    shared.one_of(given.type, ("function",), f"{path}.type")
-    if given.name is None:
+def _choice(choice: str | NamedFunction, path: str) -> ToolChoice:
+    if isinstance(choice, str):
+        shared.one_of(choice, tuple(ToolMode), path)
+        return ToolChoice(ToolMode(choice))
+    shared.one_of(choice.type, ("function",), f"{path}.type")
+    if choice.name is None:
         raise CallerError(f"Missing required parameter: '{path}.name'.", param=f"{path}.name")
-    return ToolChoice(ToolMode.REQUIRED, given.name)
+    return ToolChoice(ToolMode.REQUIRED, choice.name)
 
 
 def _check_choice(spec: ConverseSpec, path: str) -> None:
@@ -272,57 +274,57 @@ def _check_choice(spec: ConverseSpec, path: str) -> None:
         raise CallerError("The chosen function is not one of the tools.", param=path)
 
 
-def _said(spec: ConverseSpec, given: OutputIn, path: str) -> ConverseSpec:
-    if given.format is not None:
-        spec = replace(spec, output_format=OUTPUTS[_format(given.format, f"{path}.format")])
-    if given.voice is not None:
-        spec = replace(spec, voice=given.voice.id if isinstance(given.voice, VoiceIn) else given.voice)
-    if given.speed is not None:
-        spec = replace(spec, speed=given.speed)
+def _audio_output(spec: ConverseSpec, fields: OutputIn, path: str) -> ConverseSpec:
+    if fields.format is not None:
+        spec = replace(spec, output_format=OUTPUTS[_format(fields.format, f"{path}.format")])
+    if fields.voice is not None:
+        spec = replace(spec, voice=fields.voice.id if isinstance(fields.voice, VoiceIn) else fields.voice)
+    if fields.speed is not None:
+        spec = replace(spec, speed=fields.speed)
     return spec
 
 
-def _format(given: FormatIn, path: str) -> str:
-    shared.one_of(given.type, tuple(INPUTS), f"{path}.type")
-    rate = PCM_RATE if given.type == "audio/pcm" else G711_RATE
-    if given.rate not in (None, rate):
+def _format(audio_format: FormatIn, path: str) -> str:
+    shared.one_of(audio_format.type, tuple(INPUTS), f"{path}.type")
+    rate = PCM_RATE if audio_format.type == "audio/pcm" else G711_RATE
+    if audio_format.rate not in (None, rate):
         raise UnsupportedParameter(f"The rate of this format must be {rate}.", param=f"{path}.rate")
-    return given.type
+    return audio_format.type
 
 
 # -- what only a session has -------------------------------------------------------------------------------------------
 
 
-def _heard(spec: ConverseSpec, given: InputIn) -> ConverseSpec:
+def _audio_input(spec: ConverseSpec, fields: InputIn) -> ConverseSpec:
     path = "session.audio.input"
-    if given.format is not None:
-        spec = replace(spec, input_format=INPUTS[_format(given.format, f"{path}.format")])
-    if given.transcription is None:
+    if fields.format is not None:
+        spec = replace(spec, input_format=INPUTS[_format(fields.format, f"{path}.format")])
+    if fields.transcription is None:
         if not spec.answers:
             raise CallerError("This is a transcription session.", param=f"{path}.transcription")
         spec = replace(spec, transcription=None)
-    elif given.transcription is not UNSET:
+    elif fields.transcription is not UNSET:
         now = spec.transcription
-        transcription = _transcription(now, given.transcription)
+        transcription = _transcription(now, fields.transcription)
         usual = _usual_turns(transcription.model)
         if not spec.answers and usual != _usual_turns(now.model if now else ""):
             spec = replace(spec, turns=usual)
         spec = replace(spec, transcription=transcription)
-    if given.turn_detection is None:
+    if fields.turn_detection is None:
         spec = replace(spec, turns=None)
-    elif given.turn_detection is not UNSET:
-        spec = replace(spec, turns=_turns(spec.turns, given.turn_detection, f"{path}.turn_detection"))
+    elif fields.turn_detection is not UNSET:
+        spec = replace(spec, turns=_turns(spec.turns, fields.turn_detection, f"{path}.turn_detection"))
     return spec
 
 
-def _transcription(now: Transcription | None, given: TranscriptionIn) -> Transcription:
+def _transcription(now: Transcription | None, fields: TranscriptionIn) -> Transcription:
     """Return the transcription's settings; the session checks whether the model supports the language."""
-    asked = now or Transcription()
-    if given.model is not None:
-        asked = replace(asked, model=given.model)
-    if given.languages:
-        asked = replace(asked, language="", languages=tuple(given.languages))
-    return replace(asked, language=given.language, languages=()) if given.language else asked
+    transcription = now or Transcription()
+    if fields.model is not None:
+        transcription = replace(transcription, model=fields.model)
+    if fields.languages:
+        transcription = replace(transcription, language="", languages=tuple(fields.languages))
+    return replace(transcription, language=fields.language, languages=()) if fields.language else transcription
 
 
 def _usual_turns(model: str) -> Turns | None:
@@ -330,51 +332,51 @@ def _usual_turns(model: str) -> Turns | None:
     return None if model.startswith(_COMMITTED) else Turns()
 
 
-def _turns(now: Turns | None, given: TurnsIn, path: str) -> Turns:
+def _turns(now: Turns | None, fields: TurnsIn, path: str) -> Turns:
     """Return the turn detection; absent fields keep their value if its type stays the same."""
-    shared.one_of(given.type, ("server_vad", "semantic_vad"), f"{path}.type")
-    semantic = given.type == "semantic_vad" if given.type else now is not None and now.eagerness is not None
+    shared.one_of(fields.type, ("server_vad", "semantic_vad"), f"{path}.type")
+    semantic = fields.type == "semantic_vad" if fields.type else now is not None and now.eagerness is not None
     foreign = (
         ("threshold", "prefix_padding_ms", "silence_duration_ms", "idle_timeout_ms") if semantic else ("eagerness",)
     )
     for name in foreign:
-        if getattr(given, name) not in (None, UNSET):
+        if getattr(fields, name) not in (None, UNSET):
             kind = "server_vad" if semantic else "semantic_vad"
             raise UnsupportedParameter(f"Only turn detection of type '{kind}' has this.", param=f"{path}.{name}")
     if now is None or (now.eagerness is not None) != semantic:
         now = Turns(eagerness=Eagerness.MEDIUM if semantic else None)
-    if given.eagerness is not None:
-        shared.one_of(given.eagerness, tuple(_EAGERNESS), f"{path}.eagerness")
-        now = replace(now, eagerness=_EAGERNESS[given.eagerness])
+    if fields.eagerness is not None:
+        shared.one_of(fields.eagerness, tuple(_EAGERNESS), f"{path}.eagerness")
+        now = replace(now, eagerness=_EAGERNESS[fields.eagerness])
     changes: Object = {
-        "threshold": given.threshold,
-        "padding_ms": given.prefix_padding_ms,
-        "silence_ms": given.silence_duration_ms,
-        "respond": given.create_response,
-        "interrupt": given.interrupt_response,
+        "threshold": fields.threshold,
+        "padding_ms": fields.prefix_padding_ms,
+        "silence_ms": fields.silence_duration_ms,
+        "respond": fields.create_response,
+        "interrupt": fields.interrupt_response,
     }
     now = replace(now, **{name: value for name, value in changes.items() if value is not None})
-    return now if isinstance(given.idle_timeout_ms, UnsetType) else replace(now, idle_ms=given.idle_timeout_ms)
+    return now if isinstance(fields.idle_timeout_ms, UnsetType) else replace(now, idle_ms=fields.idle_timeout_ms)
 
 
-def _retained(given: str | RetentionRatio) -> float | None:
-    if isinstance(given, str):
-        shared.one_of(given, ("auto", "disabled"), "session.truncation")
-        return 1.0 if given == "auto" else None
-    shared.one_of(given.type, ("retention_ratio",), "session.truncation.type")
-    if given.token_limits is not None:
-        said = "A conversation may become as long as the model reads."
-        raise UnsupportedParameter(said, param="session.truncation.token_limits")
-    return given.retention_ratio
+def _retained(truncation: str | RetentionRatio) -> float | None:
+    if isinstance(truncation, str):
+        shared.one_of(truncation, ("auto", "disabled"), "session.truncation")
+        return 1.0 if truncation == "auto" else None
+    shared.one_of(truncation.type, ("retention_ratio",), "session.truncation.type")
+    if truncation.token_limits is not None:
+        message = "A conversation may become as long as the model reads."
+        raise UnsupportedParameter(message, param="session.truncation.token_limits")
+    return truncation.retention_ratio
 
 
-def _including(spec: ConverseSpec, given: Sequence[str] | None) -> ConverseSpec:
-    if given is None:
+def _including(spec: ConverseSpec, include: Sequence[str] | None) -> ConverseSpec:
+    if include is None:
         return spec
-    for place, name in enumerate(given):
+    for place, name in enumerate(include):
         shared.one_of(name, (LOGPROBS,), f"session.include[{place}]")
     if spec.transcription is not None:
-        return replace(spec, transcription=replace(spec.transcription, tokens=bool(given)))
-    if given:
+        return replace(spec, transcription=replace(spec.transcription, tokens=bool(include)))
+    if include:
         raise CallerError("Log-probabilities need 'audio.input.transcription'.", param="session.include")
     return spec

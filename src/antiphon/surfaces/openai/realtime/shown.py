@@ -32,7 +32,7 @@ def kind_of(spec: ConverseSpec) -> str:
 
 def session(spec: ConverseSpec, id: str, expires_unix_s: int | None) -> Object:
     """Return a whole session object, without secrets."""
-    heard = {
+    audio_input = {
         "format": format_in(spec.input_format),
         "noise_reduction": None,
         "transcription": _transcription_shown(spec.transcription),
@@ -45,7 +45,7 @@ def session(spec: ConverseSpec, id: str, expires_unix_s: int | None) -> Object:
             "object": "realtime.transcription_session",
             "id": id,
             "expires_at": expires_unix_s,
-            "audio": {"input": heard},
+            "audio": {"input": audio_input},
             "include": include,
         }
     return {
@@ -64,7 +64,7 @@ def session(spec: ConverseSpec, id: str, expires_unix_s: int | None) -> Object:
         "prompt": None,
         "expires_at": expires_unix_s,
         "audio": {
-            "input": heard,
+            "input": audio_input,
             "output": {"format": format_out(spec.output_format), "voice": spec.voice or None, "speed": spec.speed},
         },
         "include": include,
@@ -91,11 +91,11 @@ def _format_shown(name: str) -> Object:
     return {"type": name, "rate": PCM_RATE} if name == "audio/pcm" else {"type": name}
 
 
-def _transcription_shown(asked: Transcription | None) -> Object | None:
-    if asked is None:
+def _transcription_shown(transcription: Transcription | None) -> Object | None:
+    if transcription is None:
         return None
-    several = {"languages": list(asked.languages)} if asked.languages else {}
-    return {"model": asked.model or None, "language": asked.language or None, **several, "prompt": None}
+    several = {"languages": list(transcription.languages)} if transcription.languages else {}
+    return {"model": transcription.model or None, "language": transcription.language or None, **several, "prompt": None}
 
 
 def _turns_shown(turns: Turns | None, answered: bool) -> Object | None:
