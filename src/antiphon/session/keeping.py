@@ -22,7 +22,7 @@ from antiphon.core.events import LanguageOutput
 from antiphon.core.identity import Principal
 from antiphon.core.ports import Clock
 from antiphon.core.sealing import PLAIN, Sealer
-from antiphon.core.specs import GenerateSpec, Message, Role, SpeakSpec, Spec, said_bytes
+from antiphon.core.specs import GenerateSpec, Message, Role, SpeakSpec, Spec, messages_bytes
 from antiphon.core.stores import Answers, StorageFull
 from antiphon.core.tags import SUBJECT, value_of
 from antiphon.core.units import NS_PER_S
@@ -33,7 +33,7 @@ PURGE_S = 30.0
 FULL_NS = 60 * NS_PER_S  # after an answer found no room, until another is tried
 LONGEST_ANSWER_NS = 24 * 3600 * NS_PER_S  # no answer takes so long
 MAX_MESSAGES = 8192  # of a conversation, with its earlier turns
-MAX_SAID_BYTES = 64 << 20  # of the same
+MAX_CONVERSATION_BYTES = 64 << 20  # of the same
 MAX_REFERRED_BYTES = 32 << 20  # of all stored answers that one request refers to
 
 log = logging.getLogger(__name__)
@@ -178,9 +178,9 @@ class Keeper:
             prompt = spec.prompt[: asked.lead] + before + spec.prompt[asked.lead :]
             if len(prompt) > MAX_MESSAGES:
                 raise CallerError(f"A conversation has at most {MAX_MESSAGES} messages.", param="prompt")
-            if said_bytes(prompt) > MAX_SAID_BYTES:
-                raise TooLarge(f"A conversation has at most {MAX_SAID_BYTES} bytes.", param="prompt")
-            count(said_bytes(before))
+            if messages_bytes(prompt) > MAX_CONVERSATION_BYTES:
+                raise TooLarge(f"A conversation has at most {MAX_CONVERSATION_BYTES} bytes.", param="prompt")
+            count(messages_bytes(before))
             called = {call.id for message in prompt for call in message.tool_calls}
             if any(message.role is Role.TOOL and message.tool_call_id not in called for message in prompt):
                 raise CallerError("No tool call found for a tool's output.", param="prompt")

@@ -76,7 +76,7 @@ class Rendering:
             case said.ItemRemoved():
                 yield wire.ItemDeleted(self.next_id(), output.item_id)
             case said.ItemTruncated():
-                yield wire.ItemTruncated(self.next_id(), output.item_id, output.part, output.heard_ms)
+                yield wire.ItemTruncated(self.next_id(), output.item_id, output.part, output.end_ms)
             case _:
                 yield from self._turn(output)
 
@@ -94,15 +94,15 @@ class Rendering:
                 yield wire.BufferCleared(self.next_id())
             case said.IdleReached():
                 yield wire.TimeoutTriggered(self.next_id(), output.item_id, output.start_ms, output.end_ms)
-            case said.HeardDelta():
+            case said.TranscriptionDelta():
                 yield wire.TranscriptionDelta(self.next_id(), output.item_id, output.text, content_index=output.part)
-            case said.HeardDone():
+            case said.TranscriptionDone():
                 heard = output.transcript
                 usage = DurationUsage(output.audio_ms / 1000)
                 logprobs = [_logprob(token) for token in heard.tokens] if heard.tokens else UNSET
                 place = output.item_id, heard.text.strip(), usage, logprobs, output.part
                 yield wire.TranscriptionCompleted(self.next_id(), *place)
-            case said.HeardFailed():
+            case said.TranscriptionFailed():
                 yield wire.TranscriptionFailed(self.next_id(), output.item_id, _failure(output.error), output.part)
             case said.RateLimits():
                 limits: list[Any] = [
@@ -184,13 +184,13 @@ class Rendering:
             [items.shown(item) for item in output.items],
             status,
             details,
-            _usage(output.spent),
+            _usage(output.usage),
         )
         return wire.ResponseDone(self.next_id(), response)
 
 
 def _usage(spent: said.ResponseUsage) -> wire.Usage:
-    heard = -(-spent.heard_ms // INPUT_TOKEN_MS)
+    heard = -(-spent.input_ms // INPUT_TOKEN_MS)
     spoken = -(-spent.spoken_ms // OUTPUT_TOKEN_MS)
     tokens = spent.tokens
     read = wire.InputTokens(tokens.input, heard, tokens.cached, wire.CachedTokens(tokens.cached))
