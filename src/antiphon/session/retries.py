@@ -52,21 +52,21 @@ class Retries:
         """Return a claim that charges nothing, if this request is numbered as a retry, and the try before it was
         charged and may not have arrived.
         """
-        said = opening.headers.get(TRY, "")
-        if not (said.isdecimal() and len(said) < 10):
+        header = opening.headers.get(TRY, "")
+        if not (header.isdecimal() and len(header) < 10):
             return None
-        asked = (principal.key_id, fingerprint)
+        key = (principal.key_id, fingerprint)
         now_ns = self._clock.now_ns()
         session = opening.request_id
-        call = _Call(int(said), session, now_ns)
+        call = _Call(int(header), session, now_ns)
         calls = self._calls.setdefault(principal.project, OrderedDict())
-        before = calls.pop(asked, None)
+        before = calls.pop(key, None)
         if before:
             self._remembered -= 1
             self._sessions.pop(before.session, None)
             if call.number == before.number + 1 and now_ns - before.at_ns <= _REMEMBERED_NS:
                 call.owed = before.owed  # this try may be refused: then the next one may give it again
-        calls[asked] = self._sessions[session] = call
+        calls[key] = self._sessions[session] = call
         self._remembered += 1
         if self._remembered > MAX_REMEMBERED:
             self._forget()
@@ -103,16 +103,16 @@ class Retries:
         elif call := self._sessions.get(claim.session):
             call.owed, call.replays = None, call.owed
 
-    def ended(self, session: str, given: bool, in_doubt: bool) -> None:
-        """Record the end of a session. `given` says whether it was charged for an answer, or gave one charged before;
-        `in_doubt` whether that is delivered whole, and may not have arrived.
+    def ended(self, session: str, has_answer: bool, in_doubt: bool) -> None:
+        """Record the end of a session. `has_answer` says whether it was charged for an answer, or gave one charged
+        before; `in_doubt` whether that is delivered whole, and may not have arrived.
         """
         claim = self._claims.pop(session, None)
         if claim:
             del self._running[claim.project, claim.key]
         call = self._sessions.pop(session, None)
         if call and call.replays:
-            call.owed = None if given else call.replays
+            call.owed = None if has_answer else call.replays
         elif call:
             call.owed = session if in_doubt else None
 
