@@ -21,7 +21,6 @@ from antiphon.core.conversation.inputs import AddItem, AppendAudio, CancelRespon
 from antiphon.core.conversation.items import CallItem, ResultItem
 from antiphon.core.conversation.outputs import (
     Ending,
-    HeardDone,
     ItemAdded,
     ItemRemoved,
     ItemTruncated,
@@ -29,6 +28,7 @@ from antiphon.core.conversation.outputs import (
     Refused,
     ResponseEnded,
     ResponseStarted,
+    TranscriptionDone,
 )
 from antiphon.core.conversation.spec import ConverseSpec, Transcription, Turns
 from antiphon.core.events import (
@@ -94,9 +94,9 @@ class Talk:
         return self.counts[ResponseStarted] == self.counts[ResponseEnded] > 0 and not self.conversation._unread
 
     async def turn(self):
-        heard = self.counts[HeardDone]
+        heard = self.counts[TranscriptionDone]
         await self.says()
-        await until(lambda: self.counts[HeardDone] > heard)
+        await until(lambda: self.counts[TranscriptionDone] > heard)
         await getattr(self, self.chance.choice(("listen", "listen", "interrupt", "truncate", "cancel", "call")))()
         await until(self.quiet)
         self.house.clock.advance_ms(self.chance.randrange(2_000, 8_000))
@@ -114,9 +114,9 @@ class Talk:
         """Speaks into the reply, when a part of it was played."""
         await until(self.quiet)
         self.house.clock.advance_ms(self.chance.randrange(30, 150))
-        truncated, heard = self.counts[ItemTruncated], self.counts[HeardDone]
+        truncated, heard = self.counts[ItemTruncated], self.counts[TranscriptionDone]
         await self.says()
-        await until(lambda: self.counts[ItemTruncated] > truncated and self.counts[HeardDone] > heard)
+        await until(lambda: self.counts[ItemTruncated] > truncated and self.counts[TranscriptionDone] > heard)
 
     async def truncate(self):
         await until(self.quiet)

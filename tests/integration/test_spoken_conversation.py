@@ -17,12 +17,12 @@ from antiphon.core.conversation.inputs import AppendAudio, ReadItem
 from antiphon.core.conversation.outputs import (
     ConversationOutput,
     Ending,
-    HeardDone,
     ItemRead,
     ItemTruncated,
     OutputSpeech,
     OutputText,
     ResponseEnded,
+    TranscriptionDone,
     TurnStarted,
 )
 from antiphon.core.conversation.spec import ConverseSpec, Eagerness, Transcription, Turns
@@ -113,7 +113,7 @@ async def test_a_spoken_question_is_answered_aloud_and_the_answer_can_be_interru
     caller = Caller(house, replace(SPEC, turns=turns))
     question, stop = await caller.voice(QUESTION), await caller.voice("Wait, please stop talking now.")
     await caller.says(question, 8000, until=OutputSpeech)
-    assert plain(caller.all(HeardDone)[0].transcript.text) == plain(QUESTION)
+    assert plain(caller.all(TranscriptionDone)[0].transcript.text) == plain(QUESTION)
     await caller.says(b"", 1000)
     await caller.says(stop, 0, until=TurnStarted)
     await caller.says(b"", 200)
@@ -121,7 +121,7 @@ async def test_a_spoken_question_is_answered_aloud_and_the_answer_can_be_interru
         assert caller.all(ResponseEnded)[0].ending in (Ending.COMPLETED, Ending.INTERRUPTED)
     else:
         (cut,) = caller.all(ItemTruncated)
-        assert 500 < cut.heard_ms < 3000
+        assert 500 < cut.end_ms < 3000
         await caller.conversation.feed(ReadItem(cut.item_id))
         await caller.says(b"", 100)
         heard = caller.all(ItemRead)[0].item.parts[0].transcript

@@ -19,10 +19,10 @@ from antiphon.core.conversation.outputs import (
     AudioCommitted,
     Configured,
     Ending,
-    HeardDone,
     Refused,
     ResponseEnded,
     ResponseStarted,
+    TranscriptionDone,
     TurnStarted,
     TurnStopped,
 )
@@ -101,7 +101,7 @@ class Caller:
         started, ended = self.ids(ResponseStarted), self.ids(ResponseEnded)
         assert sorted(started) == sorted(ended)
         assert len(set(started)) == len(started)
-        texts = {event.item_id: event.transcript.text for event in told if isinstance(event, HeardDone)}
+        texts = {event.item_id: event.transcript.text for event in told if isinstance(event, TranscriptionDone)}
         speaking, owed, replying, replies = None, None, None, 0
         for event in told:
             match event:

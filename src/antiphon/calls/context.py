@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @dataclass(slots=True)
 class SpeechWork:
     """A clause being synthesised, for the characters `text` that begin at `offset`. With timings its sound waits in
-    `pcm` until all of it is there. `heard` is all of its sound so far, if times are wanted.
+    `pcm` until all of it is there. `sound` is all of its sound so far, if times are wanted.
     """
 
     phrase: Phrase
@@ -26,7 +26,7 @@ class SpeechWork:
     pieces: AsyncGenerator[bytes, None]
     shaper: "ClauseShaper"
     pcm: bytearray = field(default_factory=bytearray)
-    heard: bytearray = field(default_factory=bytearray)
+    sound: bytearray = field(default_factory=bytearray)
 
 
 @dataclass(frozen=True, slots=True)

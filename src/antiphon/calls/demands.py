@@ -33,11 +33,11 @@ def of_language(spec: Spec) -> Demand:
     """Return the demand of a call of a language, embedding or other model."""
     match spec:
         case GenerateSpec():
-            given = input_bytes(spec)
+            size = input_bytes(spec)
             bound = spec.sampling.max_tokens
             output = spec.choices * (OUTPUT_TOKENS if bound is None else bound)
-            meters = {_INPUT: given + _around(spec), _CACHED: 0, _OUTPUT: output, _REASONING: 0}
-            tokens = ceil(given / BYTES_PER_TOKEN) + spec.choices * (bound or 0)
+            meters = {_INPUT: size + _around(spec), _CACHED: 0, _OUTPUT: output, _REASONING: 0}
+            tokens = ceil(size / BYTES_PER_TOKEN) + spec.choices * (bound or 0)
             entries = dict.fromkeys((_OUTPUT, _REASONING), output // ENTRY_TOKENS + 2) if spec.stream else ONE
             return Demand(meters, tokens, entries=entries)
         case EmbedSpec():
@@ -45,8 +45,8 @@ def of_language(spec: Spec) -> Demand:
             most = sum(sizes) + MESSAGE_TOKENS * len(sizes)
             return Demand({Meter(Dimension.EMBEDDING_TOKENS): most}, ceil(sum(sizes) / BYTES_PER_TOKEN))
         case InferSpec():
-            given = sum(len(tensor.data) for tensor in spec.inputs)
-            return Demand({Meter(Dimension.INFERENCES): 1, Meter(Dimension.INFERENCE_BYTES): given})
+            size = sum(len(tensor.data) for tensor in spec.inputs)
+            return Demand({Meter(Dimension.INFERENCES): 1, Meter(Dimension.INFERENCE_BYTES): size})
 
 
 def of_speech(spec: SpeakSpec) -> Demand:

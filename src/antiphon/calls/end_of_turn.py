@@ -76,7 +76,7 @@ USUALLY_FOLLOWED = _words(_PARTICLES, _VERBS, _OBJECTS)
 REFERRING = _words(_REFERRING)
 DIGITS = _words(_DIGITS)
 SHORT = _words(_SHORT)
-TOLD = 2  # from this many groups of digits in a row, a number is being dictated ...
+DICTATION_GROUPS = 2  # from this many groups of digits in a row, a number is being dictated ...
 WHOLE_NUMBER = (3, 4, 7, 10, 11)  # ... and with this many digits it may be complete
 CLAUSE = 3  # from this many words, a text with a full stop is a sentence
 
@@ -86,7 +86,7 @@ _SENTENCE = re.compile(r"(?<=[.?!])\s+(?=\S)")
 _UNENDED = re.compile(r"(?:[:–—-]|\.\.\.|…)[\"')\]]*$")
 _PAUSED = re.compile(r"[,;][\"')\]]*$")
 _ENDED = re.compile(r"[.?!][\"')\]]*$")
-_ASKED = re.compile(r"[?!][\"')\]]*$")
+_QUESTION = re.compile(r"[?!][\"')\]]*$")
 
 
 def thought_of(text: str) -> Thought:
@@ -95,13 +95,13 @@ def thought_of(text: str) -> Thought:
     words = plain(text).split()
     if not words or _UNENDED.search(text):
         return Thought.HANGING
-    last, asked = words[-1], _ASKED.search(text) is not None
+    last, is_question = words[-1], _QUESTION.search(text) is not None
     if last in USUALLY_FOLLOWED and len(words) > 1:
-        refers = asked or words[0] in SHORT or not REFERRING.isdisjoint(words[-REFERS:-1])
+        refers = is_question or words[0] in SHORT or not REFERRING.isdisjoint(words[-REFERS:-1])
         return Thought.WHOLE if refers and _ENDED.search(text) else Thought.OPEN
     if last in FOLLOWED or _mid_number(words):
         return Thought.HANGING
-    if asked or (words[0] in SHORT and len(words) < CLAUSE and not _PAUSED.search(text)):
+    if is_question or (words[0] in SHORT and len(words) < CLAUSE and not _PAUSED.search(text)):
         return Thought.WHOLE
     return Thought.WHOLE if _ENDED.search(text) and len(words) >= CLAUSE else Thought.OPEN
 
@@ -134,4 +134,4 @@ def _mid_number(words: list[str]) -> bool:
         if not more:
             break
         groups, digits = groups + 1, digits + more
-    return groups >= TOLD and digits not in WHOLE_NUMBER
+    return groups >= DICTATION_GROUPS and digits not in WHOLE_NUMBER

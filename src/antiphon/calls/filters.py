@@ -55,8 +55,8 @@ class Chain:
         return events
 
 
-async def _settled(given: tuple[Any, ...] | Awaitable[tuple[Any, ...]]) -> tuple[Any, ...]:
-    return await given if isawaitable(given) else given
+async def _settled(result: tuple[Any, ...] | Awaitable[tuple[Any, ...]]) -> tuple[Any, ...]:
+    return await result if isawaitable(result) else result
 
 
 def no_filters(call: Call[Any]) -> Sequence[EventFilter]:

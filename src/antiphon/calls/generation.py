@@ -51,7 +51,7 @@ ENTRY_TOKENS = demands.ENTRY_TOKENS  # of a running stream; tokens beyond its en
 HELD_TOKENS = 64
 RELEASE_S = 10.0  # for an engine to stop its work
 
-Given = TypeVar("Given")
+Result = TypeVar("Result")
 Batch = tuple[Generated | TokenUsage, ...]
 
 _INPUT, _CACHED = Meter(Dimension.LLM_INPUT_TOKENS), Meter(Dimension.LLM_CACHED_TOKENS)
@@ -99,7 +99,9 @@ class Generation(MeteredSession[LanguageOutput]):
         self._unmet = unmet
         self._pictures: Pictures | None = None  # those fetched
         self._deadline_ns = deadline_ns
-        self._asked = EngineCall(call.id, deadline_ns, principal.project, principal.weight, call.item, self.serving)
+        self._engine_call = EngineCall(
+            call.id, deadline_ns, principal.project, principal.weight, call.item, self.serving
+        )
         # A kept answer has the caller's input too, which no filter has seen.
         self._keeping = None if keeping is not None and keeping.stored and self._redacts else keeping
         self._timer = TokenTimer(services.clock.now_ns())
@@ -176,7 +178,7 @@ class Generation(MeteredSession[LanguageOutput]):
         opened = self._served.opened(kept, self._unmet, remembered)
         return replace(opened, rates=self._allowance.rates()) if self._allowance is not None else opened
 
-    async def _given(self, spec: AnySpec) -> AnySpec:
+    async def _engine_spec(self, spec: AnySpec) -> AnySpec:
         """Return what the engine gets of the spec."""
         prompts = self._prompts
         if prompts is None or not self._served.by_others:
@@ -185,12 +187,12 @@ class Generation(MeteredSession[LanguageOutput]):
 
     async def _generated(self, spec: GenerateSpec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
         yield (self._opened(),)
-        spec = await self._given(spec)
+        spec = await self._engine_spec(spec)
         self._left = spec.choices
         if remote := remote_images(spec):
             self._pictures = Pictures(self._services, self.call.principal)
             spec = await self._wait(partial(self._pictures.fetch, spec, remote))
-        produced = self._served.generator().generate(spec, self._asked)
+        produced = self._served.generator().generate(spec, self._engine_call)
         try:
             while not self._final:
                 events = self._note(await self._wait(lambda: anext(produced)))
@@ -227,12 +229,12 @@ class Generation(MeteredSession[LanguageOutput]):
 
     async def _embedded(self, spec: EmbedSpec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
         yield (self._opened(),)
-        spec = await self._given(spec)
+        spec = await self._engine_spec(spec)
         version = self._served.version
         if spec.foreign_tokens and version != spec.model and any(isinstance(text, tuple) for text in spec.texts):
-            said = f"Here {version!r} answers, whose tokens are others than those of {spec.model!r}. Send texts."
-            raise CallerError(said, param="input")
-        embedded = await self._wait(lambda: self._served.embedder().embed(spec.texts, self._asked))
+            message = f"Here {version!r} answers, whose tokens are others than those of {spec.model!r}. Send texts."
+            raise CallerError(message, param="input")
+        embedded = await self._wait(lambda: self._served.embedder().embed(spec.texts, self._engine_call))
         size = len(embedded.vectors[0])
         if spec.dimensions not in (None, size):
             raise UnsupportedParameter(f"This model's vectors have {size} dimensions.", param="dimensions")
@@ -241,14 +243,14 @@ class Generation(MeteredSession[LanguageOutput]):
 
     async def _inferred(self, spec: InferSpec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
         yield (self._opened(),)
-        spec = await self._given(spec)
-        inferred = await self._wait(lambda: self._served.inferrer().infer(spec, self._asked))
+        spec = await self._engine_spec(spec)
+        inferred = await self._wait(lambda: self._served.inferrer().infer(spec, self._engine_call))
         moved = sum(len(tensor.data) for tensor in (*spec.inputs, *inferred.outputs))
         self._costs = True
         self._due = {Meter(Dimension.INFERENCES): 1, Meter(Dimension.INFERENCE_BYTES): moved}
         yield (inferred, Completed(TokenUsage(0, 0)))
 
-    async def _wait(self, work: Callable[[], Awaitable[Given]]) -> Given:
+    async def _wait(self, work: Callable[[], Awaitable[Result]]) -> Result:
         """Return the engine's result. Raises the error passed to `fail` before or meanwhile. It does the work of
         `asyncio.timeout` itself, because one per token would cost as much as the whole surface.
         """

@@ -48,8 +48,8 @@ class InputChannel:
     pause: int | None = None
     drained: bool = False
     timer: UtteranceTimer = field(default_factory=UtteranceTimer)
-    _ends_after_ms: int | None = None  # of silence, by what was said before the present pause ...
-    _said: str = ""  # ... which is this
+    _ends_after_ms: int | None = None  # of silence, by the text before the present pause ...
+    _text: str = ""  # ... which is this
 
     def tell(self, mark: Flush | End, now_ns: int) -> None:
         """Flush or end the stream, after the audio that it has."""
@@ -66,14 +66,14 @@ class InputChannel:
         received_ms, settled_ms = samples_to_ms(self.arrivals.received), samples_to_ms(self.stream.settled)
         return TimedEvent(Progress(number, received_ms, settled_ms, self.stream.speech_peak()), 0, 0, 0)
 
-    def add_times(self, heard: SpeechEvent) -> TimedEvent:
+    def add_times(self, speech: SpeechEvent) -> TimedEvent:
         """Return an event of the stream with the times at which its speech arrived."""
-        event, arrivals = heard.event, self.arrivals
+        event, arrivals = speech.event, self.arrivals
         if isinstance(event, Final) and event.cause in (Cause.FLUSH, Cause.END):
-            spoken_ns = arrivals.marked_ns(heard.spoken)
+            spoken_ns = arrivals.marked_ns(speech.spoken)
         else:
-            spoken_ns = arrivals.at_ns(heard.spoken) + heard.wished_ms * NS_PER_MS
-        return TimedEvent(event, arrivals.at_ns(heard.onset), spoken_ns, heard.spoken)
+            spoken_ns = arrivals.at_ns(speech.spoken) + speech.wished_ms * NS_PER_MS
+        return TimedEvent(event, arrivals.at_ns(speech.onset), spoken_ns, speech.spoken)
 
     def judge(self, event: Interim | Final, turns: TurnRules) -> Interim | Final:
         """Return the event with the confidence that the turn is over. At a pause, also decide how much silence ends the
@@ -84,11 +84,11 @@ class InputChannel:
             silence_ms, self._ends_after_ms = self._ends_after_ms, None
             ended = event.cause is not Cause.ENDPOINT
             # The final may have another mark at its end than the text that ended the turn.
-            texts = (text,) if silence_ms is None else (text, self._said)
+            texts = (text,) if silence_ms is None else (text, self._text)
             sure = 1.0 if ended else max(turn_rules.sure_after(each, silence_ms or turns.timeout_ms) for each in texts)
         elif self.pause is not None:
             sure = turn_rules.sure_after(text, event.end_ms - samples_to_ms(self.pause))
-            self._said = text
+            self._text = text
             self._ends_after_ms, early_ms = turn_rules.silences_ms(text, turns)
             self.stream.tell(Wait(self.pause, self._ends_after_ms, early_ms))
         else:

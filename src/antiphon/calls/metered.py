@@ -128,8 +128,8 @@ class MeteredSession(ABC, Generic[Event]):
         charge for a result is durable in the ledger before it is yielded. A filter that fails ends it.
         """
         try:
-            async with aclosing(self._produce()) as told:
-                async for events in told:
+            async with aclosing(self._produce()) as batches:
+                async for events in batches:
                     if self._chain is not None:
                         events = await self._chain.push(events)
                         if not events:

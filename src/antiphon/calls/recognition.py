@@ -120,22 +120,22 @@ class Recognition(MeteredSession[Output]):
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
-    async def feed(self, given: Input) -> None:
+    async def feed(self, event: Input) -> None:
         """Process one input. Errors in it end the session through `events`. Waits if audio comes too fast."""
         async with self._feeding:
             if self._ended or self._error:
                 return
             with self._failing():
-                match given:
+                match event:
                     case Audio(data):
                         self._sha256.update(data)
                         self._decoder = self._decoder or self._live_decoder()
                         await self._hear(await self._decoder.feed(data))
-                    case Flush(channel=asked):
+                    case Flush(channel=target):
                         await self._expect_channels()
                         for number, channel in enumerate(self._channels):
-                            if asked in (None, number):
-                                channel.tell(given, self._services.clock.now_ns())
+                            if target in (None, number):
+                                channel.tell(event, self._services.clock.now_ns())
                     case Report():
                         await self._expect_channels()
                         for number, channel in enumerate(self._channels):
@@ -286,19 +286,19 @@ class Recognition(MeteredSession[Output]):
         with self._failing():
             async with aclosing(channel.stream.events()) as events:
                 async for batch in events:
-                    for heard in batch:
-                        self._take(channel.add_times(heard))
+                    for speech in batch:
+                        self._take(channel.add_times(speech))
 
-    def _take(self, heard: TimedEvent) -> None:
+    def _take(self, timed: TimedEvent) -> None:
         """Queue an event. An unread interim is replaced by the newer one of its channel."""
-        if isinstance(heard.event, Interim):
-            last = next((h for h in reversed(self._unread) if h.event.channel == heard.event.channel), None)
+        if isinstance(timed.event, Interim):
+            last = next((each for each in reversed(self._unread) if each.event.channel == timed.event.channel), None)
             if last and isinstance(last.event, Interim):
                 self._unread.remove(last)
         if len(self._unread) >= MAX_UNREAD_EVENTS and self.live:
             self.fail(CapacityError("The client did not read results fast enough."))
             return
-        self._unread.append(heard)
+        self._unread.append(timed)
         self._something.set()
 
     async def _produce(self) -> AsyncGenerator[tuple[Output, ...], None]:
@@ -318,30 +318,30 @@ class Recognition(MeteredSession[Output]):
                 await self._something.wait()
             if self._error:
                 raise self._error
-            heard = self._unread.popleft()
-            event = heard.event
+            timed = self._unread.popleft()
+            event = timed.event
             if isinstance(event, Drained):
                 self._channels[event.channel].drained = True
                 continue
             channel = self._channels[event.channel]
             if isinstance(event, Interim):
-                channel.pause = heard.spoken if event.paused else None
+                channel.pause = timed.spoken if event.paused else None
             if self._turns and isinstance(event, Interim | Final):
                 event = channel.judge(event, self._turns)
             # A final that filters held back may be sent with any event.
             if self._spec.incremental and (isinstance(event, Final) or self._chain is not None):
                 self._costs = True
             yield (event,)
-            self._measure(channel, heard)
+            self._measure(channel, timed)
 
     async def _complete(self, events: tuple[Output, ...]) -> tuple[Output, ...]:
         return events if self._covering is None else await self._covering.follow(events)
 
-    def _measure(self, channel: InputChannel, heard: TimedEvent) -> None:
+    def _measure(self, channel: InputChannel, timed: TimedEvent) -> None:
         """Measure how late the event was, after the transport took it."""
         if not self.live:
             return
-        measured = channel.measure(heard, self._services.clock.now_ns(), self._spec.interims)
+        measured = channel.measure(timed, self._services.clock.now_ns(), self._spec.interims)
         if measured is not None:
             self._services.observer.utterance(measured, self.call.principal.project, self._engine)
 
@@ -349,8 +349,8 @@ class Recognition(MeteredSession[Output]):
         for event in events:
             if isinstance(event, Final) and self._spec.incremental:
                 # A recording's price is known, so its first result pays for all, even if the caller leaves after it.
-                heard_ms = {Meter(Dimension.STT_AUDIO_MS, event.channel): event.end_ms}
-                await self._account.charge(heard_ms if self.live else self._lengths())
+                amounts = {Meter(Dimension.STT_AUDIO_MS, event.channel): event.end_ms}
+                await self._account.charge(amounts if self.live else self._lengths())
         if isinstance(events[-1], Closed):
             lengths = self._lengths()  # the results may not have covered everything
             await self._account.charge(lengths)

@@ -49,8 +49,8 @@ async def relay(
     Raises the surface's exceptions, and those of `send`.
     """
     ended = False
-    async with aclosing(session.events()) as said:
-        async for events in said:
+    async with aclosing(session.events()) as batches:
+        async for events in batches:
             if ended:
                 continue  # such as events after an answer that could not be kept
             if busy is not None and busy.locked():

@@ -53,7 +53,7 @@ class SpeechSound:
         audio = await self._coded(context, pcm)
         if not audio and not written:
             return ()
-        return (self._said(context, audio, written, spelled),)
+        return (self._event(context, audio, written, spelled),)
 
     async def _coded(self, context: SpeechContext, pcm: bytes) -> bytes:
         """Return the encoded bytes that can be sent after these samples."""
@@ -63,7 +63,7 @@ class SpeechSound:
             return context.encoder.push(pcm)
         return await asyncio.to_thread(context.encoder.push, pcm)
 
-    def _said(self, context: SpeechContext, audio: bytes, written: Times = (), spelled: Times = ()) -> Spoken:
+    def _event(self, context: SpeechContext, audio: bytes, written: Times = (), spelled: Times = ()) -> Spoken:
         start_ms, context.sent_ms = context.sent_ms, self.ms(context.samples)
         return Spoken(audio, start_ms, context.sent_ms, written, spelled, context.name)
 
@@ -72,16 +72,16 @@ class SpeechSound:
         words = work.phrase.words
         if not words or self._align is None or not (self._spec.timings or self._spec.times_follow):
             return (), ()
-        begun_ms = self.ms(context.samples - len(work.heard) // 2)
-        work.heard += pcm
+        begun_ms = self.ms(context.samples - len(work.sound) // 2)
+        work.sound += pcm
         if not last:
             return (), ()
         from antiphon.audio.resample import to_house_rate
 
-        heard = to_house_rate(bytes(work.heard), self._voice.engine.sample_rate)
-        times = await asyncio.to_thread(self._align.align, heard, [word.read for word in words])
+        audio = to_house_rate(bytes(work.sound), self._voice.engine.sample_rate)
+        times = await asyncio.to_thread(self._align.align, audio, [word.read for word in words])
         times = [(begun_ms + start_ms, begun_ms + end_ms) for start_ms, end_ms in times]
-        end_ms = begun_ms + self.ms(len(work.heard) // 2)
+        end_ms = begun_ms + self.ms(len(work.sound) // 2)
         written = written_times(work.text, work.offset, words, times, begun_ms, end_ms)
         if self._spec.live and work.phrase.flushed and not work.text[-1:].isspace():
             # Clients build words from these characters, and hold the last one back until they see its end.
@@ -99,7 +99,7 @@ class SpeechSound:
             context.flushed = context.samples
         else:
             audio = b""
-        return (self._said(context, audio), mark.event) if audio else (mark.event,)
+        return (self._event(context, audio), mark.event) if audio else (mark.event,)
 
     def ms(self, samples: int) -> int:
         """Return how long so many samples are."""

@@ -27,13 +27,13 @@ class Stretches:
         """
         pieces = zip(self._channels, pcm, strict=True) if pcm else ()
         samples = max((c.arrivals.received + len(piece) // BYTES_PER_SAMPLE for c, piece in pieces), default=0)
-        heard_ms = -(-samples * 1000 // SAMPLE_RATE)
+        audio_ms = -(-samples * 1000 // SAMPLE_RATE)
         if self._charges_time:
-            heard_ms = max(heard_ms, open_ms + demands.CLOSING_MS)
-        if heard_ms + demands.STRETCH_MS // 2 <= self._covered_ms:
+            audio_ms = max(audio_ms, open_ms + demands.CLOSING_MS)
+        if audio_ms + demands.STRETCH_MS // 2 <= self._covered_ms:
             return True
         refusal: BudgetExceeded | None = None
-        for wanted_ms in (heard_ms + demands.STRETCH_MS, heard_ms):
+        for wanted_ms in (audio_ms + demands.STRETCH_MS, audio_ms):
             if wanted_ms <= self._covered_ms:
                 return True
             wanted = demands.audio_meters(wanted_ms, len(self._channels), self._charges_time)

@@ -115,18 +115,18 @@ class Synthesis(MeteredSession[SpeechOutput]):
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
-    async def feed(self, given: Input) -> None:
+    async def feed(self, event: Input) -> None:
         """Process one input. Errors in it end the session through `events`."""
         async with self._reading:
             if self._ended or self._error:
                 return
             try:
-                if self._waiting >= MAX_WAITING and not isinstance(given, End):
+                if self._waiting >= MAX_WAITING and not isinstance(event, End):
                     raise _too_fast()
-                if isinstance(given, Say):
-                    await self._say(given)
+                if isinstance(event, Say):
+                    await self._say(event)
                 else:
-                    self._take(given)
+                    self._take(event)
             except AntiphonError as error:
                 self.fail(error)
             except Exception as error:
@@ -135,8 +135,8 @@ class Synthesis(MeteredSession[SpeechOutput]):
                 self._take(End())
             self._something.set()
 
-    def _take(self, given: Input) -> None:
-        match given:
+    def _take(self, event: Input) -> None:
+        match event:
             case Begin(name, speed, schedule):
                 if name in self._contexts:
                     raise CallerError("This context has already started.", param="context")
@@ -165,17 +165,17 @@ class Synthesis(MeteredSession[SpeechOutput]):
         )
         return context
 
-    async def _say(self, said: Say) -> None:
-        text = said.text
+    async def _say(self, event: Say) -> None:
+        text = event.text
         if self.live and self._allowance is not None and not self._cover(self._allowance, len(text)):
             self._take(End())
             return
-        context = self._contexts.get(said.context) or self._open(said.context, 1.0, self._spec.schedule)
+        context = self._contexts.get(event.context) or self._open(event.context, 1.0, self._spec.schedule)
         if sum(len(c.text) for c in self._contexts.values()) + len(text) > MAX_WAITING_CHARACTERS:
             raise _too_fast()
         voice = context.writes_for
-        if said.voice and self._beside:
-            voice = self._beside(said.voice)
+        if event.voice and self._beside:
+            voice = self._beside(event.voice)
             voice.check(self._spec.language)
         if voice is not context.writes_for:
             context.writes_for = voice
@@ -188,7 +188,7 @@ class Synthesis(MeteredSession[SpeechOutput]):
             if self._error:
                 return
             self._enqueue(context, context.clauses.push(text[place : place + PIECE_CHARACTERS]))
-        if said.whole:
+        if event.whole:
             self._enqueue(context, context.clauses.flush())
 
     def _cover(self, allowance: Allowance, characters: int) -> bool:
@@ -261,12 +261,12 @@ class Synthesis(MeteredSession[SpeechOutput]):
             await self.feed(Say(self._spec.text))
             await self.feed(End())
         if self._spec.stream:
-            async for told in self._spoken():
+            async for events in self._spoken():
                 await self._wanted()
-                if any(isinstance(event, Spoken) for event in told):
+                if any(isinstance(event, Spoken) for event in events):
                     self._costs = True
-                yield told
-                self._measure(told)
+                yield events
+                self._measure(events)
         else:
             whole = await self._whole()
             self._costs = True
@@ -291,8 +291,8 @@ class Synthesis(MeteredSession[SpeechOutput]):
         audio = bytearray()
         written: list[CharacterTime] = []
         spelled: list[CharacterTime] = []
-        async for told in self._spoken():
-            for event in told:
+        async for events in self._spoken():
+            for event in events:
                 if isinstance(event, Spoken):
                     audio += event.audio
                     written += event.characters
@@ -310,9 +310,9 @@ class Synthesis(MeteredSession[SpeechOutput]):
                 continue
             busy = [context for context in self._contexts.values() if context.busy]
             if busy:
-                told = await self._advance(min(busy, key=self._deadline_ns))
-                if told and not self._error:  # or it would be charged, and not delivered
-                    yield told
+                events = await self._advance(min(busy, key=self._deadline_ns))
+                if events and not self._error:  # or it would be charged, and not delivered
+                    yield events
             elif self._ended:
                 if self._refused is not None:
                     raise self._refused
@@ -361,18 +361,18 @@ class Synthesis(MeteredSession[SpeechOutput]):
     def _amounts(self) -> dict[Meter, int]:
         return {CHARACTERS: self._sound.characters, AUDIO_MS: self._sound.length_ms}
 
-    async def played(self, heard_ms: int) -> None:
-        """Correct the charge to what was heard. Durable on return."""
+    async def played(self, position_ms: int) -> None:
+        """Correct the charge to what was heard: the speech up to `position_ms`. Durable on return."""
         made = self._sound.characters
-        characters = next((characters for end_ms, characters in self._sent if end_ms >= heard_ms), made)
+        characters = next((characters for end_ms, characters in self._sent if end_ms >= position_ms), made)
         charged = self._account.charged
-        heard = {CHARACTERS: characters if heard_ms > 0 else 0, AUDIO_MS: heard_ms}
-        await self._account.charge({meter: min(amount, charged.get(meter, 0)) for meter, amount in heard.items()})
+        amounts = {CHARACTERS: characters if position_ms > 0 else 0, AUDIO_MS: position_ms}
+        await self._account.charge({meter: min(amount, charged.get(meter, 0)) for meter, amount in amounts.items()})
 
-    def _measure(self, told: tuple[SpeechOutput, ...]) -> None:
+    def _measure(self, events: tuple[SpeechOutput, ...]) -> None:
         """Measure, after the transport took the events, how late the sound was and until when it plays."""
         now_ns = self._services.clock.now_ns()
-        for event in told:
+        for event in events:
             context = self._contexts.get(event.context) if isinstance(event, Spoken) else None
             if context is None or not isinstance(event, Spoken):
                 continue

@@ -58,8 +58,8 @@ class Catalogue:
         seen._permit = permit
         return seen
 
-    def resolve(self, name: str, kinds: Collection[Serves], asked: str = "") -> Served:
-        """Return what serves a name; the caller `asked` for it by this or another name. Raises `UnknownModel` if there
+    def resolve(self, name: str, kinds: Collection[Serves], other_name: str = "") -> Served:
+        """Return what serves a name; the caller used `other_name` for it, if it is set. Raises `UnknownModel` if there
         is none, or not any more, and `PolicyError` if the caller may not use it.
         """
         served = self.find(name, kinds)
@@ -70,7 +70,7 @@ class Catalogue:
             instead = f" Use {served.successor!r}." if served.successor else ""
             raise UnknownModel(f"The model {served.version!r} has been retired.{instead}", param="model")
         if self._permit is not None:
-            self._permit.check(asked or name, served.version, served.engines)
+            self._permit.check(other_name or name, served.version, served.engines)
         return served
 
     def find(self, name: str, kinds: Collection[Serves]) -> Served | None:

@@ -38,10 +38,10 @@ class Served:
     by_others: bool = False
     engines: tuple[str, ...] = ()
 
-    def check(self, asked: Serves) -> None:
+    def check(self, kind: Serves) -> None:
         """Raise `CallerError` if it is a model of another kind."""
-        if asked is not self.serves:
-            raise CallerError(f"{self.version!r} is not {_KINDS[asked]}.", param="model")
+        if kind is not self.serves:
+            raise CallerError(f"{self.version!r} is not {_KINDS[kind]}.", param="model")
 
     def settle(self, spec: Spec) -> tuple[Spec, frozenset[Ability]]:
         """Return what the engine is asked, and which abilities have no effect. Raises `CallerError` if it is a model of

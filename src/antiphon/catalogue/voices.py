@@ -94,7 +94,7 @@ class Voices:
         own = self._names.get(name, name)
         for version, speakers in self._voices.items():
             if any(speaker.name == own for speaker in speakers):
-                return self._catalogue.resolve(version, SPEAKS, asked=name).version
+                return self._catalogue.resolve(version, SPEAKS, other_name=name).version
         offered = ", ".join(card.name for card in self.models())
         raise UnknownModel(f"No speech model of that name. Available: {offered or 'none'}.", param="model")
 

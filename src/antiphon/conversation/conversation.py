@@ -113,37 +113,37 @@ class Conversation:
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
-    async def feed(self, given: ConversationInput) -> None:
+    async def feed(self, event: ConversationInput) -> None:
         """Process one input. Waits while inputs come too fast or too many outputs are unread."""
         if len(self._unread) >= MAX_UNREAD:
             await self._room()
-        if isinstance(given, AppendAudio) and len(given.data) > PIECE_BYTES:
-            for at in range(0, len(given.data), PIECE_BYTES):
-                await self._take(AppendAudio(given.data[at : at + PIECE_BYTES], given.event_id))
+        if isinstance(event, AppendAudio) and len(event.data) > PIECE_BYTES:
+            for at in range(0, len(event.data), PIECE_BYTES):
+                await self._take(AppendAudio(event.data[at : at + PIECE_BYTES], event.event_id))
                 await asyncio.sleep(0)
         else:
-            await self._take(given)
+            await self._take(event)
 
-    async def _take(self, given: ConversationInput) -> None:
+    async def _take(self, event: ConversationInput) -> None:
         if self._over or self._error:
             return
-        if isinstance(given, Configure | Respond):
-            given = self._resolved(given)
-        later = self._step(given)
+        if isinstance(event, Configure | Respond):
+            event = self._resolved(event)
+        later = self._step(event)
         if later:
             await self._spend(later)
 
-    def _resolved(self, given: Configure | Respond) -> ConversationInput:
+    def _resolved(self, event: Configure | Respond) -> ConversationInput:
         """Return the input with its whole spec, or its refusal."""
         try:
-            if isinstance(given, Configure):
-                return Configure(self._checked(rebase(given.spec, given.base, self.spec)), given.event_id)
-            spec = rebase(given.spec, given.base, self.spec) if given.spec else self.spec
+            if isinstance(event, Configure):
+                return Configure(self._checked(rebase(event.spec, event.base, self.spec)), event.event_id)
+            spec = rebase(event.spec, event.base, self.spec) if event.spec else self.spec
             check(spec)
             self._parts.check(spec)
-            return Respond(spec, given.items, given.keep, given.metadata, given.event_id)
+            return Respond(spec, event.items, event.keep, event.metadata, event.event_id)
         except Exception as error:
-            return Reject(self._translate(error), given.event_id)
+            return Reject(self._translate(error), event.event_id)
 
     def _checked(self, spec: ConverseSpec) -> ConverseSpec:
         """Return the spec with model and voice filled in. Raises `AntiphonError` if it cannot be served."""

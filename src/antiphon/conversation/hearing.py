@@ -48,7 +48,7 @@ class Guess:
 
 
 @dataclass(frozen=True, slots=True)
-class HeardTurn:
+class CallerTurn:
     """A turn. `item` is the id given to `commit`, or `None` if the recognition ended the turn."""
 
     item: str | None
@@ -57,7 +57,7 @@ class HeardTurn:
     end_ms: int
 
 
-Notice = SpeechBegan | Patience | Guess | HeardTurn
+Notice = SpeechBegan | Patience | Guess | CallerTurn
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,11 +198,11 @@ class Hearing:
         if final.cause is Cause.FLUSH and self._cuts:
             cut = self._cuts.popleft()
             transcript = self._whole()
-            return [HeardTurn(cut.item, transcript, cut.start_ms, cut.end_ms)] if cut.item is not None else []
+            return [CallerTurn(cut.item, transcript, cut.start_ms, cut.end_ms)] if cut.item is not None else []
         if final.cause is Cause.ENDPOINT and self._detects and not self._cuts:
             start_ms, end_ms = self._base_ms + self._finals[0].start_ms, self._base_ms + final.end_ms
             self._cut_ms = max(self._cut_ms, end_ms)
-            return [HeardTurn(None, self._whole(), start_ms, end_ms)]
+            return [CallerTurn(None, self._whole(), start_ms, end_ms)]
         return []
 
     def _whole(self) -> Transcript:
@@ -227,7 +227,7 @@ class Caption:
 
     def __init__(self) -> None:
         self._last: list[str] = []
-        self._said: list[str] = []
+        self._words: list[str] = []
 
     def push(self, text: str) -> str:
         """Take the newest hypothesis. Returns the words that are new in the caption, if any."""
@@ -241,11 +241,11 @@ class Caption:
         return self._more(text.split())
 
     def _more(self, words: list[str]) -> str:
-        said = len(self._said)
-        if words[:said] != self._said or len(words) <= said:
+        length = len(self._words)
+        if words[:length] != self._words or len(words) <= length:
             return ""
-        self._said = words
-        return (" " if said else "") + " ".join(words[said:])
+        self._words = words
+        return (" " if length else "") + " ".join(words[length:])
 
 
 def length_ms(audio_format: AudioFormat, size: int) -> int:

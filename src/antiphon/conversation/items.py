@@ -45,25 +45,25 @@ class Aloud:
     marks: tuple[tuple[int, int], ...]
     total_ms: int
 
-    def until(self, heard_ms: int) -> str:
-        """Return the words that were heard completely when the speech was heard up to `heard_ms`."""
-        said = self._characters(heard_ms)
+    def until(self, end_ms: int) -> str:
+        """Return the words that were heard completely when the speech was heard up to `end_ms`."""
+        characters = self._characters(end_ms)
         end = 0
         for word in re.finditer(r"\S+", self.text):
             voiced = len(word.group().rstrip(_PUNCTUATION))
-            if voiced and word.start() + voiced > said:
+            if voiced and word.start() + voiced > characters:
                 return self.text[:end]
             end = word.end()
         return self.text
 
-    def _characters(self, heard_ms: int) -> int:
-        """Return how many characters had been spoken at `heard_ms`. Between two marks, each takes equal time."""
-        if heard_ms >= self.total_ms:
+    def _characters(self, at_ms: int) -> int:
+        """Return how many characters had been spoken at `at_ms`. Between two marks, each takes equal time."""
+        if at_ms >= self.total_ms:
             return self.marks[-1][1] if self.marks else 0
         begin_ms, before = 0, 0
         for end_ms, characters in self.marks:
-            if heard_ms < end_ms:
-                return before + (characters - before) * (heard_ms - begin_ms) // (end_ms - begin_ms)
+            if at_ms < end_ms:
+                return before + (characters - before) * (at_ms - begin_ms) // (end_ms - begin_ms)
             begin_ms, before = end_ms, characters
         return before
 
@@ -167,7 +167,7 @@ class Items:
         self._order.remove(id)
         self._aloud.pop(id, None)
 
-    def truncate(self, id: str, part: int, heard_ms: int) -> Item:
+    def truncate(self, id: str, part: int, end_ms: int) -> Item:
         """Return the item, cut to what was heard of it. Each call counts from the whole item. Raises `NotFound`,
         `CallerError`.
         """
@@ -175,9 +175,9 @@ class Items:
         aloud = self._aloud.get(id)
         if not isinstance(item, MessageItem) or aloud is None:
             raise CallerError("Only a spoken reply can be truncated.", param="item_id")
-        check_cut(part, heard_ms, aloud.total_ms)
-        heard = AudioPart(b"", aloud.until(heard_ms), heard_ms)
-        truncated = replace(item, parts=(heard,))
+        check_cut(part, end_ms, aloud.total_ms)
+        audio = AudioPart(b"", aloud.until(end_ms), end_ms)
+        truncated = replace(item, parts=(audio,))
         self.change(truncated)
         return truncated
 
@@ -212,12 +212,12 @@ class Items:
         return tuple(self.get(each.id, "items") if isinstance(each, Known) else each for each in chosen)
 
 
-def check_cut(part: int, heard_ms: int, total_ms: int) -> None:
+def check_cut(part: int, end_ms: int, total_ms: int) -> None:
     """Check where speech of that length is to be cut. Raises `CallerError`."""
     if part != 0:
         raise CallerError("Content part not found.", param="part")
-    if not 0 <= heard_ms <= total_ms:
-        raise CallerError(f"The speech of this item is only {total_ms} ms long.", param="heard_ms")
+    if not 0 <= end_ms <= total_ms:
+        raise CallerError(f"The speech of this item is only {total_ms} ms long.", param="end_ms")
 
 
 def messages(instructions: str, items: Sequence[Item]) -> tuple[Message, ...]:
@@ -264,10 +264,10 @@ def length(item: Item) -> int:
             return len(item.output)
 
 
-def heard_ms(items: Sequence[Item]) -> int:
+def input_ms(items: Sequence[Item]) -> int:
     """Return the milliseconds of the caller's audio in the items."""
-    said = (item for item in items if isinstance(item, MessageItem) and item.role is Role.USER)
-    return sum(part.audio_ms for item in said for part in item.parts if isinstance(part, AudioPart))
+    inputs = (item for item in items if isinstance(item, MessageItem) and item.role is Role.USER)
+    return sum(part.audio_ms for item in inputs for part in item.parts if isinstance(part, AudioPart))
 
 
 def audio_bytes(item: Item) -> int:

@@ -8,9 +8,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 from antiphon.conversation.hearing import (
+    CallerTurn,
     Caption,
     Guess,
-    HeardTurn,
     Hearing,
     Notice,
     Patience,
@@ -25,11 +25,11 @@ from antiphon.core.conversation.items import AudioPart, Item, MessageItem, Part
 from antiphon.core.conversation.outputs import (
     AudioCleared,
     AudioCommitted,
-    HeardDelta,
-    HeardDone,
-    HeardFailed,
     IdleReached,
     Refused,
+    TranscriptionDelta,
+    TranscriptionDone,
+    TranscriptionFailed,
     TurnStarted,
     TurnStopped,
 )
@@ -237,12 +237,12 @@ class Listening:
             case Guess(text) if stage.spec.transcription is not None:
                 self._turn = self._turn or stage.mint()
                 self._caption_grows(self._turn, 0, self._caption.push(text))
-            case HeardTurn(None, transcript, start_ms, end_ms):
+            case CallerTurn(None, transcript, start_ms, end_ms):
                 item = self._turn or stage.mint()
                 stage.tell(TurnStopped(item, end_ms))
                 self._become(item, start_ms, end_ms)
                 self._know((item, 0), transcript, end_ms - start_ms)
-            case HeardTurn(str(item), transcript, start_ms, end_ms):
+            case CallerTurn(str(item), transcript, start_ms, end_ms):
                 self._know((item, 0), transcript, end_ms - start_ms)
 
     def arrived_ns(self, at_ms: int) -> int:
@@ -279,19 +279,19 @@ class Listening:
         """Set the words of an item's audio, or report why there are none."""
         caption = self._unknown.pop(key)
         item, part = key
-        told = self._stage.spec.transcription is not None
+        has_transcription = self._stage.spec.transcription is not None
         if error is not None:
-            if told:
-                self._stage.tell(HeardFailed(item, error, part))
+            if has_transcription:
+                self._stage.tell(TranscriptionFailed(item, error, part))
             return
         self._stage.items.set_transcript(item, part, transcript.text)
-        if told:
+        if has_transcription:
             self._caption_grows(item, part, caption.finish(transcript.text))
-            self._stage.tell(HeardDone(item, transcript, audio_ms, part))
+            self._stage.tell(TranscriptionDone(item, transcript, audio_ms, part))
 
     def _caption_grows(self, item: str, part: int, text: str) -> None:
         if text:
-            self._stage.tell(HeardDelta(item, text, part))
+            self._stage.tell(TranscriptionDelta(item, text, part))
 
 
 def _audio_parts(item: Item) -> list[tuple[int, AudioPart]]:

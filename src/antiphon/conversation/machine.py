@@ -17,7 +17,7 @@
 from collections.abc import Sequence
 
 from antiphon.calls.end_of_turn import Thought, thought_of
-from antiphon.conversation.hearing import Guess, HeardTurn, SpeechBegan, check_format
+from antiphon.conversation.hearing import CallerTurn, Guess, SpeechBegan, check_format
 from antiphon.conversation.listening import Ear, ItemAudio, Listening
 from antiphon.conversation.replies import Replies
 from antiphon.conversation.reply import Reply
@@ -158,30 +158,30 @@ class Machine:
 
     # -- what the caller does ------------------------------------------------------------------------------------------
 
-    def _input(self, given: ConversationInput) -> None:
+    def _input(self, event: ConversationInput) -> None:
         if self._stage.over:
             return
         try:
             if self._configuring is not None:
                 raise Conflict("The conversation is being changed.")
-            self._take(given)
+            self._take(event)
         except InternalError as error:
             self._stage.fail(error)
         except AntiphonError as error:
-            self._stage.tell(Refused(error, given.event_id))
+            self._stage.tell(Refused(error, event.event_id))
 
-    def _take(self, given: ConversationInput) -> None:
+    def _take(self, event: ConversationInput) -> None:
         stage = self._stage
-        if not isinstance(given, AppendAudio | Reject):
+        if not isinstance(event, AppendAudio | Reject):
             self._replies.give_up_ahead()
-        match given:
+        match event:
             case AppendAudio(data):
                 self._listening.append(data)
             case Configure():
-                if self._listening.configure(given.spec):
-                    self._configured(given)
+                if self._listening.configure(event.spec):
+                    self._configured(event)
                 else:
-                    self._configuring = given
+                    self._configuring = event
             case CommitAudio():
                 self._listening.commit()
                 self._taking.speech_forgotten()
@@ -195,11 +195,11 @@ class Machine:
             case RemoveItem(id):
                 stage.items.remove(id)
                 stage.tell(ItemRemoved(id))
-            case TruncateItem(id, heard_ms, part):
-                if self._replies.truncate(id, part, heard_ms):
+            case TruncateItem(id, end_ms, part):
+                if self._replies.truncate(id, part, end_ms):
                     self._taking.reply_cut()
             case Respond():
-                self._respond(given)
+                self._respond(event)
             case CancelResponse(id):
                 self._replies.cancel(id)
             case Reject(error):
@@ -210,16 +210,16 @@ class Machine:
         self._stage.spec = configure.spec
         self._stage.tell(Configured(configure.spec, configure.event_id))
 
-    def _respond(self, asked: Respond) -> None:
+    def _respond(self, request: Respond) -> None:
         if not self.spec.answers:
             raise CallerError("This session only transcribes.")
         if self._draining:
             raise Draining("The server is stopping.")
-        if len(asked.metadata) > MAX_METADATA:
+        if len(request.metadata) > MAX_METADATA:
             raise CallerError(f"'metadata' can have at most {MAX_METADATA} pairs.", param="metadata")
-        spec = asked.spec or self.spec
-        self._replies.respond(spec, self._listening.unknown, asked.items, asked.keep, asked.metadata)
-        if asked.keep:
+        spec = request.spec or self.spec
+        self._replies.respond(spec, self._listening.unknown, request.items, request.keep, request.metadata)
+        if request.keep:
             self._taking.reply_started()
 
     # -- what the parts do ---------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ class Machine:
             for event in output.events:
                 for notice in self._listening.notices(event):
                     self._listening.notice(notice)
-                    self._heard(notice)
+                    self._act_on(notice)
 
     def _part_ended(self, part: str) -> None:
         owner = self._stage.parts.get(part)
@@ -258,17 +258,17 @@ class Machine:
 
     # -- who speaks ----------------------------------------------------------------------------------------------------
 
-    def _heard(self, notice: object) -> None:
-        """Act on what was heard."""
+    def _act_on(self, notice: object) -> None:
+        """Act on a notice about the caller's speech."""
         match notice:
             case SpeechBegan(at_ms) if self.spec.turns is not None:
                 self._speech_started(self._listening.arrived_ns(at_ms))
             case Guess(text, paused):
                 self._guessed(text, paused)
-            case HeardTurn(None, transcript, start_ms, end_ms):
+            case CallerTurn(None, transcript, start_ms, end_ms):
                 spoken_ns = self._listening.arrived_ns(end_ms - samples_to_ms(TAIL))
-                heard_ms = end_ms - start_ms
-                self._move(self._taking.speech_stopped(bool(transcript.text)), transcript.text, heard_ms, spoken_ns)
+                turn_ms = end_ms - start_ms
+                self._move(self._taking.speech_stopped(bool(transcript.text)), transcript.text, turn_ms, spoken_ns)
                 self._replies.give_up_ahead()
         self._follow_up()
 
@@ -287,8 +287,8 @@ class Machine:
         if turns.eagerness is None or thought_of(text) is not Thought.HANGING:
             self._replies.think_ahead(text, self._listening.unknown)
 
-    def _move(self, moves: Sequence[Move], text: str = "", heard_ms: int = 0, spoken_ns: int | None = None) -> None:
-        """Make the moves. `text` was said, took `heard_ms` and ended at `spoken_ns`."""
+    def _move(self, moves: Sequence[Move], text: str = "", turn_ms: int = 0, spoken_ns: int | None = None) -> None:
+        """Make the moves. `text` was said, took `turn_ms` and ended at `spoken_ns`."""
         for move in moves:
             if move is Move.INTERRUPT:
                 self._replies.interrupt()
@@ -297,7 +297,7 @@ class Machine:
             if move is Move.PROMPT and self.spec.turns is not None:
                 self._listening.idle(self.spec.turns.idle_ms or 0)
             if self._answers:
-                if not self._replies.adopt(text, heard_ms, spoken_ns):
+                if not self._replies.adopt(text, turn_ms, spoken_ns):
                     self._replies.respond(self.spec, self._listening.unknown, spoken_ns=spoken_ns)
                 self._taking.reply_started()
 

@@ -47,14 +47,14 @@ class _Ahead:
 
 
 @dataclass(slots=True)
-class _Heard:
+class _Speech:
     """The reply that was spoken last; `cut_ms` is where it was cut."""
 
     reply: Reply
     cut_ms: int | None = None
 
     def until_ms(self, now_ns: int) -> int:
-        return self.reply.playback.heard_ms(now_ns) if self.cut_ms is None else self.cut_ms
+        return self.reply.playback.position_ms(now_ns) if self.cut_ms is None else self.cut_ms
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ class Replies:
         self.ended = False
         self._stage = stage
         self._current: Reply | None = None  # the one that joins the conversation
-        self._heard: _Heard | None = None
+        self._speech: _Speech | None = None
         self._beside: dict[str, Reply] = {}
         self._ahead: _Ahead | None = None
         self._waiting: list[_Waiting] = []
@@ -153,7 +153,7 @@ class Replies:
         self._ahead = _Ahead(text, reply)
         reply.read((*self._stage.items, MessageItem(Role.USER, (AudioPart(transcript=text),))))
 
-    def adopt(self, text: str, heard_ms: int, spoken_ns: int | None) -> bool:
+    def adopt(self, text: str, turn_ms: int, spoken_ns: int | None) -> bool:
         """Return whether there is a speculative reply to exactly this turn, which now counts."""
         ahead, self._ahead = self._ahead, None
         if ahead is None:
@@ -163,7 +163,7 @@ class Replies:
             return False
         self._start(ahead.reply, spoken_ns=spoken_ns)
         self._confirming[ahead.reply.id] = ahead.reply
-        ahead.reply.confirm(heard_ms)
+        ahead.reply.confirm(turn_ms)
         return True
 
     def confirmed(self, confirmation: Confirmation) -> None:
@@ -202,39 +202,39 @@ class Replies:
         """Stop the reply because the caller speaks. Only what was heard of it counts."""
         if self._current is not None:
             self._finish(self._current, Ending.INTERRUPTED)
-        heard = self._heard
-        if heard is None or heard.cut_ms is not None or heard.reply.message is None:
+        speech = self._speech
+        if speech is None or speech.cut_ms is not None or speech.reply.message is None:
             return
-        id = heard.reply.message.id
+        id = speech.reply.message.id
         self._stage.act(Retract(id))
-        heard.cut_ms = heard.reply.playback.heard_ms(self._stage.now_ns)
-        heard.reply.note_heard(heard.cut_ms)
-        if self._stage.items.is_spoken(id) and heard.cut_ms < heard.reply.made_ms:
-            self._stage.items.truncate(id, 0, heard.cut_ms)
-            self._stage.tell(ItemTruncated(id, heard.cut_ms))
+        speech.cut_ms = speech.reply.playback.position_ms(self._stage.now_ns)
+        speech.reply.note_playback(speech.cut_ms)
+        if self._stage.items.is_spoken(id) and speech.cut_ms < speech.reply.made_ms:
+            self._stage.items.truncate(id, 0, speech.cut_ms)
+            self._stage.tell(ItemTruncated(id, speech.cut_ms))
 
-    def truncate(self, id: str, part: int, heard_ms: int) -> bool:
+    def truncate(self, id: str, part: int, end_ms: int) -> bool:
         """Cut an item to what the caller heard; a reply that still runs ends there. Returns whether it is the reply
         that could still be heard. Raises `NotFound`, `CallerError`.
         """
         current = self._current
         if current is not None and current.speaks(id) and self._stage.items.is_running(id):
-            check_cut(part, heard_ms, current.made_ms)
+            check_cut(part, end_ms, current.made_ms)
             self._finish(current, Ending.CANCELLED)
-        self._stage.items.truncate(id, part, heard_ms)
-        self._stage.tell(ItemTruncated(id, heard_ms, part))
-        heard = self._heard
-        if heard is None or not heard.reply.over or heard.reply.message is None or heard.reply.message.id != id:
+        self._stage.items.truncate(id, part, end_ms)
+        self._stage.tell(ItemTruncated(id, end_ms, part))
+        speech = self._speech
+        if speech is None or not speech.reply.over or speech.reply.message is None or speech.reply.message.id != id:
             return False
-        heard.cut_ms = max(heard_ms, heard.until_ms(self._stage.now_ns) - LEEWAY_MS)
+        speech.cut_ms = max(end_ms, speech.until_ms(self._stage.now_ns) - LEEWAY_MS)
         self._settle()
         return True
 
     def sent(self, outputs: Sequence[ConversationOutput]) -> None:
         """Count speech that the transport has sent."""
-        if self._heard is None:
+        if self._speech is None:
             return
-        reply = self._heard.reply
+        reply = self._speech.reply
         for output in outputs:
             if isinstance(output, OutputSpeech) and output.response_id == reply.id:
                 reply.sent(output)
@@ -246,33 +246,33 @@ class Replies:
     @property
     def plays_until_ns(self) -> int | None:
         """When all speech of the last spoken reply will have been played, if known."""
-        if self._heard is None or self._heard.cut_ms is not None:
+        if self._speech is None or self._speech.cut_ms is not None:
             return None
-        playback = self._heard.reply.playback
-        return playback.until_ns if playback.sent_ms >= self._heard.reply.made_ms else NOT_SENT_NS
+        playback = self._speech.reply.playback
+        return playback.until_ns if playback.sent_ms >= self._speech.reply.made_ms else NOT_SENT_NS
 
     def deadline_ns(self) -> int | None:
         """Return when the last spoken reply needs more speech, or can no longer be heard."""
-        if self._heard is None:
+        if self._speech is None:
             return None
-        reply = self._heard.reply
+        reply = self._speech.reply
         return reply.playback.until_ns + GRACE_NS if reply.over else reply.scarce_ns
 
     def expire(self) -> None:
         """Do what is due by now."""
         deadline_ns = self.deadline_ns()
-        if self._heard is None or deadline_ns is None or self._stage.now_ns < deadline_ns:
+        if self._speech is None or deadline_ns is None or self._stage.now_ns < deadline_ns:
             return
-        if self._heard.reply.over:
+        if self._speech.reply.over:
             self._settle()
         else:
-            self._heard.reply.go_on()
+            self._speech.reply.go_on()
 
     def _settle(self) -> None:
         """Close the last spoken reply: it can no longer be heard."""
-        heard, self._heard = self._heard, None
-        if heard is not None:
-            heard.reply.settle(heard.cut_ms)
+        speech, self._speech = self._speech, None
+        if speech is not None:
+            speech.reply.settle(speech.cut_ms)
 
     # -- what they say -------------------------------------------------------------------------------------------------
 
@@ -290,15 +290,15 @@ class Replies:
                 case OutputEnded(item=item) if reply.keep and stage.items.is_running(item.id):
                     stage.items.change(item, aloud)
                     stage.tell(ItemDone(item, stage.items.before(item.id)))
-                case OutputSpeech() if reply.keep and (self._heard is None or self._heard.reply is not reply):
+                case OutputSpeech() if reply.keep and (self._speech is None or self._speech.reply is not reply):
                     self._settle()
-                    self._heard = _Heard(reply)
+                    self._speech = _Speech(reply)
                 case ResponseEnded():
                     self._over(reply)
 
     def _over(self, reply: Reply) -> None:
         self._beside.pop(reply.id, None)
-        if self._heard is None or self._heard.reply is not reply:
+        if self._speech is None or self._speech.reply is not reply:
             # A reply beside the conversation was sent whole; of one in it, no speech was sent.
             reply.settle(0 if reply.keep else None)
         if reply is self._current:
@@ -315,7 +315,7 @@ class Replies:
                 self._finish(reply, Ending.CANCELLED)
         for reply in self._confirming.values():
             reply.settle(0)
-        heard, self._heard = self._heard, None
-        if heard is not None:
-            until_ms = heard.until_ms(self._stage.now_ns)
-            heard.reply.settle(until_ms if until_ms < heard.reply.made_ms else None)
+        speech, self._speech = self._speech, None
+        if speech is not None:
+            until_ms = speech.until_ms(self._stage.now_ns)
+            speech.reply.settle(until_ms if until_ms < speech.reply.made_ms else None)

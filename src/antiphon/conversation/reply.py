@@ -14,7 +14,7 @@ outputs to `outputs`.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from antiphon.conversation.items import Aloud, heard_ms, messages, shorten
+from antiphon.conversation.items import Aloud, input_ms, messages, shorten
 from antiphon.conversation.stage import Owner, Stage
 from antiphon.conversation.steps import NO_TOKENS, Confirm, PartOutput, PausePart, ResumePart
 from antiphon.conversation.turns import Playback
@@ -85,10 +85,9 @@ class Reply(Owner):
         self._too_long = False  # for the model, which is to read less
         self._written = False  # to its end
         self._voiced = False
-        self._said = 0  # characters that the voice has
         self._disclosure = ""  # with which it begins
         self._marks: dict[int, int] = {}  # characters -> milliseconds
-        self._heard_ms = 0  # of the caller's audio that the model read ...
+        self._input_ms = 0  # of the caller's audio that the model read ...
         self._turn_ms = 0  # ... and of the turn that it answers, where that was not over yet
         self._reason = FinishReason.STOP
         self._sent = NO_TOKENS
@@ -106,7 +105,7 @@ class Reply(Owner):
 
     def read(self, items: Sequence[Item]) -> None:
         """Start the model on these items."""
-        self._items, self._heard_ms = items, heard_ms(items)
+        self._items, self._input_ms = items, input_ms(items)
         self._generation = self._stage.open(self, self._generating(items), self._held)
 
     def _generating(self, items: Sequence[Item]) -> GenerateSpec:
@@ -198,17 +197,17 @@ class Reply(Owner):
             stage.disclosure = ""
         return f"{self._disclosure} "
 
-    def note_heard(self, heard_ms: int) -> None:
+    def note_playback(self, end_ms: int) -> None:
         """Note how far it was heard: the next reply begins with a disclosure that was not heard to its end."""
-        said, self._disclosure = self._disclosure, ""
-        if said and self.keep and not self._covers(len(said), heard_ms):
-            self._stage.disclosure = said
+        disclosure, self._disclosure = self._disclosure, ""
+        if disclosure and self.keep and not self._covers(len(disclosure), end_ms):
+            self._stage.disclosure = disclosure
 
-    def _covers(self, characters: int, heard_ms: int) -> bool:
+    def _covers(self, characters: int, end_ms: int) -> bool:
         """Return whether so many characters were sound within this time."""
         marks = sorted(each for each in self._marks if each >= characters)
         whole = len(marks) > 1 or self._voiced  # the last clause may still be growing
-        return bool(marks) and whole and self._marks[marks[0]] <= heard_ms
+        return bool(marks) and whole and self._marks[marks[0]] <= end_ms
 
     def _argue(self, index: int, arguments: str) -> None:
         call = self._output[index]
@@ -230,7 +229,7 @@ class Reply(Owner):
 
     def _is_ahead(self) -> bool:
         """Return whether there is enough speech for now."""
-        return self.made_ms - self.playback.heard_ms(self._stage.now_ns) > AHEAD_MS
+        return self.made_ms - self.playback.position_ms(self._stage.now_ns) > AHEAD_MS
 
     @property
     def scarce_ns(self) -> int | None:
@@ -249,10 +248,10 @@ class Reply(Owner):
         """Note that this speech was sent."""
         self.playback.sent(speech.end_ms, self._stage.now_ns)
 
-    def settle(self, heard_ms: int | None = None) -> None:
-        """Close the speech. `heard_ms` is how far it was heard, `None` for all of it. Takes effect once."""
-        self.note_heard(self.playback.sent_ms if heard_ms is None else heard_ms)
-        self._stage.close(self._synthesis, delivered=heard_ms is None, played_ms=heard_ms)
+    def settle(self, end_ms: int | None = None) -> None:
+        """Close the speech. `end_ms` is how far it was heard, `None` for all of it. Takes effect once."""
+        self.note_playback(self.playback.sent_ms if end_ms is None else end_ms)
+        self._stage.close(self._synthesis, delivered=end_ms is None, played_ms=end_ms)
 
     # -- what it says --------------------------------------------------------------------------------------------------
 
@@ -289,8 +288,8 @@ class Reply(Owner):
             assert isinstance(part, AudioPart)
             marks = tuple((ms, characters) for characters, ms in self._marks.items())
             aloud = Aloud(part.transcript or "", marks, self.made_ms)
-            said = part.transcript if status is ItemStatus.COMPLETED else aloud.until(self.made_ms)
-            item = replace(item, parts=(AudioPart(transcript=said, audio_ms=self.made_ms),))
+            transcript = part.transcript if status is ItemStatus.COMPLETED else aloud.until(self.made_ms)
+            item = replace(item, parts=(AudioPart(transcript=transcript, audio_ms=self.made_ms),))
         item = self._output[index] = replace(item, status=status)
         self._tell(OutputEnded(self.id, index, item), aloud)
 
@@ -301,8 +300,8 @@ class Reply(Owner):
         whole = ending is Ending.COMPLETED
         for index in sorted(self._open):
             self._end(index, ItemStatus.COMPLETED if whole else ItemStatus.INCOMPLETE)
-        spent = ResponseUsage(self._tokens or self._sent, self._heard_ms + self._turn_ms, self.made_ms)
-        self._tell(ResponseEnded(self.id, ending, tuple(self._output), spent, error))
+        usage = ResponseUsage(self._tokens or self._sent, self._input_ms + self._turn_ms, self.made_ms)
+        self._tell(ResponseEnded(self.id, ending, tuple(self._output), usage, error))
         if ending in (Ending.INTERRUPTED, Ending.CANCELLED):
             self.outputs = [output for output in self.outputs if not isinstance(output[0], OutputSpeech)]
         self.over = True

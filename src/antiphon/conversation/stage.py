@@ -81,9 +81,9 @@ class Stage:
         self._acts.append(OpenPart(part, spec, held))
         return part
 
-    def feed(self, part: str, given: Audio | Flush | Say | End) -> None:
+    def feed(self, part: str, event: Audio | Flush | Say | End) -> None:
         if part in self.parts:
-            self._acts.append(FeedPart(part, given))
+            self._acts.append(FeedPart(part, event))
 
     def abort(self, part: str, error: AntiphonError) -> None:
         if part in self.parts:

@@ -45,7 +45,7 @@ class Playback:
         self.until_ns = max(self.until_ns, now_ns) + (end_ms - self.sent_ms) * NS_PER_MS
         self.sent_ms = end_ms
 
-    def heard_ms(self, now_ns: int) -> int:
+    def position_ms(self, now_ns: int) -> int:
         left_ms = max(0, self.until_ns - now_ns) // NS_PER_MS
         return max(0, self.sent_ms - left_ms)
 

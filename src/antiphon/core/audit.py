@@ -179,8 +179,8 @@ def policy_changes(by: Author, project: str, before: Policy, after: Policy) -> l
     """
     version = policy_version(after)
     others = [{k: v for k, v in policy.values().items() if k not in _SHOWN} for policy in (before, after)]
-    said = difference(*others)
-    records = [by.did(Action.POLICY_CHANGE, project, project, said, version)] if said else []
+    changes = difference(*others)
+    records = [by.did(Action.POLICY_CHANGE, project, project, changes, version)] if changes else []
     for name, reason in _budget_changes(before, after, "the project"):
         records.append(by.did(Action.BUDGET_CHANGE, project, name, reason, version))
     return records
@@ -223,12 +223,12 @@ def limits_of(limits: KeyLimits) -> str:
 
 def parse(body: bytes) -> AuditRecord:
     """Return the record in these bytes. Raises `ValueError` if they are not one."""
-    said = json.loads(body)
-    if not isinstance(said, dict) or said.pop("v", None) != VERSION:
+    members = json.loads(body)
+    if not isinstance(members, dict) or members.pop("v", None) != VERSION:
         raise ValueError("this is no record of an audit log")
     try:
-        counts = tuple(said.pop("counts", {}).items())
-        record = AuditRecord(**said, counts=counts)
+        counts = tuple(members.pop("counts", {}).items())
+        record = AuditRecord(**members, counts=counts)
         return record._replace(action=Action(record.action), outcome=Outcome(record.outcome))
     except (AttributeError, TypeError) as error:
         raise ValueError("this is no record of an audit log") from error

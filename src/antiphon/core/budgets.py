@@ -226,18 +226,18 @@ def _budget(words: list[str]) -> Budget:
     if len(words) < 4:
         raise ValueError("a budget is a name, a measure, an amount and a window")
     name, measure, amount, window, *rest = words
-    said = _pairs([word for word in rest if word != "soft"], ("key", "from", "until"))
+    options = _pairs([word for word in rest if word != "soft"], ("key", "from", "until"))
     if not _NAME.fullmatch(name):
         raise ValueError("a budget's name has 1 to 63 characters of a-z, 0-9, '-' and '_'")
     kind = Measure.__members__.get(measure.upper())
     if kind is None or measure != measure.lower():
         raise ValueError(f"{measure!r} is none of {', '.join(each.name.lower() for each in Measure)}")
-    since, until = parse_time(said["from"]) if "from" in said else 0, said.get("until")
+    since, until = parse_time(options["from"]) if "from" in options else 0, options.get("until")
     budget = Budget(
-        *(name, kind, parse_amount(kind, amount), Window(window), "soft" not in rest, _key(said)),
+        *(name, kind, parse_amount(kind, amount), Window(window), "soft" not in rest, _key(options)),
         *(since, None if until is None else parse_time(until)),
     )
-    if budget.window is not Window.ONCE and {"from", "until"} & said.keys():
+    if budget.window is not Window.ONCE and {"from", "until"} & options.keys():
         raise ValueError("only what is granted once has a time")
     if since < 0 or (budget.until_unix_ms is not None and budget.until_unix_ms <= since):
         raise ValueError("a grant ends after it begins")
@@ -245,25 +245,25 @@ def _budget(words: list[str]) -> Budget:
 
 
 def _limits(words: list[str]) -> Limits:
-    said = _pairs(words, ("key", *COUNTS))
-    counts: dict[str, Any] = {name: int(said[name]) for name in COUNTS if name in said}
+    options = _pairs(words, ("key", *COUNTS))
+    counts: dict[str, Any] = {name: int(options[name]) for name in COUNTS if name in options}
     valid = all(map(str.isascii, words)) and all(0 <= count <= MAX_AMOUNT for count in counts.values())
     if not valid or not counts:
         raise ValueError("limits are whole numbers from 0 on")
-    return Limits(_key(said), **counts)
+    return Limits(_key(options), **counts)
 
 
 def _pairs(words: list[str], names: Iterable[str]) -> dict[str, str]:
     pairs = [word.partition("=") for word in words]
-    said = {name: value for name, equals, value in pairs if equals and name in names}
-    if len(said) < len(words):
+    options = {name: value for name, equals, value in pairs if equals and name in names}
+    if len(options) < len(words):
         raise ValueError(f"{' '.join(words)!r} is not of {', '.join(names)}, each once")
-    return said
+    return options
 
 
-def _key(said: Mapping[str, str]) -> str:
-    key = said.get("key", EVERY)
-    if "key" in said and not _KEY.fullmatch(key):
+def _key(options: Mapping[str, str]) -> str:
+    key = options.get("key", EVERY)
+    if "key" in options and not _KEY.fullmatch(key):
         raise ValueError("a key is named by its id")
     return key
 

@@ -113,11 +113,11 @@ def settle(spec: GenerateSpec, abilities: frozenset[Ability]) -> tuple[GenerateS
             raise Incapable(needed, _place(needed, spec))
     unmet = []
     for ability, (field, fulfilled) in _DISPENSABLE.items():
-        asked = getattr(spec, field)
-        if asked and ability not in abilities:
+        value = getattr(spec, field)
+        if value and ability not in abilities:
             left_out: dict[str, Any] = {field: ""}
             spec = replace(spec, **left_out)
-            if asked not in fulfilled:
+            if value not in fulfilled:
                 unmet.append(ability)
     return spec, frozenset(unmet)
 
@@ -186,8 +186,8 @@ class UnsupportedLanguage(UnsupportedParameter):
 
     def __init__(self, language: str, languages: Iterable[str], param: str = "language") -> None:
         self.language, self.languages = language, tuple(sorted(languages))
-        heard = ", ".join(f"'{each}'" for each in self.languages)
-        super().__init__(f"This model does not support the language {language[:64]!r}, only {heard}.", param=param)
+        names = ", ".join(f"'{each}'" for each in self.languages)
+        super().__init__(f"This model does not support the language {language[:64]!r}, only {names}.", param=param)
 
 
 def settle_speech(spec: TranscribeSpec, engine: SpeechCapabilities) -> tuple[TranscribeSpec, frozenset[SpeechAbility]]:

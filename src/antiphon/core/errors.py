@@ -103,12 +103,12 @@ class ContextLengthExceeded(CallerError):
     WORDS: ClassVar[str] = "maximum context length"
 
     @classmethod
-    def by(cls, given: int, most: int, param: str) -> "ContextLengthExceeded":
-        """Return the error in OpenAI's own words. `given` is the number of tokens, at least; `param` is the parameter
+    def by(cls, tokens: int, most: int, param: str) -> "ContextLengthExceeded":
+        """Return the error in OpenAI's own words. `tokens` is the number of tokens, at least; `param` is the parameter
         that has them.
         """
-        said = f"This model's {cls.WORDS} is {most} tokens. However, your {param} resulted in {given} tokens"
-        return cls(f"{said}. Please reduce the length of the {param}.", param=param)
+        message = f"This model's {cls.WORDS} is {most} tokens. However, your {param} resulted in {tokens} tokens"
+        return cls(f"{message}. Please reduce the length of the {param}.", param=param)
 
 
 class RequestTimeout(CallerError):

@@ -213,16 +213,16 @@ class Final:
 
 def main_language(finals: Iterable[Final]) -> tuple[str, float]:
     """Return the language of most of the speech, and its probability; an empty one if nothing was said."""
-    said: dict[str, list[tuple[int, float]]] = {}
+    speech: dict[str, list[tuple[int, float]]] = {}
     for final in finals:
         if final.transcript.text and final.transcript.language:
             length_ms = max(1, final.end_ms - final.start_ms)
-            said.setdefault(final.transcript.language, []).append((length_ms, final.transcript.language_confidence))
-    if not said:
+            speech.setdefault(final.transcript.language, []).append((length_ms, final.transcript.language_confidence))
+    if not speech:
         return "", 0.0
-    language = max(said, key=lambda each: sum(length_ms for length_ms, _ in said[each]))
-    lengths_ms = sum(length_ms for length_ms, _ in said[language])
-    return language, sum(length_ms * sure for length_ms, sure in said[language]) / lengths_ms
+    language = max(speech, key=lambda each: sum(length_ms for length_ms, _ in speech[each]))
+    lengths_ms = sum(length_ms for length_ms, _ in speech[language])
+    return language, sum(length_ms * sure for length_ms, sure in speech[language]) / lengths_ms
 
 
 @dataclass(frozen=True, slots=True)

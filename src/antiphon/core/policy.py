@@ -66,7 +66,7 @@ class _Rule:
     for an invalid value.
     """
 
-    said: str
+    description: str
     parse: Callable[[Any], str | int]
     strictest: str | int
 
@@ -93,7 +93,7 @@ def _kinds() -> dict[str, _Rule]:
     return {"rule": _Rule(f"'all', or any of {', '.join(sorted(ALL))}", parse, ",".join(sorted(ALL)))}
 
 
-def _lines(said: str, check: Callable[[str], object], strictest: str) -> dict[str, _Rule]:
+def _lines(kind: str, check: Callable[[str], object], strictest: str) -> dict[str, _Rule]:
     """Return the rule for a list of texts, one per line."""
 
     def parse(value: object) -> str:
@@ -108,10 +108,10 @@ def _lines(said: str, check: Callable[[str], object], strictest: str) -> dict[st
             check(line)
         return "\n".join(line.strip() for line in lines if line.strip())
 
-    return {"rule": _Rule(f"at most {MAX_LINES} {said}, of at most {MAX_LINE_CHARS} characters each", parse, strictest)}
+    return {"rule": _Rule(f"at most {MAX_LINES} {kind}, of at most {MAX_LINE_CHARS} characters each", parse, strictest)}
 
 
-def _listed(said: str, pattern: str, strictest: str, longest: int = MAX_CHARS) -> dict[str, _Rule]:
+def _listed(description: str, pattern: str, strictest: str, longest: int = MAX_CHARS) -> dict[str, _Rule]:
     """Return the rule for names that are separated by commas."""
 
     def parse(value: object) -> str:
@@ -122,7 +122,7 @@ def _listed(said: str, pattern: str, strictest: str, longest: int = MAX_CHARS) -
             raise ValueError
         return ",".join(names)
 
-    return {"rule": _Rule(said, parse, strictest)}
+    return {"rule": _Rule(description, parse, strictest)}
 
 
 def _retention() -> dict[str, _Rule]:
@@ -143,13 +143,13 @@ def _compile(pattern: str) -> None:
         raise ValueError from None
 
 
-def _text(said: str, pattern: str, strictest: str) -> dict[str, _Rule]:
+def _text(description: str, pattern: str, strictest: str) -> dict[str, _Rule]:
     def parse(value: object) -> str:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
             raise ValueError
         return value
 
-    return {"rule": _Rule(said, parse, strictest)}
+    return {"rule": _Rule(description, parse, strictest)}
 
 
 # What cannot be read allows nothing.
@@ -226,16 +226,16 @@ _STRICTEST: dict[str, Any] = {name: rule.strictest for name, rule in _RULES.item
 STRICTEST = Policy(**_STRICTEST)  # of an unknown project
 
 
-def parse_policy(given: Mapping[str, object]) -> dict[str, str | int]:
+def parse_policy(values: Mapping[str, object]) -> dict[str, str | int]:
     """Return the given fields, checked. Raises `CallerError`, which names the field."""
     parsed = {}
-    for name, value in given.items():
+    for name, value in values.items():
         if name not in _RULES:
             raise CallerError(f"a policy has no field {name}", param=name)
         try:
             parsed[name] = _RULES[name].parse(value)
         except ValueError:
-            raise CallerError(f"{name} is {_RULES[name].said}", param=name) from None
+            raise CallerError(f"{name} is {_RULES[name].description}", param=name) from None
     return parsed
 
 

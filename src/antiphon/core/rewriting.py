@@ -85,8 +85,8 @@ def core(text: str) -> str:
 
 def _stands_at(wanted: Replacement, cores: Sequence[str], at: int) -> bool:
     return len(cores) - at >= len(wanted.find) and all(
-        said == word or (not wanted.exact and said.lower() == word)
-        for word, said in zip(wanted.find, cores[at : at + len(wanted.find)], strict=True)
+        text == word or (not wanted.exact and text.lower() == word)
+        for word, text in zip(wanted.find, cores[at : at + len(wanted.find)], strict=True)
     )
 
 

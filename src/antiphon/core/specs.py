@@ -208,7 +208,7 @@ class Sampling:
     def left_to_the_model(self) -> bool:
         """Whether the caller sets no parameter of the choice of tokens."""
         weights = (self.presence_penalty, self.frequency_penalty, self.repetition_penalty)
-        return all(said is None for said in (self.temperature, self.top_p, self.top_k, self.min_p, *weights))
+        return all(value is None for value in (self.temperature, self.top_p, self.top_k, self.min_p, *weights))
 
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
@@ -338,10 +338,10 @@ def content_bytes(spec: Spec | SpeakSpec) -> int:
         case InferSpec():
             return sum(len(each.data) for each in spec.inputs)
     around = len(spec.format.schema) + sum(len(tool.parameters) for tool in spec.tools)
-    return around + (len(spec.prompt) if isinstance(spec.prompt, str) else said_bytes(spec.prompt))
+    return around + (len(spec.prompt) if isinstance(spec.prompt, str) else messages_bytes(spec.prompt))
 
 
-def said_bytes(messages: Sequence[Message]) -> int:
+def messages_bytes(messages: Sequence[Message]) -> int:
     """Estimate the memory that messages take, in bytes."""
     calls = sum(len(call.arguments) for message in messages for call in message.tool_calls)
     parts = (part for message in messages for part in message.parts)

@@ -235,7 +235,7 @@ class Observer:
         since_ns = self._clock.now_ns() - RECENT_NS
         while self._recent and self._recent[0][0] < since_ns:
             self._recent.popleft()
-        recent = [heard for heard in self._recent if recogniser in (None, heard[3])]
+        recent = [utterance for utterance in self._recent if recogniser in (None, utterance[3])]
         good = [good for _, good, whose, _ in recent if project in (None, whose)]
         return good.count(False) / len(good) if len(good) >= ENOUGH else 0.0
 

@@ -62,7 +62,7 @@ class Attempt:
     right, it swallows the error and takes another place. `tried` are all backends that it was at.
     """
 
-    __slots__ = ("_ask", "_backends", "_begun_ns", "_call", "_hold", "_output", "_said", "_tried")
+    __slots__ = ("_ask", "_backends", "_begun_ns", "_call", "_has_answer", "_hold", "_output", "_tried")
 
     def __init__(self, backends: Backends, ask: Ask, call: EngineCall, hold: Hold, tried: list[Member]) -> None:
         self._backends = backends
@@ -72,7 +72,7 @@ class Attempt:
         self._tried = tried
         tried.append(hold.place)
         self._begun_ns = 0
-        self._said = self._output = False
+        self._has_answer = self._output = False
 
     def __enter__(self) -> Generator | Embedder | Inferrer:
         self._begun_ns = self._backends.clock.now_ns()
@@ -88,7 +88,7 @@ class Attempt:
         healthy.
         """
         hold, backends = self._hold, self._backends
-        self._said = True
+        self._has_answer = True
         if hold.place.state is State.HALF_OPEN:
             backends.hear(hold.place, Sign.SUCCEEDED)
         if output:
@@ -132,7 +132,7 @@ class Attempt:
             )
         backends.note(hold.place, error)
         elsewhere = None
-        if not self._said and isinstance(error, ELSEWHERE):
+        if not self._has_answer and isinstance(error, ELSEWHERE):
             elsewhere = backends.hold_elsewhere(self._tried, self._ask, self._call)
         held_ms = (now_ns - self._begun_ns) / NS_PER_MS if self._output else None
         backends.note_departure(hold.place, self._sign(error, now_ns), held_ms)
@@ -155,7 +155,7 @@ class Attempt:
         """Return the sign of the backend's health."""
         if isinstance(error, Exception):
             return next((sign for kinds, sign in HEALTH if isinstance(error, kinds)), None)
-        if self._said:
+        if self._has_answer:
             return Sign.SUCCEEDED
         late = self._call.deadline_ns is not None and now_ns >= self._call.deadline_ns
         return Sign.FAILED if late else None  # the caller has left

@@ -155,16 +155,16 @@ class Pool:
                         if attempt.started:
                             break
                     waited_ns, began_ns = 0, self.clock.now_ns()
-                    asked_ns = began_ns
+                    last_ns = began_ns
                     async for batch in produced:
-                        waited_ns += self.clock.now_ns() - asked_ns
+                        waited_ns += self.clock.now_ns() - last_ns
                         yield batch
-                        asked_ns = self.clock.now_ns()
+                        last_ns = self.clock.now_ns()
                 if not attempt.started:
                     raise EngineError("The engine stopped before it started to answer.")
                 if not isinstance(batch[-1], TokenUsage):
                     raise EngineError("The engine stopped without finishing its answer.")
-                attempt.learn_pace(batch[-1].output, waited_ns, asked_ns - began_ns)
+                attempt.learn_pace(batch[-1].output, waited_ns, last_ns - began_ns)
                 return
 
     async def embed(self, texts: Sequence[str | tuple[int, ...]], call: EngineCall) -> Embedded:

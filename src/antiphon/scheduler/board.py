@@ -41,7 +41,7 @@ class WaitingRoom:
         self._cost = cost
         self._waiting: dict[Work, None] = {}
         self._keys = count()
-        self._asked: dict[WorkOwner, None] = {}  # that put work since the last look
+        self._recent: dict[WorkOwner, None] = {}  # that put work since the last look
         self._speaking: dict[WorkOwner, int] = {}  # when each live stream last put work, the latest last
         self._projects: dict[str, int] = {}  # when each project last put work
         self._had = FairShares()
@@ -55,11 +55,11 @@ class WaitingRoom:
     def put(self, work: Work) -> None:
         work.key = next(self._keys)
         self._waiting[work] = None
-        self._asked[work.stream] = None
+        self._recent[work.stream] = None
 
     def speaking(self, stream: WorkOwner) -> bool:
         """Return whether somebody has spoken in the stream lately."""
-        return stream in self._speaking or stream in self._asked
+        return stream in self._speaking or stream in self._recent
 
     def drop(self, work: Work) -> None:
         self._waiting.pop(work, None)
@@ -67,7 +67,7 @@ class WaitingRoom:
     def forget(self, stream: WorkOwner) -> None:
         self._waiting = {work: None for work in self._waiting if work.stream is not stream}
         self._speaking.pop(stream, None)
-        self._asked.pop(stream, None)
+        self._recent.pop(stream, None)
 
     def counts(self) -> dict[WorkKind, int]:
         counts = dict.fromkeys(WorkKind, 0)
@@ -123,11 +123,11 @@ class WaitingRoom:
         if self._live_ms > MEMORY_MS:
             self._live_ms /= 2
             self._urgent_ms /= 2
-        for stream in self._asked:
+        for stream in self._recent:
             _put_last(self._projects, stream.call.project, now_ns)
             if stream.spec.live:
                 _put_last(self._speaking, stream, now_ns)
-        self._asked.clear()
+        self._recent.clear()
         _forget_before(self._speaking, now_ns - SPEAKING_NS)
         _forget_before(self._projects, now_ns - SPEAKING_NS, keep=lambda: {work.project for work in self._waiting})
 

@@ -43,15 +43,15 @@ class Delivery:
         self._segments.append(segment)
         self._interim = None
 
-    def put_interim(self, heard: SpeechEvent) -> None:
+    def put_interim(self, speech: SpeechEvent) -> None:
         """Send an interim once the earlier finals are sent."""
-        self._interim = heard
+        self._interim = speech
         self._send_interim()
 
-    def send(self, heard: SpeechEvent) -> None:
+    def send(self, speech: SpeechEvent) -> None:
         """Send an event at once."""
         if not self._closed:
-            self._emit(heard)
+            self._emit(speech)
 
     def send_finals(self) -> None:
         """Send the recognised finals, up to the first that is not recognised yet."""
@@ -99,9 +99,9 @@ class Delivery:
             self.send(self._with_pause(self._interim))
             self._interim = None
 
-    def _with_pause(self, heard: SpeechEvent) -> SpeechEvent:
+    def _with_pause(self, speech: SpeechEvent) -> SpeechEvent:
         """Return an interim that says whether the speaker has paused and all words before the pause are in it."""
         pause = self._ends.pause
-        if pause is None or not isinstance(heard.event, Interim) or heard.event.end_ms <= samples_to_ms(pause):
-            return heard
-        return replace(heard, event=replace(heard.event, paused=True), spoken=pause)
+        if pause is None or not isinstance(speech.event, Interim) or speech.event.end_ms <= samples_to_ms(pause):
+            return speech
+        return replace(speech, event=replace(speech.event, paused=True), spoken=pause)

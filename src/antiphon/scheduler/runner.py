@@ -83,7 +83,7 @@ class Runner:
         self._streams: dict[Stream, LocalStream] = {}
         self._fresh: set[Stream] = set()  # that have audio or marks for the detector
         self._wake = asyncio.Event()
-        self._heard = asyncio.Event()  # a new one replaces it whenever it is set: it means "since you looked"
+        self._progress = asyncio.Event()  # a new one replaces it whenever it is set: it means "since you looked"
         self._workers = ThreadPoolExecutor(settings.workers, "engine", initializer=_be_nice)
         self._ears = ThreadPoolExecutor(1, "vad", initializer=_be_nice)
         self._listening: asyncio.Task[None] | None = None
@@ -147,7 +147,7 @@ class Runner:
         stream.feed(pcm, self._clock.now_ns())
         self._freshen(stream)
         while stream.backlog > BACKLOG and not stream.closed:
-            await self._heard.wait()
+            await self._progress.wait()
 
     def _tell(self, stream: Stream, mark: Mark) -> None:
         now_ns = self._clock.now_ns()
@@ -172,8 +172,8 @@ class Runner:
         self._wake.set()
 
     def _notify(self) -> None:
-        self._heard.set()
-        self._heard = asyncio.Event()
+        self._progress.set()
+        self._progress = asyncio.Event()
 
     async def _listen(self) -> None:
         while True:
@@ -191,10 +191,10 @@ class Runner:
         """Detect speech in the next frames of those streams, in one call."""
         most = min(FRAMES_PER_ROUND, max(FRAMES_AT_LEAST, FRAMES_OF_ALL // max(1, len(streams))))
         runs = {stream: run for stream in streams if (run := stream.run(most))}
-        heard: dict[Stream, list[float]] = {}
+        probabilities: dict[Stream, list[float]] = {}
         try:
             if runs:
-                heard = await asyncio.get_running_loop().run_in_executor(self._ears, self._detect, runs)
+                probabilities = await asyncio.get_running_loop().run_in_executor(self._ears, self._detect, runs)
         except Exception as error:
             log.exception("the voice detector failed")
             for stream in streams:
@@ -203,7 +203,7 @@ class Runner:
         now_ns = self._clock.now_ns()
         for stream in streams:
             if not stream.closed:
-                self._safely(stream, stream.hear, heard.get(stream, []), now_ns)
+                self._safely(stream, stream.hear, probabilities.get(stream, []), now_ns)
                 if stream.ready:
                     self._freshen(stream)
 
@@ -273,9 +273,9 @@ class Runner:
 
     # -- one stream's defects are its own ------------------------------------------------------------------------------
 
-    def _safely(self, stream: Stream, step: Callable[..., None], *given: Any) -> None:
+    def _safely(self, stream: Stream, step: Callable[..., None], *arguments: Any) -> None:
         try:
-            step(*given)
+            step(*arguments)
         except Exception:
             log.exception("a stream failed")
             self._break(stream, InternalError("The server failed; this has been logged."))
@@ -335,12 +335,12 @@ class LocalStream:
 
     # -- for the runner ------------------------------------------------------------------------------------------------
 
-    def take(self, heard: SpeechEvent | AntiphonError) -> None:
+    def take(self, event: SpeechEvent | AntiphonError) -> None:
         """Queue an event or the error of the stream."""
-        if isinstance(heard, AntiphonError):
-            self._error = heard
+        if isinstance(event, AntiphonError):
+            self._error = event
         else:
-            self._unread.append(heard)
+            self._unread.append(event)
         self._more.set()
 
     def wake(self) -> None:

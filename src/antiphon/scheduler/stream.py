@@ -60,7 +60,7 @@ class Stream:
         self._context = Context()
         self._held: deque[Work] = deque()  # finals that wait for their context
         self._early: int | None = None  # samples of silence after which `TurnMayEnd` follows, if it is still to come
-        self._early_said = False  # in this pause
+        self._has_early_end = False  # in this pause
         self._peak = 0.0  # the highest probability of speech since it was asked for
         self._ended = False
         self.closed = False
@@ -207,11 +207,11 @@ class Stream:
                 # What follows the cut was heard long ago, but is an utterance of its own only from now on.
                 self._begin(self._ends.position)
             case Turn.RESUME:
-                if self._early_said:
+                if self._has_early_end:
                     self._delivery.send(
                         SpeechEvent(SpeechResumed(self.spec.channel, samples_to_ms(change.at)), self._now.onset)
                     )
-                self._early, self._early_said = None, False
+                self._early, self._has_early_end = None, False
                 if self._now.waiting and self._now.waiting.kind is WorkKind.FINAL:
                     self._drop_waiting()
 
@@ -226,7 +226,7 @@ class Stream:
         """How long after the end of speech (ms) no final is expected yet."""
         return max(0, (self._silence_ms or 0) - USUAL_SILENCE_MS)
 
-    def _mark(self, at: int, mark: StreamMark, asked_ns: int, now_ns: int) -> None:
+    def _mark(self, at: int, mark: StreamMark, mark_ns: int, now_ns: int) -> None:
         if not isinstance(mark, Cause):
             self._change(mark)
             return
@@ -234,7 +234,7 @@ class Stream:
         if self._ends.state is not EndpointState.SILENCE:
             # After a pause there is only silence behind what was decoded speculatively.
             end = at if self._ends.state is EndpointState.SPEECH else self._ends.speech_end + TAIL
-            self._finish(end, at, cause, now_ns, asked_ns=asked_ns)
+            self._finish(end, at, cause, now_ns, mark_ns=mark_ns)
             self._ends.reset(end)
         elif cause is Cause.FLUSH:
             self._delivery.put(Segment(at, at, cause, 0, at, hypothesis=_EMPTY))
@@ -246,7 +246,7 @@ class Stream:
         """Send `TurnMayEnd` if the pause has lasted long enough."""
         assert self._early is not None
         if self._ends.state is EndpointState.PAUSE and self._ends.position - self._ends.speech_end >= self._early:
-            self._early, self._early_said = None, True
+            self._early, self._has_early_end = None, True
             self._delivery.send(
                 SpeechEvent(TurnMayEnd(self.spec.channel, samples_to_ms(self._ends.speech_end)), self._now.onset)
             )
@@ -323,15 +323,15 @@ class Stream:
             self._now.waiting = None
 
     def _finish(
-        self, end: int, spoken: int, cause: Cause, now_ns: int, wished_ms: int = 0, asked_ns: int | None = None
+        self, end: int, spoken: int, cause: Cause, now_ns: int, wished_ms: int = 0, mark_ns: int | None = None
     ) -> None:
         """End the utterance. Its final is what was decoded speculatively, what runs, or new work. It is awaited since
-        `asked_ns`, or since `wished_ms` after the sample `spoken` arrived.
+        `mark_ns`, or since `wished_ms` after the sample `spoken` arrived.
         """
         now = self._now
         segment = Segment(self._ends.start, end, cause, now.onset, spoken, wished_ms)
         self._delivery.put(segment)
-        self._early, self._early_said = None, False
+        self._early, self._has_early_end = None, False
         self._drop_waiting()
         if now.hypothesis and now.hypothesis_end == end:
             segment.hypothesis = now.hypothesis
@@ -341,7 +341,7 @@ class Stream:
         else:
             # A speaker who was cut continues, and the next interims wait for this final.
             patience_ms = self.timing.first_ms if cause is Cause.LENGTH else self.timing.final_ms
-            spoken_ns = self._tape.arrival_ns(spoken) if asked_ns is None else asked_ns
+            spoken_ns = self._tape.arrival_ns(spoken) if mark_ns is None else mark_ns
             due_ns = spoken_ns + (wished_ms + patience_ms) * NS_PER_MS
             if not self.spec.live:
                 # Each delays the next, so that recordings take turns.

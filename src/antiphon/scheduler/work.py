@@ -107,8 +107,8 @@ class Work:
         pcm = self.pcm or self.stream.audio(self.begin, self.end)
         self.context = tuple(takewhile(lambda segment: segment.goes_on, reversed(self.context)))[::-1]
         self.pcm = pcm[-(self.end - self.begin) * BYTES_PER_SAMPLE :]
-        said = [segment.hypothesis.tokens for segment in self.context if segment.hypothesis]
-        return Utterance(self.pcm, self.draft, self.stream.spec.timed, tuple(chain(*said)), self.guidance)
+        tokens = [segment.hypothesis.tokens for segment in self.context if segment.hypothesis]
+        return Utterance(self.pcm, self.draft, self.stream.spec.timed, tuple(chain(*tokens)), self.guidance)
 
     def alone(self) -> None:
         """Prepare to run again, without the context."""

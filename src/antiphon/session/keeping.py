@@ -22,7 +22,7 @@ from antiphon.core.events import LanguageOutput
 from antiphon.core.identity import Principal
 from antiphon.core.ports import Clock
 from antiphon.core.sealing import PLAIN, Sealer
-from antiphon.core.specs import GenerateSpec, Message, Role, SpeakSpec, Spec, said_bytes
+from antiphon.core.specs import GenerateSpec, Message, Role, SpeakSpec, Spec, messages_bytes
 from antiphon.core.stores import Answers, StorageFull
 from antiphon.core.tags import SUBJECT, value_of
 from antiphon.core.units import NS_PER_S
@@ -33,7 +33,7 @@ PURGE_S = 30.0
 FULL_NS = 60 * NS_PER_S  # after an answer found no room, until another is tried
 LONGEST_ANSWER_NS = 24 * 3600 * NS_PER_S  # no answer takes so long
 MAX_MESSAGES = 8192  # of a conversation, with its earlier turns
-MAX_SAID_BYTES = 64 << 20  # of the same
+MAX_CONVERSATION_BYTES = 64 << 20  # of the same
 MAX_REFERRED_BYTES = 32 << 20  # of all stored answers that one request refers to
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class _Run:
 
 
 class _Background:
-    """A generation that runs apart from its caller; `told` gets the first messages."""
+    """A generation that runs apart from its caller; `messages` is set to the first of its messages."""
 
     region = ""  # whoever reads the answer later is told nothing of it
 
@@ -55,7 +55,7 @@ class _Background:
         runs: dict[tuple[str, str], _Run],
         generation: Generation,
         surface: AnswerSurface[Any],
-        told: "asyncio.Future[tuple[Wire, ...]]",
+        messages: "asyncio.Future[tuple[Wire, ...]]",
     ) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -64,7 +64,7 @@ class _Background:
         self._runs = runs
         self._run = _Run(generation, task)
         self._surface = surface
-        self._told = told
+        self._messages = messages
         self._key: tuple[str, str] | None = None
 
     async def keep(self, keep: Keep) -> None:
@@ -73,8 +73,8 @@ class _Background:
         try:
             await self._run.generation.keep(keep)
         except AntiphonError as error:
-            if not self._told.done():
-                self._told.set_exception(error)
+            if not self._messages.done():
+                self._messages.set_exception(error)
             raise
 
     def emit(self, event: LanguageOutput, now_ns: int) -> Step:
@@ -82,8 +82,8 @@ class _Background:
         return replace(self._surface.emit(event, now_ns), close=None)
 
     async def send(self, sends: Sequence[Wire], close: Close | None) -> None:
-        if not self._told.done():
-            self._told.set_result(tuple(sends))
+        if not self._messages.done():
+            self._messages.set_result(tuple(sends))
 
     def over(self) -> None:
         if self._key is not None:
@@ -116,7 +116,7 @@ class Keeper:
     async def resolve(
         self,
         principal: Principal,
-        asked: AnswerRequest | Referring,
+        request: AnswerRequest | Referring,
         count: Callable[[int], None],
         recent: Recent | None = None,
     ) -> AnswerRequest:
@@ -125,25 +125,25 @@ class Keeper:
 
         Raises as `Referring.resolve` and `count` do, `TooLarge`, and `InternalError`.
         """
-        if isinstance(asked, AnswerRequest):
-            return asked
+        if isinstance(request, AnswerRequest):
+            return request
         begun_ns, size = self._clock.now_ns(), 0
         bodies, subjects = dict[str, bytes](), dict[str, None]()
-        for id in asked.answers:
+        for id in request.answers:
             try:
                 keep = await self._get(principal, id, recent)
             except NotFound:
                 continue
             size += len(keep.body)
             if size > MAX_REFERRED_BYTES:
-                said = (
+                message = (
                     f"The stored responses that a request refers to have at most {MAX_REFERRED_BYTES} bytes together."
                 )
-                raise TooLarge(said, param="prompt")
+                raise TooLarge(message, param="prompt")
             count(len(keep.body))
             bodies[keep.id] = keep.body
             subjects |= dict.fromkeys(keep.subjects)
-        request = await asyncio.to_thread(asked.resolve, bodies)
+        request = await asyncio.to_thread(request.resolve, bodies)
         if self.erased_since(principal.project, tuple(subjects), begun_ns):
             raise NotFound("Stored answer not found.")
         return replace(request, subjects=tuple(subjects))
@@ -151,7 +151,7 @@ class Keeper:
     async def begin(
         self,
         principal: Principal,
-        asked: AnswerRequest,
+        request: AnswerRequest,
         count: Callable[[int], None],
         recent: Recent | None = None,
         tags: tuple[str, ...] = (),
@@ -165,34 +165,34 @@ class Keeper:
         that is too long; `StorageFull`; and as `count` does.
         """
         begun_ns, allowed = self._clock.now_ns(), self._keep_s(principal.project) > 0
-        if asked.keep and not allowed:
+        if request.keep and not allowed:
             raise CallerError("This project's policy does not allow storing answers.", param="keep")
-        keep = allowed if asked.keep is None else asked.keep
-        if asked.background and not keep:
+        keep = allowed if request.keep is None else request.keep
+        if request.background and not keep:
             raise CallerError("A background response must be stored.", param="background")
         if keep:
             self._check_room(principal.project)
-        earlier = await self._before(principal, asked.previous, recent) if asked.previous else None
-        before, spec = earlier.conversation if earlier else (), asked.spec
+        earlier = await self._before(principal, request.previous, recent) if request.previous else None
+        before, spec = earlier.conversation if earlier else (), request.spec
         if before and isinstance(spec, GenerateSpec) and not isinstance(spec.prompt, str):
-            prompt = spec.prompt[: asked.lead] + before + spec.prompt[asked.lead :]
+            prompt = spec.prompt[: request.lead] + before + spec.prompt[request.lead :]
             if len(prompt) > MAX_MESSAGES:
                 raise CallerError(f"A conversation has at most {MAX_MESSAGES} messages.", param="prompt")
-            if said_bytes(prompt) > MAX_SAID_BYTES:
-                raise TooLarge(f"A conversation has at most {MAX_SAID_BYTES} bytes.", param="prompt")
-            count(said_bytes(before))
+            if messages_bytes(prompt) > MAX_CONVERSATION_BYTES:
+                raise TooLarge(f"A conversation has at most {MAX_CONVERSATION_BYTES} bytes.", param="prompt")
+            count(messages_bytes(before))
             called = {call.id for message in prompt for call in message.tool_calls}
             if any(message.role is Role.TOOL and message.tool_call_id not in called for message in prompt):
                 raise CallerError("No tool call found for a tool's output.", param="prompt")
             spec = replace(spec, prompt=prompt)
         remember: Callable[[Keep], None] | None = None
         if recent is not None:
-            remember = partial(recent.put, passing=asked.keep is False)
-        elif asked.keep is None and not keep:
+            remember = partial(recent.put, passing=request.keep is False)
+        elif request.keep is None and not keep:
             remember = partial(self.recents.remember, principal)
         if not keep and remember is None:
             return spec, None
-        known = (*asked.subjects, *(earlier.subjects if earlier else ()))
+        known = (*request.subjects, *(earlier.subjects if earlier else ()))
         subjects = await self._subjects(principal.project, (*tags, *spec.tags), known)
         return spec, Keeping(partial(self._put, principal.project, before, keep, remember, subjects, begun_ns), keep)
 
@@ -200,10 +200,10 @@ class Keeper:
         """Check that the project's last answer could be stored: if not, the next one would be charged, and lost. Raises
         `StorageFull`.
         """
-        at_ns, said = self._full.get(project, (0, ""))
+        at_ns, reason = self._full.get(project, (0, ""))
         left_ns = at_ns + FULL_NS - self._clock.now_ns()
-        if said and left_ns > 0:
-            raise StorageFull(said, retry_after_s=ceil(left_ns / NS_PER_S))
+        if reason and left_ns > 0:
+            raise StorageFull(reason, retry_after_s=ceil(left_ns / NS_PER_S))
 
     async def _subjects(self, project: str, tags: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
         """Return the pseudonyms of the people whom an answer is about, with those of earlier ones."""
@@ -313,17 +313,17 @@ class Keeper:
         """Run a generation apart from its caller. Returns the messages for the caller, once it is kept. Raises
         `InternalError`.
         """
-        told: asyncio.Future[tuple[Wire, ...]] = asyncio.get_running_loop().create_future()
-        running = asyncio.create_task(self._run(generation, surface, told), name=f"background {generation.call.id}")
-        await asyncio.wait((running, told), return_when=asyncio.FIRST_COMPLETED)
-        if not told.done():
+        messages: asyncio.Future[tuple[Wire, ...]] = asyncio.get_running_loop().create_future()
+        running = asyncio.create_task(self._run(generation, surface, messages), name=f"background {generation.call.id}")
+        await asyncio.wait((running, messages), return_when=asyncio.FIRST_COMPLETED)
+        if not messages.done():
             raise InternalError("The response could not be started.")
-        return told.result()
+        return messages.result()
 
     async def _run(
-        self, generation: Generation, surface: AnswerSurface[Any], told: "asyncio.Future[tuple[Wire, ...]]"
+        self, generation: Generation, surface: AnswerSurface[Any], messages: "asyncio.Future[tuple[Wire, ...]]"
     ) -> None:
-        run = _Background(self._runs, generation, surface, told)
+        run = _Background(self._runs, generation, surface, messages)
         ended = False
         try:
             await relay(run, run, self._clock, run.send)

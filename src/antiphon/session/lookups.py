@@ -122,11 +122,11 @@ class Lookups:
                 return question.tell(*await acts[question.act](principal.project, question.id))
             case OneCallSecret():
                 sessions.check(principal, question.spec)
-                parts, heard = (
+                parts, transcription = (
                     OpenParts(sessions, Call("", principal, surface, question.spec)),
                     question.spec.transcription,
                 )
-                if heard is not None and (heard.language or heard.languages):
+                if transcription is not None and (transcription.language or transcription.languages):
                     parts.check_listening(question.spec)
                 minted = sessions.secrets.mint(principal, surface, question.settled, question.lifetime_s)
                 spec = parts.complete(question.spec)
@@ -152,10 +152,10 @@ class Lookups:
                     return self._token(answered, principal, surface)
                 return answered
 
-    def _token(self, asked: ShortToken, principal: Principal, surface: str) -> Step:
+    def _token(self, question: ShortToken, principal: Principal, surface: str) -> Step:
         secrets = self._sessions.secrets
-        minted = secrets.mint(principal, surface, asked.settled, asked.lifetime_s, asked.once, asked.path)
-        return asked.tell(minted.secret)
+        minted = secrets.mint(principal, surface, question.settled, question.lifetime_s, question.once, question.path)
+        return question.tell(minted.secret)
 
     async def resolve(self, needs: NeedsResource[T], principal: Principal | None) -> T:
         """Return the request, made with the resources that it needs. Raises `AntiphonError`."""
@@ -170,26 +170,28 @@ class Lookups:
         assert self._resources is not None, "a row refers to resources where there are none"
         return await self._resources.get(project, kind, name)
 
-    async def _of_resources(self, asked: OneResource | ManyResources | ResourceChange, project: str) -> Step:
+    async def _of_resources(self, question: OneResource | ManyResources | ResourceChange, project: str) -> Step:
         assert self._resources is not None, "a row asks for resources where there are none"
-        match asked:
+        match question:
             case OneResource():
-                return asked.tell(await self._resource(asked.kind, asked.name, project))
+                return question.tell(await self._resource(question.kind, question.name, project))
             case ManyResources():
-                which = asked.kind, asked.prefix, asked.after, asked.limit, asked.deleted
-                return asked.tell(*await self._resources.listed(project, *which))
+                which = question.kind, question.prefix, question.after, question.limit, question.deleted
+                return question.tell(*await self._resources.listed(project, *which))
             case ResourceChange():
-                changed = await self._resources.change(project, asked.kind, asked.name, asked.change, asked.preview)
-                return asked.tell(changed)
+                changed = await self._resources.change(
+                    project, question.kind, question.name, question.change, question.preview
+                )
+                return question.tell(changed)
 
-    async def _inquire(self, asked: Inquiry, principal: Principal) -> tuple[bool, ModelForm | None]:
+    async def _inquire(self, question: Inquiry, principal: Principal) -> tuple[bool, ModelForm | None]:
         """Return whether the model is ready, and its form if requested."""
-        model = self._sessions.catalogue(principal).resolve(asked.model, ANSWERS).inferrer()
+        model = self._sessions.catalogue(principal).resolve(question.model, ANSWERS).inferrer()
         if not self._asking.fits(principal, 1):
             raise CapacityError("Too many requests for information about models.", retry_after_s=RETRY_AFTER_S)
         place = self._asking.hold(principal, 1, 0)
         try:
-            return await _ask(model, asked.version, asked.described)
+            return await _ask(model, question.version, question.described)
         finally:
             self._asking.let_go(place)
 

@@ -83,15 +83,15 @@ class OpenParts:
         return spec
 
     def transcribe(self, id: str, spec: TranscribeSpec) -> Recognition:
-        asked = replace(spec, model=self._recogniser(spec.model))
-        return self._sessions.transcribe(self._part(id, asked))
+        spec = replace(spec, model=self._recogniser(spec.model))
+        return self._sessions.transcribe(self._part(id, spec))
 
     def generate(self, id: str, spec: GenerateSpec, held: bool) -> Generation:
         return self._sessions.generate(self._part(id, spec), held=held)
 
     def speak(self, id: str, spec: SpeakSpec) -> Synthesis:
-        asked = replace(spec, model=self._speaker(spec.model, spec.voice))
-        return self._sessions.speak(self._part(id, asked), part=True)
+        spec = replace(spec, model=self._speaker(spec.model, spec.voice))
+        return self._sessions.speak(self._part(id, spec), part=True)
 
     def _part(self, id: str, spec: P) -> Call[P]:
         return Call(id, self._call.principal, self._call.surface, spec, tags=self._call.tags)

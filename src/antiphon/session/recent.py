@@ -12,7 +12,7 @@ import asyncio
 from collections import Counter, OrderedDict
 
 from antiphon.core.identity import Principal
-from antiphon.core.specs import said_bytes
+from antiphon.core.specs import messages_bytes
 from antiphon.core.wire import Keep
 
 MOST_ANSWERS = 32  # of one connection
@@ -118,7 +118,7 @@ class Recent:
         """Remember an answer, and forget older ones if necessary. One that is too large alone is not remembered; a
         `passing` one is forgotten with the connection.
         """
-        size = len(keep.body) + said_bytes(keep.conversation)
+        size = len(keep.body) + messages_bytes(keep.conversation)
         if size > self._all.most_bytes:
             return
         self._answers[keep.id] = keep, size

@@ -70,19 +70,19 @@ class Retries:
         number = opening.headers.get(TRY, "")
         if not (number.isdecimal() and len(number) < 10):
             return None
-        request = (principal.key_id, fingerprint)
+        key = (principal.key_id, fingerprint)
         now_ns = self._clock.now_ns()
         session = opening.request_id
         call = _Call(int(number), session, now_ns, first=session)
         calls = self._calls.setdefault(principal.project, OrderedDict())
-        before = calls.pop(request, None)
+        before = calls.pop(key, None)
         if before:
             self._remembered -= 1
             self._sessions.pop(before.session, None)
             if call.number == before.number + 1 and now_ns - before.at_ns <= _REMEMBERED_NS:
                 call.first = before.first
                 call.owed = before.owed  # this try may be refused: then the next one may give it again
-        calls[request] = self._sessions[session] = call
+        calls[key] = self._sessions[session] = call
         self._remembered += 1
         if self._remembered > MAX_REMEMBERED:
             self._forget()
@@ -117,16 +117,16 @@ class Retries:
         elif call := self._sessions.get(claim.session):
             call.owed, call.replays = None, call.owed
 
-    def ended(self, session: str, given: bool, in_doubt: bool) -> None:
-        """Record the end of a session. `given` says whether it was charged for an answer, or gave one charged before;
-        `in_doubt` whether that is delivered whole, and may not have arrived.
+    def ended(self, session: str, has_answer: bool, in_doubt: bool) -> None:
+        """Record the end of a session. `has_answer` says whether it was charged for an answer, or gave one charged
+        before; `in_doubt` whether that is delivered whole, and may not have arrived.
         """
         claim = self._claims.pop(session, None)
         if claim:
             del self._running[claim.project, claim.key]
         call = self._sessions.pop(session, None)
         if call and call.replays:
-            call.owed = None if given else call.replays
+            call.owed = None if has_answer else call.replays
         elif call:
             call.owed = session if in_doubt else None
 

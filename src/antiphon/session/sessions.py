@@ -53,7 +53,7 @@ class Live(Protocol):
     @property
     def region(self) -> str: ...
 
-    async def feed(self, given: Any) -> None:
+    async def feed(self, event: Any) -> None:
         """Process one input of the caller."""
 
     def events(self) -> AsyncGenerator[tuple[Any, ...], None]: ...

@@ -17,7 +17,7 @@ MAX_KEPT = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Sum:
-    spent: ProjectSpending
+    spending: ProjectSpending
     at_ns: int
 
 
@@ -41,4 +41,4 @@ class SpendingCache:
             self._kept[key] = kept
             if len(self._kept) > MAX_KEPT:
                 del self._kept[next(iter(self._kept))]
-            return kept.spent
+            return kept.spending

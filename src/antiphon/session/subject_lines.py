@@ -125,11 +125,11 @@ class Lines:
             if job.over:
                 over.add(job.id)
             else:
-                told = (
+                outcomes = (
                     ItemOutcome(place.number, False, kind.unanswered(b"{}", str(uuid4()), JobState.FAILED))
                     for place in found.places
                 )
-                await self._store.settle(job, list(told))
+                await self._store.settle(job, list(outcomes))
                 stop(job, frozenset(place.number for place in found.places))
             for id in filter(None, (job.output, job.errors)):
                 places = [place async for place in self._answers(found, id)]
@@ -205,9 +205,9 @@ def _places(kind: SubjectKind, lines: list[bytes], number: int, start: int) -> l
     places: list[Place | None] = []
     for each, line in enumerate(lines, number):
         mark = len(BOM_UTF8) if not start and line.startswith(BOM_UTF8) else 0
-        said = line[mark:]
-        if said.strip():
-            about = kind.about(said)
-            places.append(Place(each, start + mark, len(said), about) if about is not None else None)
+        data = line[mark:]
+        if data.strip():
+            about = kind.about(data)
+            places.append(Place(each, start + mark, len(data), about) if about is not None else None)
         start += len(line) + 1
     return places

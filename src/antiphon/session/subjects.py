@@ -210,16 +210,16 @@ async def _all(
 
 def _answer(keep: Keep, where: str) -> Line:
     conversation = msgspec.to_builtins(keep.conversation)
-    said: Line = {"kind": "answer", "id": keep.id, "where": where, "conversation": conversation}
-    return said | _content("response", keep.body)
+    line: Line = {"kind": "answer", "id": keep.id, "where": where, "conversation": conversation}
+    return line | _content("response", keep.body)
 
 
 def _job(job: Job) -> Line:
     names = ("id", "kind", "state", "created_unix_ms", "begun_unix_ms", "over_unix_ms", "input", "output", "errors")
-    said: Line = {"kind": "job", "job": {name: getattr(job, name) for name in names}, "tags": list(job.tags)}
+    line: Line = {"kind": "job", "job": {name: getattr(job, name) for name in names}, "tags": list(job.tags)}
     for name in ("request", "result"):
-        said |= _content(name, getattr(job, name))
-    return said
+        line |= _content(name, getattr(job, name))
+    return line
 
 
 def _line(file: str, place: Place, data: bytes) -> Line:

@@ -45,9 +45,6 @@ from antiphon.core.conversation.outputs import (
     Began,
     Configured,
     Ending,
-    HeardDelta,
-    HeardDone,
-    HeardFailed,
     IdleReached,
     ItemAdded,
     ItemRead,
@@ -61,6 +58,9 @@ from antiphon.core.conversation.outputs import (
     Refused,
     ResponseEnded,
     ResponseStarted,
+    TranscriptionDelta,
+    TranscriptionDone,
+    TranscriptionFailed,
     TurnStarted,
     TurnStopped,
 )
@@ -193,13 +193,13 @@ async def test_a_turn_is_heard_answered_and_spoken(house):
         assert asked(house) == [("user", "one two three")]
         assert ended.ending is Ending.COMPLETED
         (item,) = ended.items
-        assert item.parts == (AudioPart(transcript="one two three four five", audio_ms=ended.spent.spoken_ms),)
+        assert item.parts == (AudioPart(transcript="one two three four five", audio_ms=ended.usage.spoken_ms),)
         assert "".join(e.text for e in caller.all(OutputText)) == "one two three four five"
         assert all(e.spoken for e in caller.all(OutputText))
         speech = caller.all(OutputSpeech)
         assert speech[0].start_ms == 0
         assert [e.start_ms for e in speech[1:]] == [e.end_ms for e in speech[:-1]]
-        assert sum(len(e.audio) for e in speech) == ended.spent.spoken_ms * 32 > 0
+        assert sum(len(e.audio) for e in speech) == ended.usage.spoken_ms * 32 > 0
 
 
 async def test_the_first_reply_begins_with_the_disclosure_of_the_policy(house):
@@ -209,8 +209,8 @@ async def test_the_first_reply_begins_with_the_disclosure_of_the_policy(house):
         first = await caller.sees(ResponseEnded)
         (part,) = first.items[0].parts
         assert part.transcript == "This is an AI. one two three four five"
-        assert part.audio_ms == first.spent.spoken_ms
-        assert first.spent.tokens.output == 5  # it is charged as speech alone
+        assert part.audio_ms == first.usage.spoken_ms
+        assert first.usage.tokens.output == 5  # it is charged as speech alone
 
 
 async def test_it_is_measured_how_long_the_caller_waited_and_how_soon_the_reply_stopped(house):
@@ -245,9 +245,9 @@ async def test_what_was_heard_is_told_where_it_is_wanted(house):
     spec = ConverseSpec(answers=False, input_format=FORMAT, transcription=Transcription(), turns=Turns(silence_ms=300))
     async with calling(house, spec) as caller:
         await caller.says()
-        done = await caller.sees(HeardDone)
+        done = await caller.sees(TranscriptionDone)
         assert done.transcript.text == "one two three"
-        assert "".join(e.text for e in caller.all(HeardDelta)) == "one two three"
+        assert "".join(e.text for e in caller.all(TranscriptionDelta)) == "one two three"
         await caller.does(Respond(event_id="e1"))
         assert (await caller.sees(Refused)).event_id == "e1"
         assert not caller.all(ResponseStarted)
@@ -257,10 +257,10 @@ async def test_each_part_has_an_account_of_its_own(house):
     async with calling(house) as caller:
         await caller.says()
         ended = await caller.sees(ResponseEnded)
-        heard_ms = len(SAID) // 32
+        audio_ms = len(SAID) // 32
     tokens = house.tokens()
-    assert tokens[Dimension.STT_AUDIO_MS] == heard_ms
-    assert tokens[Dimension.LLM_OUTPUT_TOKENS] == ended.spent.tokens.output == 5
+    assert tokens[Dimension.STT_AUDIO_MS] == audio_ms
+    assert tokens[Dimension.LLM_OUTPUT_TOKENS] == ended.usage.tokens.output == 5
     sessions = {entry.session for entry in house.ledger.entries}
     assert len(sessions) == 3
     assert all(uuid.UUID(session) for session in sessions)
@@ -329,7 +329,7 @@ async def test_a_commit_of_the_callers_own(house):
         await caller.sees(ResponseEnded)
         assert asked(house) == [("user", "one two three")]
         assert not caller.all(TurnStarted)
-        assert caller.all(HeardDone)[0].item_id == caller.all(AudioCommitted)[0].item_id
+        assert caller.all(TranscriptionDone)[0].item_id == caller.all(AudioCommitted)[0].item_id
         await caller.does(CommitAudio(event_id="again"))
         assert (await caller.sees(Refused)).event_id == "again"
 
@@ -433,16 +433,16 @@ async def test_of_a_reply_that_was_sent_counts_what_was_heard(house):
     async with calling(house) as caller:
         await caller.does(AddItem(typed("hi"), event_id=""), Respond())
         ended = await caller.sees(ResponseEnded)
-        house.clock.advance_ms(ended.spent.spoken_ms // 2)
+        house.clock.advance_ms(ended.usage.spoken_ms // 2)
         await caller.says(audio(400))
         cut = await caller.sees(ItemTruncated)
-        assert abs(cut.heard_ms - ended.spent.spoken_ms // 2) <= 1
+        assert abs(cut.end_ms - ended.usage.spoken_ms // 2) <= 1
         await caller.does(ReadItem(cut.item_id))
         heard = (await caller.sees(ItemRead)).item.parts[0].transcript
         assert LONG.startswith(heard)
         assert 0.3 < len(heard) / len(LONG) < 0.7
         assert LONG[len(heard)] == " "
-    assert house.tokens()[Dimension.TTS_AUDIO_MS] == cut.heard_ms
+    assert house.tokens()[Dimension.TTS_AUDIO_MS] == cut.end_ms
 
 
 async def test_speech_that_was_not_sent_yet_is_not_sent_after_all(house):
@@ -458,8 +458,8 @@ async def test_speech_that_was_not_sent_yet_is_not_sent_after_all(house):
         caller.reading.set()
         cut = await caller.sees(ItemTruncated)
         sent = caller.all(OutputSpeech)
-        assert sum(e.end_ms - e.start_ms for e in sent) < caller.all(ResponseEnded)[0].spent.spoken_ms
-        assert cut.heard_ms <= max((e.end_ms for e in sent), default=0)
+        assert sum(e.end_ms - e.start_ms for e in sent) < caller.all(ResponseEnded)[0].usage.spoken_ms
+        assert cut.end_ms <= max((e.end_ms for e in sent), default=0)
 
 
 async def test_the_caller_says_better_how_far_it_heard(house):
@@ -467,15 +467,15 @@ async def test_the_caller_says_better_how_far_it_heard(house):
     async with calling(house) as caller:
         await caller.does(AddItem(typed("hi")), Respond())
         ended = await caller.sees(ResponseEnded)
-        house.clock.advance_ms(ended.spent.spoken_ms)
+        house.clock.advance_ms(ended.usage.spoken_ms)
         house.clock.advance_ms(-300)
         await caller.says(audio(400))
         cut = await caller.sees(ItemTruncated)
-        heard_ms = cut.heard_ms - 200
-        await caller.does(TruncateItem(cut.item_id, heard_ms))
-        assert (await caller.sees(ItemTruncated, 2)).heard_ms == heard_ms
-        await until(lambda: house.tokens()[Dimension.TTS_AUDIO_MS] == heard_ms)
-        await caller.does(TruncateItem(cut.item_id, ended.spent.spoken_ms + 1, event_id="far"))
+        end_ms = cut.end_ms - 200
+        await caller.does(TruncateItem(cut.item_id, end_ms))
+        assert (await caller.sees(ItemTruncated, 2)).end_ms == end_ms
+        await until(lambda: house.tokens()[Dimension.TTS_AUDIO_MS] == end_ms)
+        await caller.does(TruncateItem(cut.item_id, ended.usage.spoken_ms + 1, event_id="far"))
         assert (await caller.sees(Refused)).event_id == "far"
 
 
@@ -487,7 +487,7 @@ async def test_who_says_that_nothing_was_heard_pays_for_the_time_that_passed(hou
         house.clock.advance_ms(60_000)
         await caller.does(TruncateItem(ended.items[0].id, 0))
         await caller.sees(ItemTruncated)
-    assert house.tokens()[Dimension.TTS_AUDIO_MS] == ended.spent.spoken_ms - LEEWAY_MS > 0
+    assert house.tokens()[Dimension.TTS_AUDIO_MS] == ended.usage.spoken_ms - LEEWAY_MS > 0
 
 
 async def test_what_has_been_played_cannot_be_interrupted(house):
@@ -495,13 +495,13 @@ async def test_what_has_been_played_cannot_be_interrupted(house):
     async with calling(house) as caller:
         await caller.does(AddItem(typed("hi")), Respond())
         ended = await caller.sees(ResponseEnded)
-        house.clock.advance_ms(ended.spent.spoken_ms + 1)
+        house.clock.advance_ms(ended.usage.spoken_ms + 1)
         await caller.says(audio(400))
         await caller.sees(TurnStarted)
         await caller.does(ReadItem(ended.items[0].id))
         await caller.sees(ItemRead)
         assert not caller.all(ItemTruncated)
-    assert house.tokens()[Dimension.TTS_AUDIO_MS] == ended.spent.spoken_ms
+    assert house.tokens()[Dimension.TTS_AUDIO_MS] == ended.usage.spoken_ms
 
 
 async def test_a_reply_that_may_not_be_interrupted_goes_on_and_the_turn_is_answered_after_it(house):
@@ -613,8 +613,8 @@ async def test_the_language_model_starts_at_the_pause_and_is_not_asked_twice(hou
         await caller.says(audio(0, 500))
         ended = await caller.sees(ResponseEnded)
         assert len(house.generator.calls) == 1
-        assert ended.spent.tokens.output == 5
-        assert ended.spent.heard_ms == caller.all(ItemAdded)[0].item.parts[0].audio_ms
+        assert ended.usage.tokens.output == 5
+        assert ended.usage.input_ms == caller.all(ItemAdded)[0].item.parts[0].audio_ms
 
 
 async def test_the_voice_makes_one_piece_ahead_and_no_more(house):
@@ -770,7 +770,7 @@ async def test_who_says_nothing_for_long_is_asked(house):
         await caller.says()
         ended = await caller.sees(ResponseEnded)
         await caller.says(audio(0, 1000))
-        house.clock.advance_ms(ended.spent.spoken_ms + 4999)
+        house.clock.advance_ms(ended.usage.spoken_ms + 4999)
         caller.conversation.expire()
         assert not caller.all(IdleReached)
         house.clock.advance_ms(1)
@@ -880,7 +880,7 @@ async def test_an_ear_that_fails_begins_anew(house):
     async with calling(house, spec) as caller:
         await caller.says(audio(600))
         await caller.does(CommitAudio())
-        failed = await caller.sees(HeardFailed)
+        failed = await caller.sees(TranscriptionFailed)
         assert failed.item_id == caller.all(AudioCommitted)[0].item_id
         house.recogniser.fails = lambda utterance: False
         await caller.sees(Refused)
@@ -1032,10 +1032,10 @@ async def test_who_leaves_pays_for_what_was_heard_and_played(house):
     async with calling(house) as caller:
         await caller.says()
         ended = await caller.sees(ResponseEnded)
-        house.clock.advance_ms(ended.spent.spoken_ms // 4)
+        house.clock.advance_ms(ended.usage.spoken_ms // 4)
     tokens = house.tokens()
     assert tokens[Dimension.STT_AUDIO_MS] == len(SAID) // 32
-    assert tokens[Dimension.TTS_AUDIO_MS] == ended.spent.spoken_ms // 4
+    assert tokens[Dimension.TTS_AUDIO_MS] == ended.usage.spoken_ms // 4
 
 
 async def test_a_caller_who_does_not_read_holds_the_reply_up(house):

@@ -26,8 +26,6 @@ from antiphon.core.conversation.items import FIRST, AudioPart, CallItem, Known, 
 from antiphon.core.conversation.outputs import (
     AudioCommitted,
     Configured,
-    HeardDone,
-    HeardFailed,
     ItemAdded,
     ItemDone,
     ItemRead,
@@ -38,6 +36,8 @@ from antiphon.core.conversation.outputs import (
     Refused,
     ResponseEnded,
     ResponseStarted,
+    TranscriptionDone,
+    TranscriptionFailed,
 )
 from antiphon.core.conversation.spec import ConverseSpec, Eagerness, Transcription, Turns
 from antiphon.core.errors import EngineError, InternalError
@@ -183,8 +183,10 @@ def check(run, given):
         asked = [e for e in given if isinstance(e, kind)]
         told_so = [e for e in told if isinstance(e, answer)]
         assert len([e for e in asked if e.event_id not in refused]) <= len(told_so)
-    heard = run.ids(HeardDone, "item_id") + run.ids(HeardFailed, "item_id")
-    assert len({(e.item_id, e.part) for e in told if isinstance(e, HeardDone | HeardFailed)}) == len(heard)
+    heard = run.ids(TranscriptionDone, "item_id") + run.ids(TranscriptionFailed, "item_id")
+    assert len({(e.item_id, e.part) for e in told if isinstance(e, TranscriptionDone | TranscriptionFailed)}) == len(
+        heard
+    )
 
 
 async def live(spec, script):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.conversation import items as module
-from antiphon.conversation.items import Aloud, Items, heard_ms, messages, shorten, shown
+from antiphon.conversation.items import Aloud, Items, input_ms, messages, shorten, shown
 from antiphon.core.conversation.items import FIRST, AudioPart, CallItem, Known, MessageItem, ResultItem, TextPart
 from antiphon.core.errors import CallerError, Conflict, NotFound, TooLarge
 from antiphon.core.specs import Message, Role, ToolCall
@@ -108,7 +108,7 @@ def test_what_the_model_reads():
         Message(Role.TOOL, "42", tool_call_id="c1"),
         Message(Role.USER, "are you there?"),
     )
-    assert heard_ms(conversation) == 100
+    assert input_ms(conversation) == 100
     assert messages("", ()) == ()
 
 

@@ -52,7 +52,6 @@ from antiphon.core.conversation.items import FIRST, AudioPart, MessageItem, Text
 from antiphon.core.conversation.outputs import (
     Configured,
     Ending,
-    HeardFailed,
     ItemAdded,
     ItemDone,
     ItemRemoved,
@@ -64,6 +63,7 @@ from antiphon.core.conversation.outputs import (
     Refused,
     ResponseEnded,
     ResponseStarted,
+    TranscriptionFailed,
     TurnStarted,
 )
 from antiphon.core.conversation.spec import ConverseSpec, Eagerness, Transcription, Turns
@@ -282,7 +282,7 @@ def test_a_turn_is_answered_aloud():
     stage.ends(synthesis)
     (ended,) = stage.all(ResponseEnded)
     assert ended.ending is Ending.COMPLETED
-    assert (ended.spent.tokens.output, ended.spent.heard_ms, ended.spent.spoken_ms) == (2, 800, 400)
+    assert (ended.usage.tokens.output, ended.usage.input_ms, ended.usage.spoken_ms) == (2, 800, 400)
     assert closes(stage)[generation] == ClosePart(generation, delivered=True)
     assert synthesis in stage.open  # it may still be heard
     stage.sends()
@@ -300,7 +300,7 @@ def spoken(stage):
     return [given.text for given in stage.fed[stage.parts(SpeakSpec)[-1]] if isinstance(given, Say)]
 
 
-def answered(heard_ms, whole=True):
+def answered(position_ms, whole=True):
     """Two replies, of which the first is heard for so long before the caller breaks in."""
     stage = Stage(disclosure=DISCLOSURE)
     stage.hears_a_turn()
@@ -313,7 +313,7 @@ def answered(heard_ms, whole=True):
     if whole:
         stage.sounds(synthesis, 500, 1000, len(BOTH))
     stage.sends()
-    stage.now_ns += heard_ms * NS_PER_MS
+    stage.now_ns += position_ms * NS_PER_MS
     stage.says(stage.ear, SpeechStarted(0, 950), Final(0, 950, 1900, said("And?"), Cause.ENDPOINT))
     stage.writes(stage.parts(GenerateSpec)[-1])
     return stage, first, spoken(stage)
@@ -328,8 +328,8 @@ def test_the_first_reply_begins_with_the_disclosure():
 
 
 def test_a_disclosure_that_was_not_heard_is_said_again():
-    for heard_ms, whole in ((0, True), (499, True), (499, False), (500, False)):
-        assert answered(heard_ms, whole)[1:] == ([BOTH], [BOTH]), heard_ms
+    for position_ms, whole in ((0, True), (499, True), (499, False), (500, False)):
+        assert answered(position_ms, whole)[1:] == ([BOTH], [BOTH]), position_ms
     assert answered(500)[1:] == ([BOTH], ["One two."])
 
 
@@ -387,7 +387,7 @@ def test_who_breaks_in_pays_for_what_was_heard():
     stage.now_ns += 500 * NS_PER_MS
     stage.says(stage.ear, SpeechStarted(0, 950))
     assert [type(output) for output in stage.told[-4:]] == [OutputEnded, ItemDone, ResponseEnded, ItemTruncated]
-    assert stage.all(ItemTruncated)[0].heard_ms == 500
+    assert stage.all(ItemTruncated)[0].end_ms == 500
     aborted = [act.part for act in stage.acts if isinstance(act, AbortPart)]
     assert aborted == [generation, synthesis]
     stage.ends(generation)
@@ -423,13 +423,13 @@ def test_a_reply_that_still_runs_ends_where_it_is_truncated():
     stage.sounds(synthesis, 0, 1000, 19)
     stage.sends()
     stage.now_ns += 500 * NS_PER_MS
-    for part, heard_ms in ((1, 400), (0, 1001)):
-        stage.step(TruncateItem(stage.items[-1], heard_ms, part))
+    for part, end_ms in ((1, 400), (0, 1001)):
+        stage.step(TruncateItem(stage.items[-1], end_ms, part))
     assert [type(output) for output in stage.told[-2:]] == [Refused, Refused]
     assert not stage.all(ResponseEnded)
     stage.step(TruncateItem(stage.items[-1], 400))
     assert [type(output) for output in stage.told[-4:]] == [OutputEnded, ItemDone, ResponseEnded, ItemTruncated]
-    assert (stage.all(ResponseEnded)[0].ending, stage.all(ItemTruncated)[0].heard_ms) == (Ending.CANCELLED, 400)
+    assert (stage.all(ResponseEnded)[0].ending, stage.all(ItemTruncated)[0].end_ms) == (Ending.CANCELLED, 400)
     assert closes(stage)[synthesis] == ClosePart(synthesis, delivered=False, played_ms=400)
     stage.ends(generation)
     stage.step(Respond())
@@ -443,7 +443,7 @@ def test_a_reply_may_be_truncated_before_its_first_sound():
     stage.writes(stage.parts(GenerateSpec)[0])
     (synthesis,) = stage.parts(SpeakSpec)
     stage.step(TruncateItem(stage.items[-1], 0))
-    assert stage.all(ItemTruncated)[0].heard_ms == 0
+    assert stage.all(ItemTruncated)[0].end_ms == 0
     assert closes(stage)[synthesis] == ClosePart(synthesis, delivered=False, played_ms=0)
 
 
@@ -464,7 +464,7 @@ def test_what_was_not_sent_is_retracted_where_the_caller_breaks_in():
     stage.sounds(stage.parts(SpeakSpec)[0], 0, 1000, 8)
     stage.says(stage.ear, SpeechStarted(0, 950))
     assert not any(isinstance(output, OutputSpeech) for output in stage.unread)
-    assert stage.all(ItemTruncated)[0].heard_ms == 0
+    assert stage.all(ItemTruncated)[0].end_ms == 0
 
 
 def test_a_reply_ahead_is_told_once_it_is_durable():
@@ -696,7 +696,7 @@ def test_an_ear_whose_engine_fails_is_followed_by_another():
     stage.step(CommitAudio())
     stage.says(ear, Failed(EngineError("gone")))
     stage.ends(ear)
-    assert [failed.item_id for failed in stage.all(HeardFailed)] == stage.items
+    assert [failed.item_id for failed in stage.all(TranscriptionFailed)] == stage.items
     assert stage.ear not in (None, ear)
     stage.says(stage.ear, Failed(PolicyError("no")))
     stage.ends(stage.ear)

@@ -154,15 +154,15 @@ def test_another_way_of_taking_turns_forgets_what_was_owed():
 
 def test_a_reply_is_heard_as_it_plays():
     playback = Playback()
-    assert playback.heard_ms(5 * S) == 0
+    assert playback.position_ms(5 * S) == 0
     playback.sent(1000, 0)
-    assert playback.heard_ms(400 * MS) == 400
+    assert playback.position_ms(400 * MS) == 400
     playback.sent(1500, 400 * MS)
     assert playback.until_ns == 1500 * MS
-    assert playback.heard_ms(1400 * MS) == 1400
-    assert playback.heard_ms(9 * S) == 1500
+    assert playback.position_ms(1400 * MS) == 1400
+    assert playback.position_ms(9 * S) == 1500
     playback.sent(2000, 10 * S)  # it had run dry
-    assert playback.heard_ms(10 * S + 100 * MS) == 1600
+    assert playback.position_ms(10 * S + 100 * MS) == 1600
 
 
 @given(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 2000)), max_size=30))
@@ -171,5 +171,5 @@ def test_what_was_heard_never_falls_and_was_always_sent(pieces):
     for more_ms, later_ms in pieces:
         playback.sent(playback.sent_ms + more_ms, now)
         now += later_ms * MS
-        assert heard <= playback.heard_ms(now) <= playback.sent_ms
-        heard = playback.heard_ms(now)
+        assert heard <= playback.position_ms(now) <= playback.sent_ms
+        heard = playback.position_ms(now)

@@ -265,7 +265,7 @@ async def test_the_answers_that_a_request_refers_to_are_bounded_together(house, 
 
 
 async def test_a_conversation_with_its_earlier_turns_is_bounded_in_bytes(client, keeps, monkeypatch):
-    monkeypatch.setattr(keeping, "MAX_SAID_BYTES", 50_000)
+    monkeypatch.setattr(keeping, "MAX_CONVERSATION_BYTES", 50_000)
     first = await ask(client, "x" * 30_000)
     with pytest.raises(openai.APIStatusError) as error:
         await ask(client, "x" * 30_000, previous_response_id=first.id)

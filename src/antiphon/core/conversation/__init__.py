@@ -13,14 +13,14 @@ What comes back, in order:
 | what happens           | outputs                                                                                  |
 |------------------------|------------------------------------------------------------------------------------------|
 | it opens               | `Began`                                                                                  |
-| the caller speaks      | `TurnStarted`, `HeardDelta`..., `TurnStopped`, `AudioCommitted`, `ItemAdded`, `ItemDone`, |
-|                        | later `HeardDone` or `HeardFailed`                                                       |
+| the caller speaks      | `TurnStarted`, `TranscriptionDelta`..., `TurnStopped`, `AudioCommitted`, `ItemAdded`,    |
+|                        | `ItemDone`, later `TranscriptionDone` or `TranscriptionFailed`                           |
 | a response             | `ResponseStarted`, `RateLimits`, for each of its items `OutputStarted` (and `ItemAdded`), |
 |                        | its deltas, `OutputEnded` (and `ItemDone`), at last `ResponseEnded`                      |
 | the caller breaks in   | `TurnStarted`, the response ends as `INTERRUPTED`, `ItemTruncated` of what was not heard |
 | nobody speaks for long | `IdleReached`, then as if the caller had committed and asked for a response              |
 | it cannot go on        | `Failed`, the last                                                                       |
 
-`HeardDelta`, `HeardDone` and `HeardFailed` come only where the spec has `transcription`. Items of one response may
-overlap: a tool is called while the words before it are still being spoken.
+`TranscriptionDelta`, `TranscriptionDone` and `TranscriptionFailed` come only where the spec has `transcription`. Items
+of one response may overlap: a tool is called while the words before it are still being spoken.
 """

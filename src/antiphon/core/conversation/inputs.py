@@ -71,10 +71,10 @@ class RemoveItem:
 
 @dataclass(frozen=True, slots=True)
 class TruncateItem:
-    """Cut a spoken reply to the part that was heard. Answered by `ItemTruncated`."""
+    """Cut a spoken reply at `end_ms`, where the caller stopped hearing it. Answered by `ItemTruncated`."""
 
     item_id: str
-    heard_ms: int
+    end_ms: int
     part: int = 0
     event_id: str = ""
 

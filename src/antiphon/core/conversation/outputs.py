@@ -90,7 +90,7 @@ class IdleReached:
 
 
 @dataclass(frozen=True, slots=True)
-class HeardDelta:
+class TranscriptionDelta:
     """More of the transcript of an item's audio, hardly to change any more."""
 
     item_id: str
@@ -99,7 +99,7 @@ class HeardDelta:
 
 
 @dataclass(frozen=True, slots=True)
-class HeardDone:
+class TranscriptionDone:
     """The whole transcript of an item's audio; `audio_ms` was recognised and is charged."""
 
     item_id: str
@@ -109,7 +109,7 @@ class HeardDone:
 
 
 @dataclass(frozen=True, slots=True)
-class HeardFailed:
+class TranscriptionFailed:
     """An item's audio could not be recognised."""
 
     item_id: str
@@ -152,12 +152,12 @@ class ItemRemoved:
 
 @dataclass(frozen=True, slots=True)
 class ItemTruncated:
-    """A spoken reply was cut to `heard_ms`: given by the caller or, if the caller interrupted, measured as the time
+    """A spoken reply was cut to `end_ms`: given by the caller or, if the caller interrupted, measured as the time
     since the speech was sent. The item's transcript is the words that were heard.
     """
 
     item_id: str
-    heard_ms: int
+    end_ms: int
     part: int = 0
 
 
@@ -182,7 +182,7 @@ class ResponseUsage:
     """
 
     tokens: TokenUsage = field(default_factory=lambda: TokenUsage(0, 0))
-    heard_ms: int = 0
+    input_ms: int = 0
     spoken_ms: int = 0
 
 
@@ -255,7 +255,7 @@ class ResponseEnded:
     response_id: str
     ending: Ending
     items: tuple[Item, ...]
-    spent: ResponseUsage
+    usage: ResponseUsage
     error: AntiphonError | None = None
 
 
@@ -269,9 +269,9 @@ ConversationOutput = (
     | AudioCommitted
     | AudioCleared
     | IdleReached
-    | HeardDelta
-    | HeardDone
-    | HeardFailed
+    | TranscriptionDelta
+    | TranscriptionDone
+    | TranscriptionFailed
     | ItemAdded
     | ItemDone
     | ItemRead

@@ -39,7 +39,7 @@ class Turns:
 class Transcription:
     """The transcription of the caller's audio. `model` is a public name, empty for the server's choice; `language` (BCP
     47) is the spoken one, empty for one of `languages`, or for the model's own detection. `tokens` adds the tokens to
-    `HeardDone`, with log-probabilities.
+    `TranscriptionDone`, with log-probabilities.
     """
 
     model: str = ""

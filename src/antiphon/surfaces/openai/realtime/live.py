@@ -56,7 +56,7 @@ _PARAMS = {
     ("conversation.item.create", "id"): "item.id",
     ("conversation.item.create", "call_id"): "item.call_id",
     ("conversation.item.truncate", "part"): "content_index",
-    ("conversation.item.truncate", "heard_ms"): "audio_end_ms",
+    ("conversation.item.truncate", "end_ms"): "audio_end_ms",
     ("response.create", "items"): "response.input",
     ("response.create", "voice"): "response.audio.output.voice",
 }

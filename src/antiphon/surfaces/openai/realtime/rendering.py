@@ -76,7 +76,7 @@ class Rendering:
             case outputs.ItemRemoved():
                 yield wire.ItemDeleted(self.next_id(), output.item_id)
             case outputs.ItemTruncated():
-                yield wire.ItemTruncated(self.next_id(), output.item_id, output.part, output.heard_ms)
+                yield wire.ItemTruncated(self.next_id(), output.item_id, output.part, output.end_ms)
             case _:
                 yield from self._turn(output)
 
@@ -94,15 +94,15 @@ class Rendering:
                 yield wire.BufferCleared(self.next_id())
             case outputs.IdleReached():
                 yield wire.TimeoutTriggered(self.next_id(), output.item_id, output.start_ms, output.end_ms)
-            case outputs.HeardDelta():
+            case outputs.TranscriptionDelta():
                 yield wire.TranscriptionDelta(self.next_id(), output.item_id, output.text, content_index=output.part)
-            case outputs.HeardDone():
+            case outputs.TranscriptionDone():
                 transcript = output.transcript
                 usage = DurationUsage(output.audio_ms / 1000)
                 logprobs = [_logprob(token) for token in transcript.tokens] if transcript.tokens else UNSET
                 place = output.item_id, transcript.text.strip(), usage, logprobs, output.part
                 yield wire.TranscriptionCompleted(self.next_id(), *place)
-            case outputs.HeardFailed():
+            case outputs.TranscriptionFailed():
                 yield wire.TranscriptionFailed(self.next_id(), output.item_id, _failure(output.error), output.part)
             case outputs.RateLimits():
                 limits: list[Any] = [
@@ -184,13 +184,13 @@ class Rendering:
             [items.shown(item) for item in output.items],
             status,
             details,
-            _usage(output.spent),
+            _usage(output.usage),
         )
         return wire.ResponseDone(self.next_id(), response)
 
 
 def _usage(usage: outputs.ResponseUsage) -> wire.Usage:
-    input_audio_tokens = -(-usage.heard_ms // INPUT_TOKEN_MS)
+    input_audio_tokens = -(-usage.input_ms // INPUT_TOKEN_MS)
     spoken = -(-usage.spoken_ms // OUTPUT_TOKEN_MS)
     tokens = usage.tokens
     read = wire.InputTokens(tokens.input, input_audio_tokens, tokens.cached, wire.CachedTokens(tokens.cached))
