@@ -84,15 +84,15 @@ async def test_a_wait_names_the_pause_that_it_is_about(house, engine):
     stream = engine.streams[0]
     paused = Interim(0, 0, 1000, Transcript("That is all.", 0.9), paused=True)
     stream.say(SpeechEvent(paused, onset=1, spoken=14_000))
-    await until(lambda: any(isinstance(mark, Wait) for mark in stream.told))
-    (wait,) = [mark for mark in stream.told if isinstance(mark, Wait)]
+    await until(lambda: any(isinstance(mark, Wait) for mark in stream.marks))
+    (wait,) = [mark for mark in stream.marks if isinstance(mark, Wait)]
     assert wait.pause == 14_000
     session.wait(500)
-    assert stream.told[-1] == Wait(14_000, 500)
+    assert stream.marks[-1] == Wait(14_000, 500)
     stream.say(SpeechEvent(Interim(0, 0, 1000, Transcript("That is all. And", 0.9)), onset=1))
     await until(lambda: session._channels[0].pause is None)
     session.wait(700)
-    assert stream.told[-1] == Wait(14_000, 500)  # nobody is silent any more
+    assert stream.marks[-1] == Wait(14_000, 500)  # nobody is silent any more
     await session.feed(End())
     await hearing
     await session.close(delivered=True)
@@ -106,7 +106,7 @@ async def test_a_turn_is_as_surely_over_as_the_text_was_that_ended_it(house, eng
     stream = engine.streams[0]
     paused = Interim(0, 0, 1000, Transcript("The ship was painted blue.", 0.9), paused=True)
     stream.say(SpeechEvent(paused, onset=1, spoken=14_000))
-    await until(lambda: any(isinstance(mark, Wait) for mark in stream.told))
+    await until(lambda: any(isinstance(mark, Wait) for mark in stream.marks))
     final = Final(0, 0, 1500, Transcript("The ship was painted blue,", 0.9), Cause.ENDPOINT)
     stream.say(SpeechEvent(final, onset=1, spoken=14_000))
     await session.feed(End())
@@ -127,7 +127,7 @@ async def test_an_engine_is_guided_anew_if_it_can_be(house, engine, abilities):
     told, *_ = await hearing
     await session.close(delivered=True)
     (stream,) = engine.streams
-    guided = [mark for mark in stream.told if isinstance(mark, Guidance)]
+    guided = [mark for mark in stream.marks if isinstance(mark, Guidance)]
     first = Guidance(("en",), prompt="before the audio", keyterms=("one",))
     assert told.guided == bool(abilities)
     assert (stream.spec.guidance == first, guided) == (
