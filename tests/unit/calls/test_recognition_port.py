@@ -15,7 +15,7 @@ from antiphon.core.ports import Guidance
 from antiphon.core.specs import TranscribeSpec, TurnRules
 from antiphon.core.speech import SpeechEvent, Wait
 from antiphon.testing import FakeSpeechEngine
-from session_house import said, until
+from session_house import events_of, until
 
 SECOND = bytes(32_000)
 SESSION = "00000000-0000-4000-8000-000000000001"
@@ -36,7 +36,7 @@ def opened(house, engine, **spec) -> Recognition:
 
 async def test_a_call_is_charged_for_what_was_received_whatever_the_engine_counts(house, engine):
     session = opened(house, engine)
-    hearing = asyncio.create_task(said(session))
+    hearing = asyncio.create_task(events_of(session))
     for _ in range(3):
         await session.feed(Audio(SECOND))
     engine.streams[0].received = 1
@@ -54,7 +54,7 @@ async def test_lateness_counts_from_when_samples_arrived_here(house, engine, mon
     measured = []
     monkeypatch.setattr(house.observer, "utterance", lambda *given: measured.append(given[0]))
     session = opened(house, engine)
-    hearing = asyncio.create_task(said(session))
+    hearing = asyncio.create_task(events_of(session))
     for _ in range(4):  # a second each, in real time
         house.clock.advance_ms(1000)
         await session.feed(Audio(SECOND))
@@ -79,7 +79,7 @@ async def test_lateness_counts_from_when_samples_arrived_here(house, engine, mon
 
 async def test_a_wait_names_the_pause_that_it_is_about(house, engine):
     session = opened(house, engine, turns=TurnRules())
-    hearing = asyncio.create_task(said(session))
+    hearing = asyncio.create_task(events_of(session))
     await session.feed(Audio(SECOND))
     stream = engine.streams[0]
     paused = Interim(0, 0, 1000, Transcript("That is all.", 0.9), paused=True)
@@ -101,7 +101,7 @@ async def test_a_wait_names_the_pause_that_it_is_about(house, engine):
 async def test_a_turn_is_as_surely_over_as_the_text_was_that_ended_it(house, engine):
     rules = TurnRules(confidence=0.6, timeout_ms=5_000)
     session = opened(house, engine, turns=rules)
-    hearing = asyncio.create_task(said(session))
+    hearing = asyncio.create_task(events_of(session))
     await session.feed(Audio(SECOND))
     stream = engine.streams[0]
     paused = Interim(0, 0, 1000, Transcript("The ship was painted blue.", 0.9), paused=True)
@@ -119,7 +119,7 @@ async def test_a_turn_is_as_surely_over_as_the_text_was_that_ended_it(house, eng
 async def test_an_engine_is_guided_anew_if_it_can_be(house, engine, abilities):
     engine.capabilities = SpeechCapabilities(abilities=abilities)
     session = opened(house, engine, languages=("en",), multichannel=True)
-    hearing = asyncio.create_task(said(session))
+    hearing = asyncio.create_task(events_of(session))
     await session.feed(Guide("before the audio", ("one",)))
     await session.feed(Audio(SECOND))
     await session.feed(Guide("later"))
@@ -137,7 +137,7 @@ async def test_an_engine_is_guided_anew_if_it_can_be(house, engine, abilities):
 
 async def test_an_engine_that_fails_ends_the_call(house, engine):
     session = opened(house, engine)
-    hearing = asyncio.create_task(said(session))
+    hearing = asyncio.create_task(events_of(session))
     await session.feed(Audio(SECOND))
     engine.streams[0].say(EngineError("it is gone"))
     events = await hearing
@@ -150,7 +150,7 @@ async def test_an_engine_that_fails_ends_the_call(house, engine):
 async def test_an_engine_that_takes_no_stream_ends_the_call(house, engine):
     engine.error = EngineError("it is away")
     session = opened(house, engine)
-    hearing = asyncio.create_task(said(session))
+    hearing = asyncio.create_task(events_of(session))
     await session.feed(Audio(SECOND))
     events = await hearing
     await session.close(delivered=True)
@@ -169,7 +169,7 @@ async def test_a_container_with_more_channels_than_were_let_in_is_refused(house,
 
     session._decoder = Decoder()
     await session.feed(Audio(SECOND))
-    events = await said(session)
+    events = await events_of(session)
     await session.close(delivered=True)
     assert isinstance(events[-1].error, BadMedia)
     assert engine.streams == []
