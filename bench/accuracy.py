@@ -29,9 +29,9 @@ async def from_file(http: aiohttp.ClientSession, url: str, clip: clips.Clip, dat
 
 
 async def live(http: aiohttp.ClientSession, url: str, clip: clips.Clip, data: bytes) -> str:
-    asked = "model=nova-3&encoding=linear16&sample_rate=16000&punctuate=true&interim_results=true"
+    query = "model=nova-3&encoding=linear16&sample_rate=16000&punctuate=true&interim_results=true"
     texts = []
-    async with http.ws_connect(f"{url}/v1/listen?{asked}") as socket:
+    async with http.ws_connect(f"{url}/v1/listen?{query}") as socket:
 
         async def speak() -> None:
             for at in range(0, len(clip.pcm), CHUNK_BYTES):
@@ -68,10 +68,10 @@ def main() -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8080")
     parser.add_argument("--api-key", default=os.environ.get("ANTIPHON_API_KEY", ""))
     parser.add_argument("--copies", type=int, default=16)
-    given = parser.parse_args()
-    known = clips.read_references(given.references)
-    loaded = [(clips.load(path, known), path.read_bytes()) for path in given.clips]
-    asyncio.run(measure(given.url, given.api_key, loaded, given.copies))
+    arguments = parser.parse_args()
+    known = clips.read_references(arguments.references)
+    loaded = [(clips.load(path, known), path.read_bytes()) for path in arguments.clips]
+    asyncio.run(measure(arguments.url, arguments.api_key, loaded, arguments.copies))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from antiphon.trust.verifying import verify
 CALLERS, TURNS = 64, 8
 
 
-def told() -> AuditRecord:
+def new_record() -> AuditRecord:
     return AuditRecord(
         *(time.time_ns() // 1_000_000, Action.ACCESS, Outcome.ALLOWED, "k1abcdef", "default", "/v1/chat/completions"),
         *("", "192.0.2.0/24", str(uuid.uuid4()), "4f880b93ef78"),
@@ -33,9 +33,9 @@ def told() -> AuditRecord:
 
 async def fill(ledger: SqliteLedger, records: int) -> tuple[float, float]:
     """Records a second, and microseconds that a call took, with room for all that waits."""
-    given = [told() for _ in range(records)]
+    batch = [new_record() for _ in range(records)]
     begun_ns, called_ns = time.perf_counter_ns(), 0
-    for number, record in enumerate(given):
+    for number, record in enumerate(batch):
         at_ns = time.perf_counter_ns()
         ledger.record(record)
         called_ns += time.perf_counter_ns() - at_ns
@@ -52,11 +52,11 @@ async def append(ledger: SqliteLedger, recorded: bool, turn: int) -> float:
         session = str(uuid.uuid4())
         for sequence in range(50):
             if recorded:
-                ledger.record(told())
+                ledger.record(new_record())
             quantity = Quantity(Dimension.STT_AUDIO_MS, 1_000)
-            given = {"project": "default", "key_id": "k1", "session": session, "sequence": sequence}
+            fields = {"project": "default", "key_id": "k1", "session": session, "sequence": sequence}
             await ledger.append(
-                [Entry(**given, at_unix_ms=turn, surface="deepgram", model="tiny", quantity=quantity)]  # type: ignore[arg-type]
+                [Entry(**fields, at_unix_ms=turn, surface="deepgram", model="tiny", quantity=quantity)]  # type: ignore[arg-type]
             )
 
     begun_ns = time.perf_counter_ns()

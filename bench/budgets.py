@@ -50,8 +50,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=7)
-    asked = parser.parse_args()
-    asyncio.run(measure(asked.calls, asked.rounds))
+    arguments = parser.parse_args()
+    asyncio.run(measure(arguments.calls, arguments.rounds))
 
 
 async def measure(calls: int, rounds: int) -> None:

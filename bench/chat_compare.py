@@ -71,8 +71,8 @@ def measure(system: System, callers: int, count: int, turn: int) -> ChatLevel:
 def measure_direct(model: Path, callers: int, count: int, turn: int) -> ChatLevel:
     """In a process of its own, which measures itself."""
     command = [sys.executable, __file__, "--model", str(model), "--direct", f"{callers},{count},{turn}"]
-    said = subprocess.run(command, check=True, capture_output=True).stdout
-    return msgspec.json.decode(said.splitlines()[-1], type=ChatLevel)
+    output = subprocess.run(command, check=True, capture_output=True).stdout
+    return msgspec.json.decode(output.splitlines()[-1], type=ChatLevel)
 
 
 def direct(model: Path, callers: int, count: int, turn: int) -> ChatLevel:
@@ -97,8 +97,8 @@ def direct(model: Path, callers: int, count: int, turn: int) -> ChatLevel:
     while pipeline.has_non_finished_requests():
         pipeline.step()
     del warm
-    asked = [tokenizer.apply_chat_template(list(messages), True) for messages in prompts(count, turn)]
-    waiting = list(enumerate(asked))
+    texts = [tokenizer.apply_chat_template(list(messages), True) for messages in prompts(count, turn)]
+    waiting = list(enumerate(texts))
     running: list[tuple[Any, Answer]] = []
     ended: list[Answer] = []
     begun_cpu, begun_ns = process.own_cpu_s(), time.monotonic_ns()
@@ -153,39 +153,39 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--direct", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.direct:
-        callers, count, turn = map(int, given.direct.split(","))
-        print(msgspec.json.encode(direct(given.model, callers, count, turn)).decode())
+    arguments = parser.parse_args()
+    if arguments.direct:
+        callers, count, turn = map(int, arguments.direct.split(","))
+        print(msgspec.json.encode(direct(arguments.model, callers, count, turn)).decode())
         return
-    levels = [tuple(map(int, level.split(":"))) for level in given.levels.split(",")]
+    levels = [tuple(map(int, level.split(":"))) for level in arguments.levels.split(",")]
     measured: dict[str, dict[int, list[ChatLevel]]] = {}
     with ExitStack() as stack:
-        config = ANTIPHON.replace("MODEL", str(given.model.resolve()))
+        config = ANTIPHON.replace("MODEL", str(arguments.model.resolve()))
         systems = [start_antiphon(stack, "smollm2", 8610, config)]
-        if given.vllm:
-            command = [str(given.vllm), "serve", str(given.vllm_model), "--served-model-name", "smollm2"]
+        if arguments.vllm:
+            command = [str(arguments.vllm), "serve", str(arguments.vllm_model), "--served-model-name", "smollm2"]
             command += ["--host", HOST, "--port", "8611", "--dtype", "bfloat16", "--max-model-len", "2048"]
             environment = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
             systems.append(start(stack, "vLLM", "smollm2", 8611, command, environment, patience_s=600))
         for system in systems:
             measure(system, 8, 16, 0)
-        for turn, (callers, count) in enumerate([level for level in levels for _ in range(given.rounds)], start=1):
+        for turn, (callers, count) in enumerate([level for level in levels for _ in range(arguments.rounds)], start=1):
             for system in systems:
                 level = measure(system, callers, count, turn)
                 measured.setdefault(system.name, {}).setdefault(callers, []).append(level)
-            level = measure_direct(given.model, callers, count, turn)
+            level = measure_direct(arguments.model, callers, count, turn)
             measured.setdefault(DIRECT, {}).setdefault(callers, []).append(level)
     shown = [rows(name, callers, found[callers]) for callers, _ in levels for name, found in measured.items()]
     print(table(COLUMNS, shown))
-    if given.out:
-        given.out.write_bytes(msgspec.json.format(msgspec.json.encode(measured)) + b"\n")
-    if given.plot:
+    if arguments.out:
+        arguments.out.write_bytes(msgspec.json.format(msgspec.json.encode(measured)) + b"\n")
+    if arguments.plot:
         middle = {
             name: [sorted(of_one, key=lambda level: level.tokens_per_s)[len(of_one) // 2] for of_one in found.values()]
             for name, found in measured.items()
         }
-        plot.draw_chat(middle, OBJECTIVES, given.plot)
+        plot.draw_chat(middle, OBJECTIVES, arguments.plot)
 
 
 if __name__ == "__main__":

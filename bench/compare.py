@@ -88,21 +88,21 @@ def main() -> None:
     parser.add_argument("--peer-streams", default="1,4,8,16")
     parser.add_argument("--seconds", type=int, default=30)
     parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
-    counts, peer_counts = ([int(n) for n in text.split(",")] for text in (given.streams, given.peer_streams))
+    arguments = parser.parse_args()
+    counts, peer_counts = ([int(n) for n in text.split(",")] for text in (arguments.streams, arguments.peer_streams))
     runs: dict[str, list[Level]] = {}
     with ExitStack() as stack:
-        systems = start_all(stack, given.systems.split(","), given.peer, given.models.resolve())
+        systems = start_all(stack, arguments.systems.split(","), arguments.peer, arguments.models.resolve())
         print(HEAD, flush=True)
-        for count in sorted({*counts, *(peer_counts if given.peer else ())}):
+        for count in sorted({*counts, *(peer_counts if arguments.peer else ())}):
             for system in systems:
                 if count in (peer_counts if system.name == "moonshine-voice" else counts):
-                    level = measure(system, count, given.seconds, given.clips, given.references)
+                    level = measure(system, count, arguments.seconds, arguments.clips, arguments.references)
                     runs.setdefault(system.name, []).append(level)
                     print(row(system.name, level), flush=True)
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "streams.json").write_bytes(msgspec.json.format(msgspec.json.encode(runs)) + b"\n")
-    plot.draw(runs, given.out / "streams.png")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "streams.json").write_bytes(msgspec.json.format(msgspec.json.encode(runs)) + b"\n")
+    plot.draw(runs, arguments.out / "streams.png")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ INSTRUCTIONS = "You are a friendly assistant. Answer in two or three sentences."
 
 
 @dataclass(slots=True)
-class Heard:
+class Latencies:
     """Milliseconds, of each turn."""
 
     voice_to_voice: list[float] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Caller:
     """
 
     connection: Connection
-    heard: Heard
+    latencies: Latencies
     queue: list[bytes] = field(default_factory=list)
     sound_s: float = 0.0
     onset_s: float = 0.0
@@ -86,7 +86,7 @@ class Caller:
             if event.type == "response.output_audio.delta":
                 self.plays_until_s = max(now, self.plays_until_s) + len(event.audio) / BYTES_PER_MS / 1000
                 if self.answered and not self.reply.is_set():
-                    self.heard.voice_to_voice.append((now - self.sound_s) * 1000)
+                    self.latencies.voice_to_voice.append((now - self.sound_s) * 1000)
                     self.reply.set()
             elif event.type == "input_audio_buffer.speech_started":
                 self.started.set()
@@ -116,56 +116,60 @@ class Caller:
         self.say(interruption)
         async with asyncio.timeout(10):
             await self.started.wait()
-        self.heard.barge_in.append((time.monotonic() - self.onset_s) * 1000)
+        self.latencies.barge_in.append((time.monotonic() - self.onset_s) * 1000)
         self.plays_until_s = 0.0
         async with asyncio.timeout(PATIENCE_S):  # the interruption is answered, too
             await self.reply.wait()
-            self.heard.voice_to_voice.pop()
+            self.latencies.voice_to_voice.pop()
             await self.ended.wait()
         await asyncio.sleep(max(0.0, self.plays_until_s - time.monotonic()) + 0.3)
 
 
 async def spoken(url: str, key: str, text: str) -> bytes:
     """In the server's own voice, 24 kHz."""
-    asked = {"model": "tts-1", "voice": "alloy", "input": text, "response_format": "pcm"}
+    request = {"model": "tts-1", "voice": "alloy", "input": text, "response_format": "pcm"}
     headers = {"authorization": f"Bearer {key}"}
     async with (
         aiohttp.ClientSession(headers=headers) as http,
-        http.post(f"{url}/v1/audio/speech", json=asked) as answer,
+        http.post(f"{url}/v1/audio/speech", json=request) as answer,
     ):
         answer.raise_for_status()
         return await answer.read()
 
 
-async def converse(given: argparse.Namespace, key: str, number: int, questions: list[bytes], stop: bytes) -> Heard:
-    detection = {"type": "server_vad", "silence_duration_ms": given.endpointing_ms}
+async def converse(
+    arguments: argparse.Namespace, key: str, number: int, questions: list[bytes], stop: bytes
+) -> Latencies:
+    detection = {"type": "server_vad", "silence_duration_ms": arguments.endpointing_ms}
     session = {
         "instructions": INSTRUCTIONS,
         "max_output_tokens": 80,
         "audio": {"input": {"turn_detection": detection}, "output": {"voice": "alloy"}},
     }
-    heard = Heard()
+    latencies = Latencies()
     await asyncio.sleep(number * 0.7)
-    async with connect(given.url, key, given.model, session) as connection:
-        caller = Caller(connection, heard)
+    async with connect(arguments.url, key, arguments.model, session) as connection:
+        caller = Caller(connection, latencies)
         tasks = [asyncio.create_task(caller.speak()), asyncio.create_task(caller.listen())]
         await asyncio.sleep(0.5)
-        for turn in range(given.turns):
+        for turn in range(arguments.turns):
             try:
                 await caller.turn(questions[(number + turn) % len(questions)], stop if turn % 2 else None)
             except TimeoutError:
-                heard.lost += 1
+                latencies.lost += 1
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    return heard
+    return latencies
 
 
-async def run(given: argparse.Namespace, key: str) -> list[Heard]:
-    questions = [await spoken(given.url, key, text) for text in QUESTIONS]
-    stop = await spoken(given.url, key, INTERRUPTION)
-    await converse(argparse.Namespace(**{**vars(given), "turns": 2}), key, 0, questions, stop)  # to warm up
-    return await asyncio.gather(*(converse(given, key, number, questions, stop) for number in range(given.callers)))
+async def run(arguments: argparse.Namespace, key: str) -> list[Latencies]:
+    questions = [await spoken(arguments.url, key, text) for text in QUESTIONS]
+    stop = await spoken(arguments.url, key, INTERRUPTION)
+    await converse(argparse.Namespace(**{**vars(arguments), "turns": 2}), key, 0, questions, stop)  # to warm up
+    return await asyncio.gather(
+        *(converse(arguments, key, number, questions, stop) for number in range(arguments.callers))
+    )
 
 
 def percentiles(values: list[float]) -> str:
@@ -182,19 +186,19 @@ def main() -> None:
     parser.add_argument("--endpointing-ms", type=int, default=300)
     parser.add_argument("--pid", type=int, help="the server's process, to say what it used")
     parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
-    before, begun = process.usage(given.pid) if given.pid else None, time.monotonic()
-    ended = uvloop.run(run(given, os.environ.get("ANTIPHON_API_KEY", "")))
-    used = process.usage(given.pid) if given.pid else None
+    arguments = parser.parse_args()
+    before, begun = process.usage(arguments.pid) if arguments.pid else None, time.monotonic()
+    ended = uvloop.run(run(arguments, os.environ.get("ANTIPHON_API_KEY", "")))
+    used = process.usage(arguments.pid) if arguments.pid else None
     cpu = f"{100 * (used.cpu_s - before.cpu_s) / (time.monotonic() - begun):.0f}" if used and before else "-"
-    voice = [value for heard in ended for value in heard.voice_to_voice]
-    barge = [value for heard in ended for value in heard.barge_in]
+    voice = [value for latencies in ended for value in latencies.voice_to_voice]
+    barge = [value for latencies in ended for value in latencies.barge_in]
     columns = ("at once", "turns", "voice to voice ms P50 / P95", "barge-in ms P50 / P95", "without an answer", "CPU %")
-    lost = str(sum(heard.lost for heard in ended))
+    lost = str(sum(latencies.lost for latencies in ended))
     turns = f"{len(voice)} and {len(barge)}"
-    print(table(columns, [[str(given.callers), turns, percentiles(voice), percentiles(barge), lost, cpu]]))
-    if given.out:
-        given.out.write_bytes(msgspec.json.format(msgspec.json.encode(ended)) + b"\n")
+    print(table(columns, [[str(arguments.callers), turns, percentiles(voice), percentiles(barge), lost, cpu]]))
+    if arguments.out:
+        arguments.out.write_bytes(msgspec.json.format(msgspec.json.encode(ended)) + b"\n")
 
 
 if __name__ == "__main__":

@@ -36,13 +36,13 @@ def texts(source: str, count: int = 320) -> list[str]:
 
 
 class Ours:
-    def __init__(self, folder: Path, given: Sequence[str], threads: int) -> None:
+    def __init__(self, folder: Path, inputs: Sequence[str], threads: int) -> None:
         self._engine = MiniLM(folder, threads=threads)
-        self._given = given
+        self._inputs = inputs
 
     async def calls(self, size: int, callers: int, seconds: float) -> Turn:
         """So many texts a call, so many callers at once."""
-        batches = cycle([list(self._given[at : at + size]) for at in range(0, len(self._given), size)])
+        batches = cycle([list(self._inputs[at : at + size]) for at in range(0, len(self._inputs), size)])
         begun, used = time.perf_counter(), time.process_time()
         done = 0
 
@@ -62,11 +62,11 @@ class Ours:
 class Peer:
     """sentence-transformers in a process of its own, which is told what to measure and says what it measured."""
 
-    def __init__(self, python: Path, folder: Path, given: Sequence[str], threads: int) -> None:
+    def __init__(self, python: Path, folder: Path, inputs: Sequence[str], threads: int) -> None:
         self._process = subprocess.Popen(
             [python, PEER, folder, str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self._tell(json.dumps(given))
+        self._tell(json.dumps(inputs))
 
     def calls(self, size: int, seconds: float) -> Turn:
         rate, cpu_ms = json.loads(self._tell(json.dumps([size, seconds])))
@@ -85,22 +85,22 @@ class Peer:
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Turn]:
-    given = texts(options.text.read_text())
-    ours = Ours(options.model, given, options.threads)
-    peer = Peer(options.peer, options.peer_model, given, options.threads) if options.peer else None
+    inputs = texts(options.text.read_text())
+    ours = Ours(options.model, inputs, options.threads)
+    peer = Peer(options.peer, options.peer_model, inputs, options.threads) if options.peer else None
     turns: dict[str, list[Turn]] = {}
     try:
         for number in range(options.rounds + 1):
             seconds = options.seconds if number else 1.0  # the first warms up
-            told = {
+            figures = {
                 "one": await ours.calls(1, 1, seconds),
                 "32": await ours.calls(BATCH, 1, seconds),
                 "32 callers": await ours.calls(1, BATCH, seconds),
             }
             if peer:
-                told["one, sentence-transformers"] = peer.calls(1, seconds)
-                told["32, sentence-transformers"] = peer.calls(BATCH, seconds)
-            for name, turn in told.items():
+                figures["one, sentence-transformers"] = peer.calls(1, seconds)
+                figures["32, sentence-transformers"] = peer.calls(BATCH, seconds)
+            for name, turn in figures.items():
                 turns.setdefault(name, []).extend([turn] if number else [])
     finally:
         await ours.close()

@@ -137,17 +137,17 @@ def _milliseconds(engine: Moonshine, rows: Sequence[Utterance], repeats: int = 5
 
 def word_error_rates(engine: Moonshine, clips: dict[str, bytes], references: Path) -> dict[str, float]:
     with references.open(newline="") as file:
-        said = {row["file"]: _words(row["text"]) for row in csv.DictReader(file, delimiter="\t")}
-    named = [name for name in clips if said.get(name)]
+        transcripts = {row["file"]: _words(row["text"]) for row in csv.DictReader(file, delimiter="\t")}
+    named = [name for name in clips if transcripts.get(name)]
     if not named:
         raise SystemExit("no clip has a reference")
     rows = [Utterance(clips[name]) for name in named]
     alone = [engine.recognise([row])[0] for row in rows]
     batch = engine.recognise(rows)
-    total = sum(len(said[name]) for name in named)
+    total = sum(len(transcripts[name]) for name in named)
 
-    def rate(heard: Sequence[Hypothesis]) -> float:
-        wrong = sum(_edits(_words(row.text), said[name]) for row, name in zip(heard, named, strict=True))
+    def rate(hypotheses: Sequence[Hypothesis]) -> float:
+        wrong = sum(_edits(_words(row.text), transcripts[name]) for row, name in zip(hypotheses, named, strict=True))
         return round(100 * wrong / total, 2)
 
     same = sum(a.text == b.text for a, b in zip(alone, batch, strict=True))
@@ -159,11 +159,11 @@ def _words(text: str) -> list[str]:
     return re.sub(r"[^a-z0-9' ]", "", spelled).split()
 
 
-def _edits(heard: Sequence[str], said: Sequence[str]) -> int:
-    row = list(range(len(said) + 1))
-    for i, word in enumerate(heard, 1):
+def _edits(hypothesis: Sequence[str], reference: Sequence[str]) -> int:
+    row = list(range(len(reference) + 1))
+    for i, word in enumerate(hypothesis, 1):
         diagonal, row[0] = row[0], i
-        for j, other in enumerate(said, 1):
+        for j, other in enumerate(reference, 1):
             diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (word != other))
     return row[-1]
 

@@ -112,10 +112,10 @@ def wrk(system: System, seconds: float) -> float:
         script.flush()
         command = ["wrk", "-t1", f"-c{CALLERS}", f"-d{max(1, round(seconds))}s", "--timeout", "60s"]
         command += ["-s", script.name, f"{system.url}/v1/chat/completions"]
-        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    rate = re.search(r"Requests/sec:\s+([0-9.]+)", said)
-    if rate is None or "Non-2xx" in said or "Socket errors" in said:
-        sys.exit(f"{system.url}: {said}")
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    rate = re.search(r"Requests/sec:\s+([0-9.]+)", output)
+    if rate is None or "Non-2xx" in output or "Socket errors" in output:
+        sys.exit(f"{system.url}: {output}")
     return float(rate[1])
 
 
@@ -151,24 +151,24 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4, help="for each rate")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="write every round to this JSON file")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with ExitStack() as stack:
         upstream = start(stack, "upstream alone", "instant", 8600, [sys.executable, str(UPSTREAM), "--port", "8600"])
         systems = [upstream, start_antiphon(stack, "instant", 8601, ANTIPHON.format(url=upstream.url))]
-        if given.litellm:
+        if arguments.litellm:
             config = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".yaml"))
             config.write(LITELLM.format(url=upstream.url, key=KEY))
             config.flush()
-            command = [str(given.litellm), "--config", config.name, "--host", HOST, "--port", "8602"]
+            command = [str(arguments.litellm), "--config", config.name, "--host", HOST, "--port", "8602"]
             command += ["--num_workers", "1"]
             systems.append(start(stack, "LiteLLM", "instant", 8602, command, ready="/health/liveliness"))
         rounds: dict[str, list[Round]] = {system.name: [] for system in systems}
-        for _ in range(given.rounds):
+        for _ in range(arguments.rounds):
             for system in systems:
-                rounds[system.name].append(uvloop.run(measure(system, given.seconds)))
+                rounds[system.name].append(uvloop.run(measure(system, arguments.seconds)))
     print(table(COLUMNS, rows(rounds)))
-    if given.out:
-        given.out.write_bytes(msgspec.json.format(msgspec.json.encode(rounds)) + b"\n")
+    if arguments.out:
+        arguments.out.write_bytes(msgspec.json.format(msgspec.json.encode(rounds)) + b"\n")
 
 
 if __name__ == "__main__":

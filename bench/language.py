@@ -82,13 +82,13 @@ def chat(text: str, tokens: int = TOKENS) -> GenerateSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class Answer:
     text: str
     tokens: int
     first_ms: float
 
 
-async def ask(engine: OpenVinoGenerator, spec: GenerateSpec) -> Heard:
+async def ask(engine: OpenVinoGenerator, spec: GenerateSpec) -> Answer:
     begun = time.perf_counter()
     text, tokens, first_ms = [], 0, 0.0
     async for batch in engine.generate(spec, EngineCall("bench")):
@@ -97,14 +97,14 @@ async def ask(engine: OpenVinoGenerator, spec: GenerateSpec) -> Heard:
                 first_ms = first_ms or (time.perf_counter() - begun) * 1000
                 text.append(event.text)
                 tokens += event.tokens
-    return Heard("".join(text), tokens, first_ms)
+    return Answer("".join(text), tokens, first_ms)
 
 
-async def together(engine: OpenVinoGenerator, specs: Sequence[GenerateSpec]) -> tuple[list[Heard], float]:
+async def together(engine: OpenVinoGenerator, specs: Sequence[GenerateSpec]) -> tuple[list[Answer], float]:
     """What came of all at once, and tokens per second."""
     begun = time.perf_counter()
-    heard = await asyncio.gather(*(ask(engine, spec) for spec in specs))
-    return heard, sum(one.tokens for one in heard) / (time.perf_counter() - begun)
+    answers = await asyncio.gather(*(ask(engine, spec) for spec in specs))
+    return answers, sum(one.tokens for one in answers) / (time.perf_counter() - begun)
 
 
 async def measure(path: Path, settings: OpenVinoSettings, figures: Figures, salt: int) -> None:
@@ -115,8 +115,8 @@ async def measure(path: Path, settings: OpenVinoSettings, figures: Figures, salt
         figures.answers = tuple(one.text for one in answers)
         for at_once in AT_ONCE:
             specs = [chat(f"{salt}.{at_once}.{n}: tell me about {_SUBJECTS[n % 20]}.") for n in range(at_once)]
-            heard, rate = await together(engine, specs)
-            figures.note(at_once, rate, statistics.median(one.first_ms for one in heard))
+            answers, rate = await together(engine, specs)
+            figures.note(at_once, rate, statistics.median(one.first_ms for one in answers))
         copies = [chat(f"{salt}.{n}: repeat this text word for word: {TEXT}", 128) for n in range(8)]
         _, rate = await together(engine, copies)
         figures.copy_rate = max(rate, figures.copy_rate)

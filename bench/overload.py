@@ -88,8 +88,7 @@ async def _open_loop(phase: Phase, call: Callable[[int, float], Coroutine[None, 
 async def chats(system: System, phase: Phase) -> list[Called]:
     target = chat.Target(system.url, KEY, system.model, max_tokens=64, extra={"temperature": 0})
     count = len(phase.dues())
-    asked = prompts(count, phase.seed)
-    answers, _ = await chat.ask_all(target, asked, count, rate=phase.rate, seed=phase.seed)
+    answers, _ = await chat.ask_all(target, prompts(count, phase.seed), count, rate=phase.rate, seed=phase.seed)
     return [_of_chat(answer) for answer in answers]
 
 
@@ -116,18 +115,18 @@ async def speeches(system: System, phase: Phase) -> list[Called]:
 
         async def speak(number: int, due_s: float) -> Called:
             text = SENTENCES[number % len(SENTENCES)]
-            asked = {"model": system.model, "voice": "alloy", "input": text, "response_format": "pcm"}
+            request = {"model": system.model, "voice": "alloy", "input": text, "response_format": "pcm"}
             ear = _Ear(24_000)
             try:
-                async with http.post(f"{system.url}/v1/audio/speech", json=asked) as answer:
+                async with http.post(f"{system.url}/v1/audio/speech", json=request) as answer:
                     refused = answer.status in FULL
                     failed = answer.status != 200 and not refused
                     async for piece in answer.content.iter_any():
                         ear.hear(len(piece))
             except (aiohttp.ClientError, OSError):
                 return Called(due_s, loop.time() - begun_s, good=False, failed=True)
-            heard, ended_s = ear.end(), loop.time() - begun_s
-            good = not refused and not failed and heard.first_ms <= OBJECTIVE_MS and not heard.ran_dry
+            sentence, ended_s = ear.end(), loop.time() - begun_s
+            good = not refused and not failed and sentence.first_ms <= OBJECTIVE_MS and not sentence.ran_dry
             return Called(due_s, ended_s, good, refused, failed)
 
         return await _open_loop(phase, speak)
@@ -159,7 +158,7 @@ def streams(samples: Sequence[clips.Clip]) -> Load:
                     return Called(due_s, loop.time() - begun_s, good=False, refused=True)
                 await played.run(time.monotonic_ns())
                 stream = played.outcome()
-                judged = measure.verdicts(stream.plan, stream.heard)
+                judged = measure.verdicts(stream.plan, stream.results)
                 good = stream.failure is None and all(verdict.good for verdict in judged)
                 return Called(due_s, loop.time() - begun_s, good, failed=stream.failure is not None)
 
@@ -258,21 +257,21 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=40.0)
     parser.add_argument("--port", type=int, default=8640)
     parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     loads: dict[str, Load] = {"chat": chats, "voice": speeches}
-    if given.kind == "speech":
-        if not given.audio:
+    if arguments.kind == "speech":
+        if not arguments.audio:
             sys.exit("--kind speech needs --audio")
-        loads["speech"] = streams([clips.load(path, {}) for path in given.audio])
+        loads["speech"] = streams([clips.load(path, {}) for path in arguments.audio])
     with ExitStack() as stack:
-        system = start_antiphon(stack, MODELS[given.kind], given.port, "", given.models)
-        rate = given.rate or RATES[given.kind]
-        run = measured(given.kind, loads[given.kind], system, rate, given.times, given.seconds)
+        system = start_antiphon(stack, MODELS[arguments.kind], arguments.port, "", arguments.models)
+        rate = arguments.rate or RATES[arguments.kind]
+        run = measured(arguments.kind, loads[arguments.kind], system, rate, arguments.times, arguments.seconds)
         result = uvloop.run(run)
     print(table(COLUMNS, [row(result)]))
     print(result)
-    if given.out:
-        given.out.write_bytes(msgspec.json.format(msgspec.json.encode(result)) + b"\n")
+    if arguments.out:
+        arguments.out.write_bytes(msgspec.json.format(msgspec.json.encode(result)) + b"\n")
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ from sentence_transformers import SentenceTransformer
 def main() -> None:
     torch.set_num_threads(int(sys.argv[2]))
     model = SentenceTransformer(sys.argv[1], device="cpu")
-    given = json.loads(sys.stdin.readline())
+    inputs = json.loads(sys.stdin.readline())
     print("ready", flush=True)
     for line in sys.stdin:
         size, seconds = json.loads(line)
-        batches = cycle([given[at : at + size] for at in range(0, len(given), size)])
+        batches = cycle([inputs[at : at + size] for at in range(0, len(inputs), size)])
         begun, used = time.perf_counter(), time.process_time()
         done = 0
         while time.perf_counter() - begun < seconds:

@@ -19,9 +19,9 @@ def health() -> str:
 
 
 @app.post("/v1/audio/speech")
-def speak(asked: dict[str, Any]) -> StreamingResponse:
+def speak(body: dict[str, Any]) -> StreamingResponse:
     def spoken() -> Iterator[bytes]:
-        for chunk in voice.synthesize(asked["input"]):
+        for chunk in voice.synthesize(body["input"]):
             yield chunk.audio_int16_bytes
 
     return StreamingResponse(spoken(), media_type="audio/pcm")

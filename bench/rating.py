@@ -166,8 +166,8 @@ def main() -> None:
             begun_s, cpu_s = time.perf_counter(), time.process_time()
             statement = billing.statement("acme", PERIOD, PERIOD.until_unix_ms, with_costs)
             took_s, took_cpu_s = time.perf_counter() - begun_s, time.process_time() - cpu_s
-            said = f"{len(statement.items)} items, {statement.total_nano} nano, {statement.unrated} without a price"
-            print(f"statement{' with costs' if with_costs else ''}: {took_s:.2f} s ({took_cpu_s:.2f} s), {said}")
+            summary = f"{len(statement.items)} items, {statement.total_nano} nano, {statement.unrated} without a price"
+            print(f"statement{' with costs' if with_costs else ''}: {took_s:.2f} s ({took_cpu_s:.2f} s), {summary}")
         print(f"largest size {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MB")
 
 

@@ -40,8 +40,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--presidio", metavar="PYTHON")
     parser.add_argument("--models", type=Path, default=HERE.parent / ".cache" / "test-models")
-    asked = parser.parse_args()
-    made: list[Any] = _read(asked.sentences) if asked.sentences else [*sentences(asked.rounds), *by_hand(), *calls()]
+    arguments = parser.parse_args()
+    made: list[Any] = (
+        _read(arguments.sentences) if arguments.sentences else [*sentences(arguments.rounds), *by_hand(), *calls()]
+    )
     texts = [each.text for each in made]
     words = sum(len(text.split()) for text in texts)
     print(f"{len(made)} sentences, {words} words")
@@ -50,7 +52,7 @@ def main() -> None:
     alone = [_places(text, ()) for text in texts]
     _show("grammar alone", made, alone, time.perf_counter() - begun, words)
 
-    store = Store(asked.models)
+    store = Store(arguments.models)
     store.pull(["rampart"])
     before_mb = _peak_mb()
     rampart = Rampart(store.path("rampart"), threads=1)
@@ -60,9 +62,9 @@ def main() -> None:
     _show("grammar and model", made, both, time.perf_counter() - begun, words)
     print(f"  the model takes {_peak_mb() - before_mb:.0f} MB")
 
-    if asked.presidio:
+    if arguments.presidio:
         peer = subprocess.run(
-            [asked.presidio, str(HERE / "peer_presidio.py")],
+            [arguments.presidio, str(HERE / "peer_presidio.py")],
             input=json.dumps(texts),
             capture_output=True,
             text=True,
@@ -110,18 +112,18 @@ async def _delays(texts: list[str]) -> None:
     late: list[int] = []
     first: list[int] = []
     for text in texts:
-        said = text.split()[:60]
+        words = text.split()[:60]
         seen: dict[str, int] = {}
         shown: dict[str, int] = {}
         redactor = Redactor(wanted, None)
-        for at_ms in range(INTERIM_MS, WORD_MS * len(said) + INTERIM_MS, INTERIM_MS):
-            heard = said[: at_ms // WORD_MS]
-            event = Interim(0, 0, at_ms, Transcript(" ".join(heard), 0.9))
+        for at_ms in range(INTERIM_MS, WORD_MS * len(words) + INTERIM_MS, INTERIM_MS):
+            prefix = words[: at_ms // WORD_MS]
+            event = Interim(0, 0, at_ms, Transcript(" ".join(prefix), 0.9))
             (out,) = await redactor.push((event,))
-            for number, word in enumerate(heard):
+            for number, word in enumerate(prefix):
                 seen.setdefault(f"{number} {word}", at_ms)
             for number, word in enumerate(out.transcript.text.split()):
-                if number < len(heard) and word == heard[number]:
+                if number < len(prefix) and word == prefix[number]:
                     shown.setdefault(f"{number} {word}", at_ms)
         late += [shown[key] - seen[key] for key in shown]
         if shown:

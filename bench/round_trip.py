@@ -22,9 +22,9 @@ from voices import SENTENCES
 RATE = 16_000
 
 
-def heard(client: httpx.Client, sentence: str) -> str:
-    asked = {"model": "tts-1", "voice": "alloy", "input": sentence, "response_format": "wav"}
-    spoken = client.post("/v1/audio/speech", json=asked).raise_for_status().content
+def transcript(client: httpx.Client, sentence: str) -> str:
+    request = {"model": "tts-1", "voice": "alloy", "input": sentence, "response_format": "wav"}
+    spoken = client.post("/v1/audio/speech", json=request).raise_for_status().content
     files = {"file": ("spoken.wav", spoken)}
     answer = client.post("/v1/audio/transcriptions", files=files, data={"model": "whisper-1"}).raise_for_status()
     return str(answer.json()["text"])
@@ -37,15 +37,15 @@ def word_starts(client: httpx.Client, sentence: str) -> tuple[bytes, list[int]]:
         params={"output_format": f"pcm_{RATE}"},
         json={"text": sentence, "model_id": "eleven_flash_v2_5"},
     ).raise_for_status()
-    told = answer.json()
-    letters = told["alignment"]["characters"]
-    starts = told["alignment"]["character_start_times_seconds"]
+    speech = answer.json()
+    letters = speech["alignment"]["characters"]
+    starts = speech["alignment"]["character_start_times_seconds"]
     begun = [
         round(start * 1000)
         for before, letter, start in zip([" ", *letters], letters, starts, strict=False)
         if before.isspace() and not letter.isspace()
     ]
-    return base64.b64decode(told["audio_base64"]), begun
+    return base64.b64decode(speech["audio_base64"]), begun
 
 
 def independent(pcm: bytes, sentence: str) -> list[int] | None:
@@ -68,15 +68,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default="http://127.0.0.1:8080")
     parser.add_argument("--out", help="where the sentences that came back wrong are written, JSON")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     key = os.environ.get("ANTIPHON_API_KEY", "")
     headers = {"authorization": f"Bearer {key}", "xi-api-key": key}
     total, compared = Errors(), 0
     wrong: list[tuple[str, str]] = []
     off: list[int] = []
-    with httpx.Client(base_url=given.url, headers=headers, timeout=60) as client:
+    with httpx.Client(base_url=arguments.url, headers=headers, timeout=60) as client:
         for sentence in SENTENCES:
-            text = heard(client, sentence)
+            text = transcript(client, sentence)
             errors = word_errors(sentence, text)
             total += errors
             if errors.errors:
@@ -91,8 +91,8 @@ def main() -> None:
     )
     p95 = quantiles(off, n=20)[-1]
     print(f"word starts off by {median(off):.0f} ms at the median, {p95:.0f} ms at P95, over {compared} sentences")
-    if given.out:
-        with open(given.out, "w") as file:
+    if arguments.out:
+        with open(arguments.out, "w") as file:
             json.dump(wrong, file, indent=1)
 
 

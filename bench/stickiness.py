@@ -91,13 +91,13 @@ async def converse(backends: Pool, seed: str, options: argparse.Namespace) -> li
 
     async def one(number: int) -> list[Turn]:
         chance = random.Random(f"{seed} {number}")
-        said: tuple[Message, ...] = (Message(Role.SYSTEM, "You are a helpful assistant."),)
+        messages: tuple[Message, ...] = (Message(Role.SYSTEM, "You are a helpful assistant."),)
         turns = []
         async with room:
             for turn in range(options.turns):
-                said += (Message(Role.USER, " ".join(chance.choices(WORDS, k=options.words))),)
-                text, done = await ask(backends, said, turn)
-                said += (Message(Role.ASSISTANT, text),)
+                messages += (Message(Role.USER, " ".join(chance.choices(WORDS, k=options.words))),)
+                text, done = await ask(backends, messages, turn)
+                messages += (Message(Role.ASSISTANT, text),)
                 turns.append(done)
                 await asyncio.sleep(chance.uniform(0.0, options.think_s))
         return turns
@@ -105,8 +105,8 @@ async def converse(backends: Pool, seed: str, options: argparse.Namespace) -> li
     return [turn for turns in await asyncio.gather(*map(one, range(options.conversations))) for turn in turns]
 
 
-async def ask(backends: Pool, said: tuple[Message, ...], number: int) -> tuple[str, Turn]:
-    spec = GenerateSpec("m", said, sampling=Sampling(max_tokens=16, temperature=0.0))
+async def ask(backends: Pool, messages: tuple[Message, ...], number: int) -> tuple[str, Turn]:
+    spec = GenerateSpec("m", messages, sampling=Sampling(max_tokens=16, temperature=0.0))
     begun, first, text, usage = time.perf_counter(), 0.0, "", TokenUsage(0, 0)
     async with aclosing(backends.generate(spec, EngineCall(f"{number}"))) as produced:
         async for batch in produced:

@@ -32,19 +32,21 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--redact", default="")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     names = "".join(f'"{protocol.model}" = "moonshine-tiny-en"\n' for protocol in PROTOCOLS.values())
     with ExitStack() as stack:
         config = f"[grpc]\nport = {GRPC_PORT}\n[models]\n{names}[engines]\n"
-        system = start_antiphon(stack, "", PORT, config, given.models.resolve())
-        keys = {"": KEY} | ({", redacted": redacting(system, given.redact)} if given.redact else {})
+        system = start_antiphon(stack, "", PORT, config, arguments.models.resolve())
+        keys = {"": KEY} | ({", redacted": redacting(system, arguments.redact)} if arguments.redact else {})
         over_grpc = replace(system, url=f"grpc://{HOST}:{GRPC_PORT}")
         print(HEAD, flush=True)
-        for _ in range(given.rounds):
-            for name in given.protocols.split(","):
+        for _ in range(arguments.rounds):
+            for name in arguments.protocols.split(","):
                 at = over_grpc if name == "google" else system
                 for how, key in keys.items():
-                    level = measure(at, given.streams, given.seconds, given.clips, given.references, name, key)
+                    level = measure(
+                        at, arguments.streams, arguments.seconds, arguments.clips, arguments.references, name, key
+                    )
                     print(row(name + how, level), flush=True)
 
 

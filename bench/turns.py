@@ -8,7 +8,7 @@ has said who pauses at that place. Everywhere but at the clip's last word that s
 - cut off: at a pause of so long within the clip the turn would have been taken to be over;
 - left waiting: after the last word, how long until the turn is taken to be over.
 
-Both are told for plain silence and for each eagerness. The pauses that the speakers really made, as the voice detector
+Both are shown for plain silence and for each eagerness. The pauses that the speakers really made, as the voice detector
 hears them, are counted apart: pauses at which the turn would have ended, of all that were made.
 """
 
@@ -89,7 +89,7 @@ def turns(pcm: bytes, detector: SileroVad) -> Iterator[tuple[bytes, list[tuple[i
         yield pcm[begun * BYTES_PER_MS : pauses[-1][0] * BYTES_PER_MS], [(s - begun, e - begun) for s, e in pauses[:-1]]
 
 
-def heard(engine: Moonshine, pcm: bytes) -> str:
+def transcript(engine: Moonshine, pcm: bytes) -> str:
     (hypothesis,) = engine.recognise([Utterance(pcm + BREATH)])
     return hypothesis.text
 
@@ -97,10 +97,10 @@ def heard(engine: Moonshine, pcm: bytes) -> str:
 def pauses(engine: Moonshine, pcm: bytes, made: list[tuple[int, int]]) -> Iterator[Pause]:
     """Those that were made, and one after each word."""
     for start_ms, end_ms in made:
-        yield Pause(heard(engine, pcm[: start_ms * BYTES_PER_MS]), last=False, length_ms=end_ms - start_ms)
+        yield Pause(transcript(engine, pcm[: start_ms * BYTES_PER_MS]), last=False, length_ms=end_ms - start_ms)
     (whole,) = engine.recognise([Utterance(pcm + BREATH, timed=True)])
     for word in whole.words[:-1]:
-        yield Pause(heard(engine, pcm[: word.end_ms * BYTES_PER_MS]), last=False)
+        yield Pause(transcript(engine, pcm[: word.end_ms * BYTES_PER_MS]), last=False)
     yield Pause(whole.text, last=True)
 
 

@@ -29,9 +29,9 @@ Figures = dict[str, float]  # by what they are of
 FIRST_PORT = 8651
 
 
-def streams(system: System, given: argparse.Namespace, turn: int) -> Iterator[tuple[str, float]]:
-    for count in given.streams:
-        level = compare.measure(system, count, given.seconds, given.clips, given.references)
+def streams(system: System, arguments: argparse.Namespace, turn: int) -> Iterator[tuple[str, float]]:
+    for count in arguments.streams:
+        level = compare.measure(system, count, arguments.seconds, arguments.clips, arguments.references)
         yield f"{count} streams: goodput %", 100 * (level.goodput or 0.0)
         for name, latency in (("TTFB", level.ttfb), ("final", level.final)):
             if latency.p50 is not None and latency.p95 is not None:
@@ -41,8 +41,8 @@ def streams(system: System, given: argparse.Namespace, turn: int) -> Iterator[tu
             yield f"{count} streams: server CPU %", level.server_cpu_percent
 
 
-def language(system: System, given: argparse.Namespace, turn: int) -> Iterator[tuple[str, float]]:
-    for callers in given.callers:
+def language(system: System, arguments: argparse.Namespace, turn: int) -> Iterator[tuple[str, float]]:
+    for callers in arguments.callers:
         count = max(6, min(100, 5 * callers))
         level = chat_compare.measure(system, callers, count, turn)
         yield f"{callers} callers: tokens/s", level.tokens_per_s
@@ -50,15 +50,15 @@ def language(system: System, given: argparse.Namespace, turn: int) -> Iterator[t
         yield f"{callers} callers: TPOT P50, ms", level.tpot.p50 or 0.0
 
 
-def spoken(system: System, given: argparse.Namespace, turn: int) -> Iterator[tuple[str, float]]:
+def spoken(system: System, arguments: argparse.Namespace, turn: int) -> Iterator[tuple[str, float]]:
     for callers in (1, 10):
-        level = voices.measure(system, callers, given.seconds)
+        level = voices.measure(system, callers, arguments.seconds)
         yield f"{callers} voices: TTFB P50, ms", level.first_ms(0.5)
         yield f"{callers} voices: TTFB P95, ms", level.first_ms(0.95)
         yield f"{callers} voices: good %", 100 * level.good
 
 
-def forwarded(system: System, given: argparse.Namespace, turn: int) -> Iterator[tuple[str, float]]:
+def forwarded(system: System, arguments: argparse.Namespace, turn: int) -> Iterator[tuple[str, float]]:
     found = uvloop.run(gateway.measure(system, 4))
     yield "gateway: requests/s", found.whole_per_s
     yield "gateway: streams/s", found.streams_per_s
@@ -67,14 +67,14 @@ def forwarded(system: System, given: argparse.Namespace, turn: int) -> Iterator[
     yield "gateway: RSS, MB", found.rss_mb
 
 
-def talked(system: System, given: argparse.Namespace, turn: int) -> Iterator[tuple[str, float]]:
-    asked = argparse.Namespace(url=system.url, model=system.model, callers=4, turns=6, endpointing_ms=300)
-    ended = uvloop.run(conversations.run(asked, KEY))
+def talked(system: System, arguments: argparse.Namespace, turn: int) -> Iterator[tuple[str, float]]:
+    settings = argparse.Namespace(url=system.url, model=system.model, callers=4, turns=6, endpointing_ms=300)
+    ended = uvloop.run(conversations.run(settings, KEY))
     for name in ("voice_to_voice", "barge_in"):
-        waits = sorted(wait for heard in ended for wait in getattr(heard, name))
+        waits = sorted(wait for latencies in ended for wait in getattr(latencies, name))
         for share in (0.5, 0.95):
             yield f"4 callers: {name} P{100 * share:.0f}, ms", waits[min(len(waits) - 1, int(share * len(waits)))]
-    yield "4 callers: turns without an answer", float(sum(heard.lost for heard in ended))
+    yield "4 callers: turns without an answer", float(sum(latencies.lost for latencies in ended))
 
 
 Measure = Callable[[System, argparse.Namespace, int], Iterator[tuple[str, float]]]
@@ -87,21 +87,21 @@ KINDS: dict[str, tuple[str, str, Measure]] = {  # the model that is asked for, t
 }
 
 
-def run(kind: str, given: argparse.Namespace) -> dict[str, list[Figures]]:
+def run(kind: str, arguments: argparse.Namespace) -> dict[str, list[Figures]]:
     """Return each version's figures, round by round."""
     model, config, measure = KINDS[kind]
-    measured: dict[str, list[Figures]] = {name: [] for name, _ in given.version}
+    measured: dict[str, list[Figures]] = {name: [] for name, _ in arguments.version}
     with ExitStack() as stack:
         if kind == "gateway":
             command = [sys.executable, str(gateway.UPSTREAM), "--port", "8600"]
             config = config.format(url=start(stack, "upstream", "instant", 8600, command).url)
         systems = [
-            start_antiphon(stack, model, FIRST_PORT + number, config, given.models, name=name, python=python)
-            for number, (name, python) in enumerate(given.version)
+            start_antiphon(stack, model, FIRST_PORT + number, config, arguments.models, name=name, python=python)
+            for number, (name, python) in enumerate(arguments.version)
         ]
-        for turn in range(given.rounds + 1):
+        for turn in range(arguments.rounds + 1):
             for system in systems if turn % 2 else reversed(systems):
-                figures = dict(measure(system, given, turn))
+                figures = dict(measure(system, arguments, turn))
                 if turn:  # the first one only warms up
                     measured[system.name].append(figures)
     return measured
@@ -137,13 +137,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=20, help="for each level of streams and voices")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="write every round to this JSON file")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     measured = {}
-    for kind in given.kinds.split(","):
-        measured[kind] = run(kind, given)
+    for kind in arguments.kinds.split(","):
+        measured[kind] = run(kind, arguments)
         print(table(("what", *measured[kind]), list(rows(measured[kind]))), "\n", flush=True)
-        if given.out:
-            given.out.write_bytes(msgspec.json.format(msgspec.json.encode(measured)) + b"\n")
+        if arguments.out:
+            arguments.out.write_bytes(msgspec.json.format(msgspec.json.encode(measured)) + b"\n")
 
 
 if __name__ == "__main__":

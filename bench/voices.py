@@ -130,9 +130,9 @@ async def _call(system: System, callers: int, seconds: float) -> tuple[list[Sent
     async def caller(client: aiohttp.ClientSession, number: int) -> None:
         await asyncio.sleep(number * 3.0 / callers)  # a sentence takes about as long
         while time.monotonic() < until:
-            asked = {"model": "tts-1", "voice": "alloy", "input": next(texts), "response_format": "pcm"}
+            request = {"model": "tts-1", "voice": "alloy", "input": next(texts), "response_format": "pcm"}
             ear = _Ear(RATE.get(system.name, OPENAI_RATE))
-            async with client.post(f"{system.url}/v1/audio/speech", json=asked) as answer:
+            async with client.post(f"{system.url}/v1/audio/speech", json=request) as answer:
                 if answer.status == 429:
                     refused.append(ear.end().last_ms)
                     await asyncio.sleep(int(answer.headers.get("retry-after", 1)))
@@ -192,8 +192,8 @@ def direct(voice: Path, callers: int, seconds: float) -> Level:
 def measure_direct(voice: Path, callers: int, seconds: float) -> Level:
     """In a process of its own."""
     command = [sys.executable, __file__, "--voice", str(voice), "--direct", f"{callers},{seconds}"]
-    said = subprocess.run(command, check=True, capture_output=True).stdout
-    return msgspec.json.decode(said.splitlines()[-1], type=Level)
+    output = subprocess.run(command, check=True, capture_output=True).stdout
+    return msgspec.json.decode(output.splitlines()[-1], type=Level)
 
 
 COLUMNS = (
@@ -222,31 +222,31 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true", help="Antiphon only")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--direct", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.direct:
-        callers, seconds = given.direct.split(",")
-        print(msgspec.json.encode(direct(given.voice, int(callers), float(seconds))).decode())
+    arguments = parser.parse_args()
+    if arguments.direct:
+        callers, seconds = arguments.direct.split(",")
+        print(msgspec.json.encode(direct(arguments.voice, int(callers), float(seconds))).decode())
         return
     measured: dict[str, dict[int, list[Level]]] = {}
     with ExitStack() as stack:
-        systems = [start_antiphon(stack, "tts-1", 8630, ANTIPHON.replace("VOICE", str(given.voice.resolve())))]
-        if not given.alone:
-            command = [sys.executable, str(Path(__file__).parent / "plain_piper.py"), str(given.voice), "8631"]
+        systems = [start_antiphon(stack, "tts-1", 8630, ANTIPHON.replace("VOICE", str(arguments.voice.resolve())))]
+        if not arguments.alone:
+            command = [sys.executable, str(Path(__file__).parent / "plain_piper.py"), str(arguments.voice), "8631"]
             systems.append(start(stack, "FastAPI", "tts-1", 8631, command))
         for system in systems:
             measure(system, 2, 4)
-        for callers in map(int, given.levels.split(",")):
-            for _ in range(given.rounds):
+        for callers in map(int, arguments.levels.split(",")):
+            for _ in range(arguments.rounds):
                 for system in systems:
-                    level = measure(system, callers, given.seconds)
+                    level = measure(system, callers, arguments.seconds)
                     measured.setdefault(system.name, {}).setdefault(callers, []).append(level)
-                if not given.alone:
-                    level = measure_direct(given.voice, callers, given.seconds)
+                if not arguments.alone:
+                    level = measure_direct(arguments.voice, callers, arguments.seconds)
                     measured.setdefault(DIRECT, {}).setdefault(callers, []).append(level)
     levels = sorted({callers for found in measured.values() for callers in found})
     print(table(COLUMNS, [row(name, found[callers]) for callers in levels for name, found in measured.items()]))
-    if given.out:
-        given.out.write_bytes(msgspec.json.format(msgspec.json.encode(measured)) + b"\n")
+    if arguments.out:
+        arguments.out.write_bytes(msgspec.json.format(msgspec.json.encode(measured)) + b"\n")
 
 
 if __name__ == "__main__":

@@ -64,8 +64,8 @@ class Witness(BaseHTTPRequestHandler):
             return self.answer(400)
         try:
             head, text, signatures = self.rfile.read(length).decode().split("\n\n", 2)
-            said, *lines = head.split("\n")
-            old, proof = int(said.removeprefix("old ")), [base64.b64decode(line, validate=True) for line in lines]
+            old_line, *lines = head.split("\n")
+            old, proof = int(old_line.removeprefix("old ")), [base64.b64decode(line, validate=True) for line in lines]
             origin, size, root = text.split("\n")[:3]
             new, new_root = int(size), base64.b64decode(root, validate=True)
             key = self.logs.get(origin)

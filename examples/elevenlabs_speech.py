@@ -12,11 +12,15 @@ from openai import OpenAI
 
 url = os.environ.get("ANTIPHON_URL", "http://127.0.0.1:8080")
 key = os.environ["ANTIPHON_API_KEY"]
-heard = OpenAI(base_url=f"{url}/v1", api_key=key).audio.transcriptions.create(model="whisper-1", file=Path(sys.argv[1]))
-print(heard.text)
+transcript = OpenAI(base_url=f"{url}/v1", api_key=key).audio.transcriptions.create(
+    model="whisper-1", file=Path(sys.argv[1])
+)
+print(transcript.text)
 
 client = ElevenLabs(base_url=url, api_key=key)
-spoken = b"".join(client.text_to_speech.stream("JBFqnCBsd6RMkjVDRZzb", text=heard.text, model_id="eleven_flash_v2_5"))
+spoken = b"".join(
+    client.text_to_speech.stream("JBFqnCBsd6RMkjVDRZzb", text=transcript.text, model_id="eleven_flash_v2_5")
+)
 print(f"{len(spoken):,} bytes of MP3")
 if len(sys.argv) > 2:
     Path(sys.argv[2]).write_bytes(spoken)

@@ -18,11 +18,11 @@ CHUNK_S = 0.1
 
 url = os.environ.get("ANTIPHON_URL", "http://127.0.0.1:8080")
 client = ElevenLabs(base_url=url, api_key=os.environ["ANTIPHON_API_KEY"])
-heard = client.speech_to_text.convert(
+transcript = client.speech_to_text.convert(
     model_id="scribe_v2", file=Path(sys.argv[1]).read_bytes(), additional_formats=[ExportOptions_Srt()]
 )
-print(heard.text)
-print(heard.additional_formats[0].content)
+print(transcript.text)
+print(transcript.additional_formats[0].content)
 
 
 async def listen() -> None:

@@ -33,5 +33,5 @@ operation = client.batch_recognize(
     )
 )
 for uri, result in operation.result(timeout=3600).results.items():
-    said = " ".join(each.alternatives[0].transcript for each in result.inline_result.transcript.results)
-    print(uri, result.error.message or said)
+    transcript = " ".join(each.alternatives[0].transcript for each in result.inline_result.transcript.results)
+    print(uri, result.error.message or transcript)

@@ -26,7 +26,7 @@ class Endpoint:
         return bearer(opening.headers.get("x-plain-key", ""))
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Step:
-        return Response(error.status, PLAIN, said(error).encode())
+        return Response(error.status, PLAIN, line_of(error).encode())
 
 
 class LiveEndpoint(Endpoint):
@@ -55,7 +55,7 @@ class Live:
             case Closed():
                 return Step(close=Close())
             case Failed():
-                return Step(sends=(said(event.error),), close=Close(WRONG if event.error.status < 500 else FAILED))
+                return Step(sends=(line_of(event.error),), close=Close(WRONG if event.error.status < 500 else FAILED))
         return NOTHING
 
     def deadline_ns(self) -> int | None:
@@ -100,7 +100,7 @@ def model_of(opening: Opening) -> str:
     return dict(opening.query).get("model", "nova-3")
 
 
-def said(error: AntiphonError) -> str:
+def line_of(error: AntiphonError) -> str:
     return f"error {error.code}: {error.message}"
 
 

@@ -51,12 +51,12 @@ class Key:
             data = base64.b64decode(encoded, validate=True)
             if name != self.name or data[:4] != self.id:
                 continue
-            said, signature = text, data[4:]
+            message, signature = text, data[4:]
             if self.kind == WITNESS:
-                said = f"cosignature/v1\ntime {int.from_bytes(data[4:12], 'big')}\n{text}"
+                message = f"cosignature/v1\ntime {int.from_bytes(data[4:12], 'big')}\n{text}"
                 signature = data[12:]
             try:
-                self._public.verify(signature, said.encode())
+                self._public.verify(signature, message.encode())
                 return True
             except InvalidSignature:
                 continue

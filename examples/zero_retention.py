@@ -64,7 +64,7 @@ class Canaries:
 
     words: dict[str, str] = field(default_factory=dict)
     audio: bytes = field(default_factory=lambda: secrets.token_bytes(PATTERN_BYTES))
-    heard: set[str] = field(default_factory=set)  # what the server said
+    outputs: set[str] = field(default_factory=set)  # what the server said
 
     def word(self, place: str) -> str:
         """A new word for a place."""
@@ -77,11 +77,11 @@ class Canaries:
         text = " ".join(text.split())
         if len(text) >= SHORTEST:
             middle = max(0, (len(text) - SPAN) // 2)
-            self.heard.add(text[middle : middle + SPAN])
+            self.outputs.add(text[middle : middle + SPAN])
 
     def needles(self) -> Iterator[tuple[str, bytes]]:
         """Everything to search for, as bytes, with its name."""
-        for text, place in [*self.words.items(), *((said, f"said: {said!r}") for said in self.heard)]:
+        for text, place in [*self.words.items(), *((output, f"said: {output!r}") for output in self.outputs)]:
             for encoding in ("utf-8", "utf-16-le"):
                 yield place, text.encode(encoding)
             yield f"{place}, in a URL", quote(text).encode()
@@ -177,10 +177,10 @@ class Server:
         swapped, family = 0, {self.process.pid}
         for status in sorted(Path("/proc").glob("[0-9]*/status"), key=lambda path: int(path.parent.name)):
             with suppress(OSError):
-                said = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
-                if int(said["PPid"]) in family or int(status.parent.name) in family:
+                fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
+                if int(fields["PPid"]) in family or int(status.parent.name) in family:
                     family.add(int(status.parent.name))
-                    swapped += int(said.get("VmSwap", "0").split()[0])
+                    swapped += int(fields.get("VmSwap", "0").split()[0])
         return swapped
 
     def kill(self, number: int) -> None:
@@ -210,12 +210,12 @@ class Calls:
         tags = {"antiphon-tags": f"subject={word(f'{place}: subject')},note={word(f'{place}: tag')}"}
         own = headers or {"authorization": f"Bearer {KEY}"}
         async with self.http.post(self.url + path, headers=own | tags, **body) as answer:
-            said = await answer.read()
+            content = await answer.read()
         self.lines.append(f"{place}: {answer.status}")
         with suppress(ValueError, UnicodeDecodeError):
-            for text in _texts(json.loads(said)):
+            for text in _texts(json.loads(content)):
                 self.canaries.hear(text)
-        return said
+        return content
 
     def form(self, place: str, name: str, **fields: str) -> aiohttp.FormData:
         form = aiohttp.FormData()
@@ -234,10 +234,10 @@ class Calls:
         text = f"Hello {word(f'{place}: text')}."
         await self.post(place, "/v1/audio/speech", json={"model": "tts-1", "voice": "alloy", "input": text})
         place = "OpenAI chat"
-        said = [{"role": role, "content": word(f"{place}: {role}")} for role in ("system", "user")]
+        messages = [{"role": role, "content": word(f"{place}: {role}")} for role in ("system", "user")]
         who = {"user": word(f"{place}: user"), "metadata": {"patient": word(f"{place}: metadata")}}
-        asked = {"model": "gpt-4o-mini", "messages": said, "max_tokens": 40, **who}
-        await self.post(place, "/v1/chat/completions", json=asked)
+        request = {"model": "gpt-4o-mini", "messages": messages, "max_tokens": 40, **who}
+        await self.post(place, "/v1/chat/completions", json=request)
         place = "OpenAI responses"
         for store in (False, None):
             who = {"safety_identifier": word(f"{place}: person"), "metadata": {"p": word(f"{place}: metadata")}}
@@ -262,8 +262,8 @@ class Calls:
         form = aiohttp.FormData({"purpose": "batch"})
         form.add_field("file", json.dumps(line).encode(), filename=f"{word(f'{place}: file name')}.jsonl")
         made = json.loads(await self.post(f"{place} file", "/v1/files", data=form))
-        asked = {"endpoint": "/v1/chat/completions", "completion_window": "24h", "input_file_id": made.get("id", "")}
-        await self.post(place, "/v1/batches", json=asked | {"metadata": {"m": word(f"{place}: metadata")}})
+        request = {"endpoint": "/v1/chat/completions", "completion_window": "24h", "input_file_id": made.get("id", "")}
+        await self.post(place, "/v1/batches", json=request | {"metadata": {"m": word(f"{place}: metadata")}})
 
     async def deepgram(self) -> None:
         key, word = {"authorization": f"Token {KEY}"}, self.canaries.word
@@ -285,8 +285,8 @@ class Calls:
     async def assemblyai(self) -> None:
         key, word, place = {"authorization": KEY}, self.canaries.word, "AssemblyAI transcript"
         uploaded = json.loads(await self.post("AssemblyAI upload", "/v2/upload", key, data=self.speech.wav))
-        asked = {"audio_url": uploaded.get("upload_url", ""), "keyterms_prompt": [word(f"{place}: keyterm")]}
-        made = json.loads(await self.post(place, "/v2/transcript", key, json=asked))
+        request = {"audio_url": uploaded.get("upload_url", ""), "keyterms_prompt": [word(f"{place}: keyterm")]}
+        made = json.loads(await self.post(place, "/v2/transcript", key, json=request))
         ends = time.monotonic() + CALL_S
         while made.get("status") in ("queued", "processing") and time.monotonic() < ends:
             await asyncio.sleep(0.2)
@@ -369,11 +369,11 @@ class Streams:
     async def generate(self) -> None:
         """A chat that streams for longer than it is given."""
         name = CHAT
-        said = [{"role": "user", "content": f"Count to a thousand. {self.canaries.word(name)}"}]
-        asked = {"model": "gpt-4o-mini", "messages": said, "stream": True, "max_tokens": 4000, "ignore_eos": True}
+        messages = [{"role": "user", "content": f"Count to a thousand. {self.canaries.word(name)}"}]
+        request = {"model": "gpt-4o-mini", "messages": messages, "stream": True, "max_tokens": 4000, "ignore_eos": True}
         headers = {"authorization": f"Bearer {KEY}"}
         text = ""
-        async with self.http.post(f"{self.server.url}/v1/chat/completions", json=asked, headers=headers) as answer:
+        async with self.http.post(f"{self.server.url}/v1/chat/completions", json=request, headers=headers) as answer:
             self.began[name] = f"status {answer.status}"
             async for line in answer.content:
                 if answer.status == 200 and line.startswith(b"data: {"):
@@ -525,7 +525,7 @@ async def run(arguments: argparse.Namespace, work: Path) -> int:
     if len(search([planted], canaries)) < 2:
         print("The search does not find what it should.")
         return 2
-    print(f"{len(canaries.words)} words, the audio, and {len(canaries.heard)} pieces of what the server said were")
+    print(f"{len(canaries.words)} words, the audio, and {len(canaries.outputs)} pieces of what the server said were")
     print(f"searched for in {len(paths)} files: {len(found)} found.")
     print("\n".join(found))
     return 1 if found else 0

@@ -25,10 +25,10 @@ def behind(fake, lost=0.0):
     chance = random.Random(3)
 
     async def answer(request):
-        said = fake.answer(request.method, request.path_qs, request.headers, await request.read())
+        reply = fake.answer(request.method, request.path_qs, request.headers, await request.read())
         if chance.random() < lost and request.transport is not None:
             request.transport.abort()
-        return web.Response(status=said.status, headers=said.headers, body=said.body)
+        return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
 
     return answer
 
@@ -107,8 +107,8 @@ class FakeStripe:
         else:
             self.sums[customer, meter] += int(value)
         payload = {"stripe_customer_id": customer, "value": value}
-        said = {"object": "billing.meter_event", "event_name": meter, "identifier": name, "payload": payload}
-        return _json(said | {"created": now // 1000, "livemode": False, "timestamp": int(stamp)})
+        event = {"object": "billing.meter_event", "event_name": meter, "identifier": name, "payload": payload}
+        return _json(event | {"created": now // 1000, "livemode": False, "timestamp": int(stamp)})
 
     def _meter(self, form):
         if any(each["event_name"] == form["event_name"] for each in self.meters.values()):

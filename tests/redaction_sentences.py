@@ -85,11 +85,11 @@ def in_pairs(digits: str) -> str:
 
 
 def in_groups(digits: str, *sizes: int, say=one_by_one, between: str = ", ") -> str:
-    said, at = [], 0
+    groups, at = [], 0
     for size in sizes:
-        said.append(say(digits[at : at + size]))
+        groups.append(say(digits[at : at + size]))
         at += size
-    return between.join(said)
+    return between.join(groups)
 
 
 def card(dice: random.Random) -> str:
@@ -372,7 +372,7 @@ def _spoken(dice: random.Random) -> list[tuple[str, list[str], str]]:
     ]
 
 
-def _heard(dice: random.Random) -> list[tuple[str, list[str], str]]:
+def _transcripts(dice: random.Random) -> list[tuple[str, list[str], str]]:
     """As recognisers write it: capitals, digits in pieces, letters with dashes, cues that got lost."""
     name, town = dice.choice(NAMES), dice.choice(TOWNS)
     first, last = name.replace("'", "").split()
@@ -477,7 +477,7 @@ def sentences(rounds: int = 6, seed: int = 14) -> list[Sentence]:
     dice = random.Random(seed)
     made: list[Sentence] = []
     for _ in range(rounds):
-        for form, parts in (("written", _written), ("spoken", _spoken), ("heard", _heard)):
+        for form, parts in (("written", _written), ("spoken", _spoken), ("heard", _transcripts)):
             for kind, carriers, value in parts(dice):
                 made.append(Sentence(dice.choice(carriers).replace("{}", value), form, ((kind, value),)))
     without = (DATA / "redaction_without.txt").read_text().splitlines()
@@ -489,7 +489,7 @@ def _marked(line: str, form: str) -> Sentence:
     """Return the sentence of a line: what must be hidden stands in braces, names and places with an asterisk."""
     parts = line.replace("}", "{").split("{")
     hidden = [("PERSON" if part.startswith("*") else "ANY", part.removeprefix("*")) for part in parts[1::2]]
-    parts[1::2] = [said for _, said in hidden]
+    parts[1::2] = [value for _, value in hidden]
     return Sentence("".join(parts), form, tuple(hidden))
 
 

@@ -56,85 +56,88 @@ BY_OBJECT: dict[str, Any] = {
 }
 
 
-def check(told: Any, kind: Any) -> None:
-    """`told` is an answer or event, `kind` the SDK's type. Raises `pydantic.ValidationError`, `AssertionError`."""
-    strange = unknown(told, kind)
-    assert not strange, f"the SDK does not know {strange} in {json.dumps(told)[:500]}"
+def check(message: Any, kind: Any) -> None:
+    """`message` is an answer or event, `kind` the SDK's type. Raises `pydantic.ValidationError`, `AssertionError`."""
+    strange = unknown(message, kind)
+    assert not strange, f"the SDK does not know {strange} in {json.dumps(message)[:500]}"
 
 
-def unknown(told: Any, kind: Any) -> list[str]:
+def unknown(message: Any, kind: Any) -> list[str]:
     """The fields that the type does not have. Raises `pydantic.ValidationError`."""
-    known = _adapter(kind).validate_json(json.dumps(told), strict=True)
+    known = _adapter(kind).validate_json(json.dumps(message), strict=True)
     return [each for each in _strange(known) if each not in OURS]
 
 
-def check_error(told: Any) -> None:
-    assert list(told) == ["error"]
-    check(told["error"], ErrorObject)
+def check_error(message: Any) -> None:
+    assert list(message) == ["error"]
+    check(message["error"], ErrorObject)
 
 
-def check_realtime(told: Any) -> None:
+def check_realtime(message: Any) -> None:
     """An event of the Realtime API. The SDK types the sessions in events as callers write them, and has other types
     where it reads them: a field is known that either has.
     """
-    strange = unknown(told, RealtimeServerEvent)
-    if strange and told["type"] in ("session.created", "session.updated"):
-        read = {each.rpartition(".")[2] for each in unknown(told["session"], SESSIONS[told["session"]["type"]])}
+    strange = unknown(message, RealtimeServerEvent)
+    if strange and message["type"] in ("session.created", "session.updated"):
+        read = {each.rpartition(".")[2] for each in unknown(message["session"], SESSIONS[message["session"]["type"]])}
         strange = [each for each in strange if each.rpartition(".")[2] in read]
-    assert not strange, f"the SDK does not know {strange} in {json.dumps(told)[:500]}"
+    assert not strange, f"the SDK does not know {strange} in {json.dumps(message)[:500]}"
 
 
-def check_any(told: Any) -> None:
+def check_any(message: Any) -> None:
     """An answer or event of any HTTP endpoint, by what it says that it is."""
-    if "error" in told and "object" not in told and "type" not in told:
-        check_error(told)
-    elif "first_id" in told and all(each.get("object") in ("batch", "file") for each in told["data"]):
-        for each in told["data"]:
+    if "error" in message and "object" not in message and "type" not in message:
+        check_error(message)
+    elif "first_id" in message and all(each.get("object") in ("batch", "file") for each in message["data"]):
+        for each in message["data"]:
             check_any(each)
-    elif "first_id" in told:
-        check(told, ResponseItemList)
-    elif told.get("deleted"):
-        check(told, FileDeleted)
-    elif told.get("object") == "list":
-        for each in told["data"]:
+    elif "first_id" in message:
+        check(message, ResponseItemList)
+    elif message.get("deleted"):
+        check(message, FileDeleted)
+    elif message.get("object") == "list":
+        for each in message["data"]:
             if each.get("object") == "model":
                 check(each, Model)
-        if told["data"] and told["data"][0].get("object") == "embedding":
-            check(_decoded(told), CreateEmbeddingResponse)
-    elif told.get("object") == "text_completion":
-        check(_ended(told), Completion)
-    elif told.get("object") in BY_OBJECT:
-        check(told, BY_OBJECT[told["object"]])
-    elif told.get("type", "").startswith("transcript."):
-        check(told, TranscriptionStreamEvent)
-    elif "sequence_number" in told:
-        check(told, ResponseStreamEvent)
-    elif "status" in told and told.get("type") == "error":
-        check(told, ResponsesServerEvent)
-    elif "expires_at" in told and "value" in told:
-        check(told, ClientSecretCreateResponse)
-    elif told.get("task") == "translate":
-        check(told, TranslationVerbose)
-    elif "duration" in told and "task" in told:
-        diarized = "speaker" in (told.get("segments") or [{}])[0]
-        check(told, TranscriptionDiarized if diarized else TranscriptionVerbose)
-    elif "text" in told:
-        check(told, Transcription)
+        if message["data"] and message["data"][0].get("object") == "embedding":
+            check(_decoded(message), CreateEmbeddingResponse)
+    elif message.get("object") == "text_completion":
+        check(_ended(message), Completion)
+    elif message.get("object") in BY_OBJECT:
+        check(message, BY_OBJECT[message["object"]])
+    elif message.get("type", "").startswith("transcript."):
+        check(message, TranscriptionStreamEvent)
+    elif "sequence_number" in message:
+        check(message, ResponseStreamEvent)
+    elif "status" in message and message.get("type") == "error":
+        check(message, ResponsesServerEvent)
+    elif "expires_at" in message and "value" in message:
+        check(message, ClientSecretCreateResponse)
+    elif message.get("task") == "translate":
+        check(message, TranslationVerbose)
+    elif "duration" in message and "task" in message:
+        diarized = "speaker" in (message.get("segments") or [{}])[0]
+        check(message, TranscriptionDiarized if diarized else TranscriptionVerbose)
+    elif "text" in message:
+        check(message, Transcription)
     else:
-        raise AssertionError(f"nobody knows what this is: {json.dumps(told)[:500]}")
+        raise AssertionError(f"nobody knows what this is: {json.dumps(message)[:500]}")
 
 
-def _decoded(told: Any) -> Any:
+def _decoded(message: Any) -> Any:
     """Embeddings as the SDK types them, which decodes base64 before."""
-    data = [{**each, "embedding": [0.0]} if isinstance(each["embedding"], str) else each for each in told["data"]]
-    return {**told, "data": data}
+    data = [{**each, "embedding": [0.0]} if isinstance(each["embedding"], str) else each for each in message["data"]]
+    return {**message, "data": data}
 
 
-def _ended(told: Any) -> Any:
+def _ended(message: Any) -> Any:
     """A completion's chunk as one whose choices have ended: of those that go on OpenAI says null, as its reference
     does and the SDK's type does not.
     """
-    return {**told, "choices": [{**each, "finish_reason": each["finish_reason"] or "stop"} for each in told["choices"]]}
+    return {
+        **message,
+        "choices": [{**each, "finish_reason": each["finish_reason"] or "stop"} for each in message["choices"]],
+    }
 
 
 @cache
@@ -176,9 +179,9 @@ def check_answers(patch: Any) -> None:
         patch.setattr(connection, "parse_event", _parsing(connection.parse_event, check_event))
 
 
-def check_response_event(told: Any) -> None:
+def check_response_event(message: Any) -> None:
     """An event of a response over a WebSocket."""
-    check(told, ResponsesServerEvent)
+    check(message, ResponsesServerEvent)
 
 
 def _parsing(parse: Any, check_event: Any) -> Any:

@@ -265,26 +265,26 @@ class House:
 
     def open(self, claim=None, id=None, **spec):
         form = AudioFormat(spec.pop("encoding", Encoding.LINEAR16), 16_000, spec.pop("channels", 1))
-        asked = TranscribeSpec(
+        request = TranscribeSpec(
             **{"model": "nova-3", "format": form, "live": True, "incremental": True, "endpointing_ms": 300} | spec
         )
-        return self.sessions.transcribe(Call(self._id(claim, id), self.principal, "deepgram", asked, claim))
+        return self.sessions.transcribe(Call(self._id(claim, id), self.principal, "deepgram", request, claim))
 
     def generate(self, claim=None, id=None, **spec):
-        asked = GenerateSpec(**{"model": "counter", "prompt": "please count for me", "stream": True} | spec)
-        return self.sessions.generate(Call(self._id(claim, id), self.principal, "openai", asked, claim))
+        request = GenerateSpec(**{"model": "counter", "prompt": "please count for me", "stream": True} | spec)
+        return self.sessions.generate(Call(self._id(claim, id), self.principal, "openai", request, claim))
 
     def embed(self, *texts, claim=None, **spec):
-        asked = EmbedSpec("vectors", texts, **spec)
-        return self.sessions.generate(Call(str(uuid.uuid4()), self.principal, "openai", asked, claim))
+        request = EmbedSpec("vectors", texts, **spec)
+        return self.sessions.generate(Call(str(uuid.uuid4()), self.principal, "openai", request, claim))
 
     def speak(self, claim=None, id=None, **spec):
-        asked = SpeakSpec(**{"model": "tone", "voice": "alloy"} | spec)
-        return self.sessions.speak(Call(self._id(claim, id), self.principal, "openai", asked, claim))
+        request = SpeakSpec(**{"model": "tone", "voice": "alloy"} | spec)
+        return self.sessions.speak(Call(self._id(claim, id), self.principal, "openai", request, claim))
 
     def infer(self, *inputs, **spec):
-        asked = InferSpec("tensors", inputs, **spec)
-        return self.sessions.generate(Call(str(uuid.uuid4()), self.principal, "open-inference", asked))
+        request = InferSpec("tensors", inputs, **spec)
+        return self.sessions.generate(Call(str(uuid.uuid4()), self.principal, "open-inference", request))
 
     def tokens(self):
         """Of each dimension, as the ledger has them."""
@@ -333,7 +333,7 @@ async def batches_of(session):
     return [batch async for batch in session.events()]
 
 
-async def said(session):
+async def events_of(session):
     """Every event, one by one."""
     return [event for batch in await batches_of(session) for event in batch]
 

@@ -31,8 +31,8 @@ def keeping(server: Server) -> str:
         made = client.post("/admin/v1/keys", headers=bearer, json={"project": "keeping"})
         key: str = made.json()["key"]
         deadline = time.monotonic() + 5  # the server follows a new policy within a second
-        asked = {"model": "gpt-4o-mini", "input": "Hi", "max_output_tokens": 1}
-        while not client.post("/v1/responses", headers={"authorization": f"Bearer {key}"}, json=asked).json()["store"]:
+        body = {"model": "gpt-4o-mini", "input": "Hi", "max_output_tokens": 1}
+        while not client.post("/v1/responses", headers={"authorization": f"Bearer {key}"}, json=body).json()["store"]:
             assert time.monotonic() < deadline
         return key
 

@@ -29,12 +29,12 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     port = free_port()
     log = tmp_path_factory.mktemp(engine.name) / "log"
     quiet = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
-    told = {"PORT": str(port), "MODEL": str(model / "smollm2"), "VLLM": str(folder / "vllm" / "bin" / "vllm")}
+    variables = {"PORT": str(port), "MODEL": str(model / "smollm2"), "VLLM": str(folder / "vllm" / "bin" / "vllm")}
     path = f"{folder / engine.name / 'bin'}{os.pathsep}{os.environ['PATH']}"
     with log.open("wb") as out:
         process = subprocess.Popen(
             engine.command(port, model),
-            env=os.environ | quiet | dict(engine.environment) | told | {"PATH": path},
+            env=os.environ | quiet | dict(engine.environment) | variables | {"PATH": path},
             cwd=log.parent,
             stdout=out,
             stderr=subprocess.STDOUT,

@@ -33,7 +33,7 @@ def test_its_search_finds_each_canary_in_each_form(script, tmp_path):
     word = canaries.word("somewhere").encode()
     canaries.hear("too short")
     canaries.hear("what the server has said, which is longer than a piece")
-    (said,) = canaries.heard
+    (said,) = canaries.outputs
     forms = [word, word.decode().encode("utf-16-le"), said.encode(), quote(said).encode(), canaries.audio]
     forms += [base64.b64encode(b"x" * before + data + b"yy") for before in range(4) for data in (word, canaries.audio)]
     file = tmp_path / "file"

@@ -16,17 +16,17 @@ from serving import Server
 
 HERE = Path(__file__).parent
 SCRIPT_S = 300
-Told = dict[str, Any]
+Results = dict[str, Any]
 
 
 @pytest.fixture(scope="session")
-def run(server: Server, beckett: Path) -> Callable[..., Told]:
+def run(server: Server, beckett: Path) -> Callable[..., Results]:
     """Runs a script of a framework (`run` unless another is named) in that framework's environment, once, with further
     arguments; the framework is installed if it is not there.
     """
 
     @functools.cache
-    def ran(name: str, script: str = "run", *arguments: str) -> Told:
+    def ran(name: str, script: str = "run", *arguments: str) -> Results:
         folder = install.install(name)
         if (HERE / name / "package.json").exists():
             # Beside the packages: Node looks for them from where a script is.
@@ -44,7 +44,7 @@ def run(server: Server, beckett: Path) -> Callable[..., Told]:
             check=False,
         )
         assert done.returncode == 0, done.stderr[-4000:]
-        told: Told = json.loads(done.stdout.splitlines()[-1])
-        return told
+        results: Results = json.loads(done.stdout.splitlines()[-1])
+        return results
 
     return ran

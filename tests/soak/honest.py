@@ -301,7 +301,7 @@ class Callers:
                     async for message in socket:
                         if result := deepgram.result(message.data):
                             at_ns = time.monotonic_ns() - start_ns
-                            heard.append(measure.Heard(at_ns, result.window, result.final, result.text))
+                            heard.append(measure.TimedResult(at_ns, result.window, result.final, result.text))
                         ended = ended or json.loads(message.data)["type"] == "Metadata"
                 finally:
                     speaking.cancel()

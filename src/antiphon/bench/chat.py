@@ -70,7 +70,7 @@ class _Reading:
         self._deltas = 0
         self._usage: completions.Usage | None = None
         self._ended = False
-        self._said: str | None = None
+        self._error: str | None = None
 
     def head(self, status: int) -> None:
         self._status = status
@@ -85,11 +85,11 @@ class _Reading:
                 try:
                     self._chunk(completions.decode(event), at_ns)
                 except msgspec.MsgspecError as error:
-                    self._said = f"not a chunk: {error}"
+                    self._error = f"not a chunk: {error}"
 
     def _chunk(self, chunk: Completion, at_ns: int) -> None:
         if chunk.error:
-            self._said = completions.reason(bytes(chunk.error))
+            self._error = completions.reason(bytes(chunk.error))
         self._usage = chunk.usage or self._usage
         for choice in chunk.choices:
             self._ended = self._ended or choice.finish_reason is not None
@@ -104,8 +104,8 @@ class _Reading:
             failure = f"{self._status}: {completions.reason(bytes(self._body))}"
         if failure is None and self._status == 200 and self._events is None:
             failure = self._whole()
-        elif failure is None and self._status == 200 and (self._said or not self._ended):
-            failure = f"in the stream: {self._said or 'no end'}"
+        elif failure is None and self._status == 200 and (self._error or not self._ended):
+            failure = f"in the stream: {self._error or 'no end'}"
         return Answer(
             due_ns=self._due_ns,
             sent_ns=self._sent_ns,
@@ -192,7 +192,7 @@ async def ask_all(
 
     Raises `CallerError`, or `EngineError` if the server cannot be reached.
     """
-    asked = requests(target, prompts, count)
+    queue = requests(target, prompts, count)
     pool = Pool(urlsplit(target.url))
     try:
         await pool.warm(min(concurrency or 0, count))
@@ -202,17 +202,17 @@ async def ask_all(
     caller = _Caller(pool, target.stream, time.monotonic_ns())
     try:
         if rate is None:
-            await _closed(caller, asked, concurrency or 1)
+            await _closed(caller, queue, concurrency or 1)
         else:
-            await _open(caller, asked, rate, random.Random(seed))
+            await _open(caller, queue, rate, random.Random(seed))
     finally:
         load = await watch.stop()
         pool.close()
     return caller.answers, load
 
 
-async def _closed(caller: _Caller, asked: Sequence[bytes], concurrency: int) -> None:
-    waiting = iter(asked)
+async def _closed(caller: _Caller, queue: Sequence[bytes], concurrency: int) -> None:
+    waiting = iter(queue)
 
     async def ask_on() -> None:
         for request in waiting:
@@ -221,9 +221,9 @@ async def _closed(caller: _Caller, asked: Sequence[bytes], concurrency: int) -> 
     await asyncio.gather(*(ask_on() for _ in range(concurrency)))
 
 
-async def _open(caller: _Caller, asked: Sequence[bytes], rate: float, rng: random.Random) -> None:
+async def _open(caller: _Caller, queue: Sequence[bytes], rate: float, rng: random.Random) -> None:
     async with asyncio.TaskGroup() as group:
-        for request, due_ns in zip(asked, arrivals(len(asked), rate, rng), strict=True):
+        for request, due_ns in zip(queue, arrivals(len(queue), rate, rng), strict=True):
             wait_ns = caller.start_ns + due_ns - time.monotonic_ns()
             if wait_ns > 0:
                 await asyncio.sleep(wait_ns / 1e9)

@@ -13,7 +13,7 @@ import aiohttp
 
 from antiphon.bench import process, schedule
 from antiphon.bench.clips import Clip
-from antiphon.bench.measure import Heard, Level, Load, Stream, level
+from antiphon.bench.measure import Level, Load, Stream, TimedResult, level
 from antiphon.bench.protocols.line import Broken, Line, Refused, Target
 from antiphon.bench.protocols.table import PROTOCOLS
 from antiphon.bench.schedule import Plan
@@ -33,7 +33,7 @@ class Played:
     def __init__(self, plan: Plan, line: Line) -> None:
         self.plan = plan
         self.line = line
-        self.heard: list[Heard] = []
+        self.results: list[TimedResult] = []
         self.late_ms: list[float] = []
         self.failure: str | None = None
 
@@ -67,12 +67,12 @@ class Played:
         try:
             async for result in self.line.results():
                 at_ns = time.monotonic_ns() - start_ns
-                self.heard.append(Heard(at_ns, result.window, result.final, result.text))
+                self.results.append(TimedResult(at_ns, result.window, result.final, result.text))
         except Broken as error:
             self.failure = self.failure or str(error)
 
     def outcome(self) -> Stream:
-        return Stream(self.plan, self.heard, self.failure, self.late_ms)
+        return Stream(self.plan, self.results, self.failure, self.late_ms)
 
 
 async def run_level(target: Target, clips: Sequence[Clip], streams: int, *, seconds: int, pid: int | None) -> Level:

@@ -30,7 +30,7 @@ COVER_TOLERANCE_SAMPLES = 4_000
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class TimedResult:
     """A result: its arrival, from the start of the level, and the samples of the stream that it covers."""
 
     at_ns: int
@@ -88,14 +88,14 @@ class Percentiles:
 # -- latencies ---------------------------------------------------------------------------------------------------------
 
 
-def verdicts(plan: Plan, heard: Sequence[Heard]) -> list[Verdict]:
-    """Return one verdict for each judged utterance of the plan. `heard` is in the order of arrival."""
+def verdicts(plan: Plan, results: Sequence[TimedResult]) -> list[Verdict]:
+    """Return one verdict for each judged utterance of the plan. `results` are in the order of arrival."""
     spans = (span for play in plan.plays for span in play.utterances())
-    return [_verdict(plan, span, heard) for span in spans if plan.judged(span)]
+    return [_verdict(plan, span, results) for span in spans if plan.judged(span)]
 
 
-def _verdict(plan: Plan, span: Span, heard: Sequence[Heard]) -> Verdict:
-    mine = [result for result in heard if result.window.overlap(span) > 0]
+def _verdict(plan: Plan, span: Span, results: Sequence[TimedResult]) -> Verdict:
+    mine = [result for result in results if result.window.overlap(span) > 0]
     spoken = [result for result in mine if result.text.strip()]
     finals = [result for result in spoken if result.final]
     onset_ns, end_ns = plan.sent_ns(span.start), plan.sent_ns(span.end - 1)
@@ -109,11 +109,11 @@ def _verdict(plan: Plan, span: Span, heard: Sequence[Heard]) -> Verdict:
     )
 
 
-def _covers(result: Heard, span: Span) -> bool:
+def _covers(result: TimedResult, span: Span) -> bool:
     return result.window.end + COVER_TOLERANCE_SAMPLES >= span.end
 
 
-def _elapsed(since_ns: int, results: Sequence[Heard]) -> float | None:
+def _elapsed(since_ns: int, results: Sequence[TimedResult]) -> float | None:
     return (results[0].at_ns - since_ns) / NS_PER_MS if results else None
 
 
@@ -134,10 +134,10 @@ def percentiles(values: Iterable[float | None]) -> Percentiles:
 # -- words -------------------------------------------------------------------------------------------------------------
 
 
-def transcript_errors(plan: Plan, heard: Sequence[Heard]) -> Errors:
+def transcript_errors(plan: Plan, results: Sequence[TimedResult]) -> Errors:
     """Return the word errors of every clip with a reference that was played to its end."""
     texts: dict[int, list[str]] = {index: [] for index in range(len(plan.plays))}
-    for result in heard:
+    for result in results:
         if result.final and result.text.strip():
             texts[_nearest(plan.plays, result.window)].append(result.text)
     return sum(
@@ -241,13 +241,13 @@ class Stream:
     """The results of one admitted stream. `last_ns` is when its last result came, from the start of the level."""
 
     plan: Plan
-    heard: Sequence[Heard]
+    results: Sequence[TimedResult]
     failure: str | None = None
     late_ms: Sequence[float] = ()
 
     @property
     def last_ns(self) -> int:
-        return self.heard[-1].at_ns if self.heard else 0
+        return self.results[-1].at_ns if self.results else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,8 +263,8 @@ class Load:
 
 def level(streams: Sequence[Stream], refused: int, load: Load) -> Level:
     """Sum a level up."""
-    judged = [verdict for stream in streams for verdict in verdicts(stream.plan, stream.heard)]
-    errors = sum((transcript_errors(stream.plan, stream.heard) for stream in streams), Errors())
+    judged = [verdict for stream in streams for verdict in verdicts(stream.plan, stream.results)]
+    errors = sum((transcript_errors(stream.plan, stream.results) for stream in streams), Errors())
     audio_ns = [stream.plan.chunks * stream.plan.chunk_ns for stream in streams]
     failures = Counter(stream.failure for stream in streams if stream.failure is not None)
     speech = sum(_speech_samples(stream.plan) for stream in streams)
@@ -281,7 +281,9 @@ def level(streams: Sequence[Stream], refused: int, load: Load) -> Level:
         wer=_round(errors.rate, 4),
         reference_words=errors.words,
         speech_share=round(speech / max(sum(stream.plan.samples for stream in streams), 1), 3),
-        lag=_round(max((s.last_ns / ns for s, ns in zip(streams, audio_ns, strict=True) if s.heard), default=None), 3),
+        lag=_round(
+            max((s.last_ns / ns for s, ns in zip(streams, audio_ns, strict=True) if s.results), default=None), 3
+        ),
         client_cpu_percent=round(100 * load.client_cpu_s / load.wall_s, 1),
         late_ms_p99=percentiles(ms for stream in streams for ms in stream.late_ms).p99,
         server_cpu_percent=_round(_ratio(load.server_cpu_s, load.wall_s / 100), 1),

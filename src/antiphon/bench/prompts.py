@@ -119,7 +119,7 @@ def built_in() -> list[Messages]:
         for passage in _PASSAGES
     ]
     mixed = zip(_SHORT, _MEDIUM, long, strict=True)
-    return [_asked(prompt) for three in mixed for prompt in three]
+    return [_messages(prompt) for three in mixed for prompt in three]
 
 
 def _beginning(passage: str, share: float) -> str:
@@ -134,7 +134,7 @@ class _Line(msgspec.Struct):
 
 
 class _Turn(msgspec.Struct):
-    said_by: str = msgspec.field(name="from")
+    speaker: str = msgspec.field(name="from")
     value: str
 
 
@@ -165,7 +165,7 @@ def _lines(path: Path, content: bytes) -> list[Messages]:
             raise CallerError(f"{path}, line {number}: {error}") from error
         if (line.prompt is None) == (line.messages is None):
             raise CallerError(f"{path}, line {number}: needs either `prompt` or `messages`")
-        found.append(line.messages if line.messages is not None else _asked(line.prompt or ""))
+        found.append(line.messages if line.messages is not None else _messages(line.prompt or ""))
     return found
 
 
@@ -174,9 +174,9 @@ def _shared(path: Path, content: bytes) -> list[Messages]:
         shared = msgspec.json.decode(content, type=list[_Shared])
     except msgspec.MsgspecError as error:
         raise CallerError(f"{path}: {error}") from error
-    turns = (next((t for t in one.conversations if t.said_by in ("human", "user")), None) for one in shared)
-    return [_asked(turn.value) for turn in turns if turn is not None and turn.value.strip()]
+    turns = (next((t for t in one.conversations if t.speaker in ("human", "user")), None) for one in shared)
+    return [_messages(turn.value) for turn in turns if turn is not None and turn.value.strip()]
 
 
-def _asked(prompt: str) -> Sequence[dict[str, object]]:
+def _messages(prompt: str) -> Sequence[dict[str, object]]:
     return [{"role": "user", "content": prompt}]

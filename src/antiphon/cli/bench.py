@@ -220,16 +220,16 @@ def chat(
     """Ask a language model by OpenAI's protocol, and measure TTFT, TPOT, tokens a second and goodput."""
     rates: list[float] = parse_rates(rate) if rate else []
     counts = parse_counts(concurrency, "--concurrency") if not rates else []
-    asked = prompts.read(dataset) if dataset else prompts.built_in()
+    conversations = prompts.read(dataset) if dataset else prompts.built_in()
     target = chats.Target(url, api_key, model, max_tokens, stream, parse_object(extra))
     objectives = Objectives(ttft_ms, tpot_ms, total_ms)
     console = Console()
-    uvloop.run(chats.warm_up(target, asked[0]))
+    uvloop.run(chats.warm_up(target, conversations[0]))
     levels: list[ChatLevel] = []
     for count, arriving in [(count, None) for count in counts] + [(None, arriving) for arriving in rates]:
         with console.status(f"{requests} requests, {f'{count} at once' if count else f'{arriving:g} a second'}"):
             run = chats.run_level(
-                target, asked, requests, concurrency=count, rate=arriving, objectives=objectives, pid=pid
+                target, conversations, requests, concurrency=count, rate=arriving, objectives=objectives, pid=pid
             )
             levels.append(uvloop.run(run))
     console.print(chat_table(levels, objectives))

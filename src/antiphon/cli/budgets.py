@@ -75,7 +75,7 @@ def show(
     """Show what is used and left of the budgets of a project or an organisation, and its limits."""
     kind, id = _named(project, organisation).split()
     found = None if url else _find(project, organisation, config, data_dir)
-    states = _asked(url, api_key, {kind: id}) if url else _read(project, organisation, config, data_dir)
+    states = _fetch(url, api_key, {kind: id}) if url else _read(project, organisation, config, data_dir)
     if as_json:
         print(json.dumps(states, indent=2))
         return
@@ -159,10 +159,10 @@ def limit(
     data_dir: ConfiguredDataDir = None,
 ) -> None:
     """Set limits of rate and of calls at once, or take them away. Others stay as they are."""
-    given = dict(zip(COUNTS, (requests_per_minute, tokens_per_minute, live_streams, calls), strict=True))
+    values = dict(zip(COUNTS, (requests_per_minute, tokens_per_minute, live_streams, calls), strict=True))
     before = {each.key: each for each in parse_limits(_find(project, organisation, config, data_dir).limits)}
     changes: dict[str, Any] = {}
-    for name, text in given.items():
+    for name, text in values.items():
         if text is not None:
             if text != NO_LIMIT and not (text.isascii() and text.isdigit()):
                 raise CallerError(f"'{text}' is neither a number nor '{NO_LIMIT}'", param=name)
@@ -173,8 +173,8 @@ def limit(
         del kept[key]
     _put(project, organisation, config, data_dir, limits=text_of(kept.values()))
     whose = _named(project, organisation)
-    said = str(changed) if key in kept else f"no limits for {key or f'the {whose.split()[0]}'}"
-    print(f"{whose.capitalize()}: {said}")
+    limits = str(changed) if key in kept else f"no limits for {key or f'the {whose.split()[0]}'}"
+    print(f"{whose.capitalize()}: {limits}")
 
 
 def _find(project: str, organisation: str, config: Path | None, data_dir: str | None) -> Policy | Organisation:
@@ -216,7 +216,7 @@ def _read(project: str, organisation: str, config: Path | None, data_dir: str | 
     return [record(state, funds.currency(state.budget)) for state in funds.states(now)]
 
 
-def _asked(url: str, api_key: str, whose: dict[str, str]) -> list[dict[str, Any]]:
+def _fetch(url: str, api_key: str, whose: dict[str, str]) -> list[dict[str, Any]]:
     """Return the budgets as a running server has them."""
     import aiohttp
 

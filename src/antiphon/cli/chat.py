@@ -105,8 +105,8 @@ class Conversation:
 
         Raises `CallerError`, `CapacityError` or `EngineError`.
         """
-        asked: dict[str, object] = {"role": "user", "content": prompt}
-        messages = [*self.messages, asked]
+        message: dict[str, object] = {"role": "user", "content": prompt}
+        messages = [*self.messages, message]
         body = completions.body(
             self.model, messages, stream=True, max_tokens=self.max_tokens, temperature=self.temperature
         )
@@ -148,7 +148,7 @@ class _Answer:
         self.ended = False
         self._usage: Usage | None = None
         self._deltas = 0
-        self._asked_s = self._last_s = time.monotonic()
+        self._start_s = self._last_s = time.monotonic()
         self._first_s: float | None = None
 
     def take(self, event: bytes) -> None:
@@ -180,10 +180,10 @@ class _Answer:
         tokens = self._usage.completion_tokens if self._usage else self._deltas
         read = f"{self._usage.prompt_tokens} tokens read, " if self._usage else ""
         first_s = self._last_s if self._first_s is None else self._first_s
-        told = f"{read}{tokens} written; TTFT {(first_s - self._asked_s) * 1000:.0f} ms"
+        summary = f"{read}{tokens} written; TTFT {(first_s - self._start_s) * 1000:.0f} ms"
         if tokens > 1 and self._last_s > first_s:
-            told += f", {(tokens - 1) / (self._last_s - first_s):.1f} tokens/s after it"
-        return told
+            summary += f", {(tokens - 1) / (self._last_s - first_s):.1f} tokens/s after it"
+        return summary
 
 
 def harmless(text: str) -> str:

@@ -184,9 +184,9 @@ async def _with_microphone(connection: Connection, kept: Sink) -> None:
                     kept.write(event.audio)
                     speaker.add(event.item_id, event.audio)
                 elif event.type == "input_audio_buffer.speech_started" and speaker.speaks:
-                    item, heard_ms = speaker.stop()
+                    item, audio_ms = speaker.stop()
                     await connection.send(
-                        "conversation.item.truncate", item_id=item, content_index=0, audio_end_ms=heard_ms
+                        "conversation.item.truncate", item_id=item, content_index=0, audio_end_ms=audio_ms
                     )
                 shown.show(event)
 
@@ -197,15 +197,15 @@ async def _listen(connection: Connection, devices: Any) -> None:
 
 
 async def _microphone(devices: Any) -> AsyncGenerator[bytes, None]:
-    loop, heard = asyncio.get_running_loop(), asyncio.Queue[bytes]()
+    loop, chunks = asyncio.get_running_loop(), asyncio.Queue[bytes]()
 
     def take(pcm: Any, frames: int, at: Any, status: Any) -> None:
-        loop.call_soon_threadsafe(heard.put_nowait, bytes(pcm))
+        loop.call_soon_threadsafe(chunks.put_nowait, bytes(pcm))
 
     blocks = {"blocksize": RATE * CHUNK_MS // 1000, "dtype": "int16", "channels": 1}
     with devices.RawInputStream(RATE, callback=take, **blocks):
         while True:
-            yield await heard.get()
+            yield await chunks.get()
 
 
 class _Speaker:

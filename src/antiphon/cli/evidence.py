@@ -116,13 +116,13 @@ def processors(config: Config) -> Iterable[Processor]:
         yield Processor(f"engines.{name}", gets, where, content=True)
     for name, table in config.export.items():
         yield Processor(f"export.{name}", "quantities, and names of projects and models", processing_of(table), False)
-    unsaid = Processing()
+    unknown = Processing()
     outside = [("audit.webhook", config.audit.webhook)]
     outside += [("audit.bucket", config.audit.bucket.url)] if config.audit.bucket else []
     outside += [(f"audit.witnesses[{at}]", each.url) for at, each in enumerate(config.audit.witnesses)]
     for setting, url in outside:
         if url:
-            yield Processor(setting, "checkpoints of the audit log: its size and hash", unsaid, False)
+            yield Processor(setting, "checkpoints of the audit log: its size and hash", unknown, False)
 
 
 def shown(config: Config) -> dict[str, Any]:

@@ -92,8 +92,8 @@ def gaps(
     for name, lines in found.items():
         for line in lines:
             amount = f"{line['quantity']:,}" if "quantity" in line else ""
-            said = (str(line.get(key, "")) for key in ("number", "state", "reason", "project", "meter"))
-            table.add_row(name, *said, amount, _time(line.get("at_unix_ms")))
+            cells = (str(line.get(key, "")) for key in ("number", "state", "reason", "project", "meter"))
+            table.add_row(name, *cells, amount, _time(line.get("at_unix_ms")))
     Console(markup=False, emoji=False).print(table)
 
 
@@ -139,7 +139,7 @@ def _ask(config: Path | None, data_dir: str | None, ask: Callable[[ExportControl
 
     settings = load(config, os.environ, {"data_dir": data_dir})
 
-    async def asked() -> T:
+    async def run() -> T:
         exports = open_exports(settings.directory, make=False)
         try:
             ledger = open_stores(settings.directory).usage
@@ -147,7 +147,7 @@ def _ask(config: Path | None, data_dir: str | None, ask: Callable[[ExportControl
         finally:
             await exports.close()
 
-    return asyncio.run(asked())
+    return asyncio.run(run())
 
 
 def _time(unix_ms: object) -> str:

@@ -123,11 +123,11 @@ def with_policy(command: Callable[..., None]) -> Callable[..., None]:
     ]
 
     @wraps(command)
-    def run(**given: Any) -> None:
-        policy = {name: value for name in OPTIONS if (value := given.pop(name)) is not None}
+    def run(**arguments: Any) -> None:
+        policy = {name: value for name in OPTIONS if (value := arguments.pop(name)) is not None}
         if "keep_answers" in policy:
             policy["keep_answers_s"] = _parse_keep_s(policy.pop("keep_answers"))
-        command(**given, policy=policy)
+        command(**arguments, policy=policy)
 
     run.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
     return run

@@ -61,8 +61,8 @@ def serve(
             store.pull(wanted, report)
             if settings.redaction.model in CATALOG:
                 _pull_if_possible(store, settings.redaction.model, report)
-    given = {"command": sys.argv[0], "config": config, "accept_loss": accept_loss or None} | overrides
-    arguments = (f"{name}={value}" for name, value in given.items() if value is not None)
+    parameters = {"command": sys.argv[0], "config": config, "accept_loss": accept_loss or None} | overrides
+    arguments = (f"{name}={value}" for name, value in parameters.items() if value is not None)
     os.execv(sys.executable, children.command("antiphon.server", *arguments))
 
 

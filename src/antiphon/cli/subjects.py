@@ -122,7 +122,7 @@ async def _post(url: str, api_key: str, path: str, body: object) -> None:
             session.post(f"{url.rstrip('/')}/admin/v1/{path}", json=body, headers=headers) as answer,
         ):
             if answer.status != 200:
-                raise CallerError(_said(await answer.content.read(ERROR_BYTES), answer.status))
+                raise CallerError(_reason(await answer.content.read(ERROR_BYTES), answer.status))
             async for chunk in answer.content.iter_any():
                 sys.stdout.buffer.write(chunk)
             if answer.content_type == "application/json":
@@ -132,7 +132,7 @@ async def _post(url: str, api_key: str, path: str, body: object) -> None:
         raise AntiphonError(f"{url} does not answer: {type(error).__name__}") from None
 
 
-def _said(body: bytes, status: int) -> str:
+def _reason(body: bytes, status: int) -> str:
     try:
         return str(json.loads(body)["error"]["message"])
     except (ValueError, KeyError, TypeError):

@@ -288,14 +288,14 @@ async def _listen(
     """Collect results until the server closes."""
     finals: list[bytes] = []
     cues: list[Cue] = []
-    said = ""
+    description = ""
     while (message := await socket.receive()).type is aiohttp.WSMsgType.TEXT:
         try:
             result = msgspec.json.decode(message.data, type=_LiveMessage)
             channel = msgspec.json.decode(result.channel, type=_Channel) if result.type == "Results" else None
         except msgspec.MsgspecError as error:
             raise EngineError(f"{path.name}: a message that is not Deepgram's: {error}") from error
-        said = result.description if result.type == "Error" else said
+        description = result.description if result.type == "Error" else description
         if channel is None or not channel.alternatives or not channel.alternatives[0].transcript:
             continue
         text = channel.alternatives[0].transcript
@@ -305,6 +305,6 @@ async def _listen(
             start_ms = round(result.start * 1000)
             cues.append((start_ms, start_ms + round(result.duration * 1000), text))
     if socket.close_code != 1000:
-        reason = said or (message.extra if isinstance(message.extra, str) else "")
+        reason = description or (message.extra if isinstance(message.extra, str) else "")
         raise EngineError(f"{path.name}: the stream was closed with {socket.close_code} {reason}".rstrip())
     return Transcription(" ".join(text for _, _, text in cues), tuple(cues), b"[" + b",".join(finals) + b"]")

@@ -159,12 +159,12 @@ class FakeExports:
     async def replay(self, target: str, position: int, since_unix_ms: int) -> tuple[int, int]:
         own = self._of(target)
         taken = [batch for batch in own.batches.values() if batch.state is BatchState.TAKEN]
-        asked = [b for b in taken if max((event.last for event in b.events), default=0) >= position]
-        found = [batch for batch in asked if own.sent.get(batch.number, 0) >= since_unix_ms]
+        candidates = [b for b in taken if max((event.last for event in b.events), default=0) >= position]
+        found = [batch for batch in candidates if own.sent.get(batch.number, 0) >= since_unix_ms]
         for batch in found:
             waiting = renew(replace(batch, state=BatchState.UNKNOWN))  # as it is
             own.batches[batch.number] = replace(waiting, reason="replay", doubtful_unix_ms=own.sent[batch.number])
-        return len(found), len(asked) - len(found)
+        return len(found), len(candidates) - len(found)
 
     async def close(self) -> None:
         pass

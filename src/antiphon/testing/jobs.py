@@ -196,8 +196,8 @@ class FakeJobs:
                 written.append("")
             self._open.discard(key)
         await self._delete_own(job.project, job.input)
-        said = job.result if result is None else result
-        return self._set(job, state=state, over_unix_ms=now, output=written[0], errors=written[1], result=said)
+        final_result = job.result if result is None else result
+        return self._set(job, state=state, over_unix_ms=now, output=written[0], errors=written[1], result=final_result)
 
     async def let_go(self, owner: str) -> None:
         for key, (whose, _) in self._leases.items():

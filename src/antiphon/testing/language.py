@@ -105,28 +105,28 @@ class FakeGenerator:
 
     def _count(self, spec: GenerateSpec) -> Iterable[Batch]:
         texts = [spec.prompt] if isinstance(spec.prompt, str) else [message.text for message in spec.prompt]
-        asked = sum(len(text.split()) for text in texts)
+        input_tokens = sum(len(text.split()) for text in texts)
         bound = spec.sampling.max_tokens
-        said = self.tokens if bound is None else min(self.tokens, bound)
+        length = self.tokens if bound is None else min(self.tokens, bound)
         uses_tool = bool(spec.tools) and spec.tool_choice.mode is ToolMode.REQUIRED
         choices = range(spec.choices)
         if self.early_usage:
-            yield (TokenUsage(asked, 0),)
+            yield (TokenUsage(input_tokens, 0),)
         if uses_tool:
             name = spec.tool_choice.name or spec.tools[0].name
             yield tuple(ToolCallStarted(choice, 0, f"call_{choice}", name) for choice in choices)
-        for n in range(said):
-            yield tuple(self._piece(spec, choice, n, said, uses_tool) for choice in choices)
+        for n in range(length):
+            yield tuple(self._piece(spec, choice, n, length, uses_tool) for choice in choices)
         full = FinishReason.TOOL_CALLS if uses_tool else FinishReason.STOP
-        reason = FinishReason.LENGTH if said < self.tokens else full
+        reason = FinishReason.LENGTH if length < self.tokens else full
         yield tuple(ChoiceEnded(choice, reason) for choice in choices)
-        yield (TokenUsage(asked, said * spec.choices),)
+        yield (TokenUsage(input_tokens, length * spec.choices),)
 
     @staticmethod
-    def _piece(spec: GenerateSpec, choice: int, n: int, said: int, uses_tool: bool) -> Generated:
+    def _piece(spec: GenerateSpec, choice: int, n: int, length: int, uses_tool: bool) -> Generated:
         word = _NUMBERS[n % len(_NUMBERS)]
         if uses_tool:
-            opening, closing = "{" if n == 0 else ", ", "}" if n == said - 1 else ""
+            opening, closing = "{" if n == 0 else ", ", "}" if n == length - 1 else ""
             return ToolCallDelta(choice, 0, f'{opening}"{word}": {n + 1}{closing}', 1)
         text = f" {word}" if n else word
         sampling = spec.sampling

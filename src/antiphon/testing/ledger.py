@@ -90,7 +90,7 @@ class FakeLedger:
     async def totals(self, query: UsageQuery) -> list[Total]:
         self._check()
         found: dict[tuple[str, ...], list[Entry]] = {}
-        for entry in filter(partial(_asked, query), self.entries):
+        for entry in filter(partial(_matches, query), self.entries):
             group = (*(_group(by, entry) for by in dict.fromkeys(query.by)), entry.quantity.dimension.value)
             found.setdefault(group, []).append(entry)
         return [
@@ -235,7 +235,7 @@ def _charges(entries: Sequence[Entry], by_entry: bool) -> list[Charge]:
     return list(found.values())
 
 
-def _asked(query: UsageQuery, entry: Entry) -> bool:
+def _matches(query: UsageQuery, entry: Entry) -> bool:
     return (
         (query.since_unix_ms is None or entry.at_unix_ms >= query.since_unix_ms)
         and (query.until_unix_ms is None or entry.at_unix_ms < query.until_unix_ms)

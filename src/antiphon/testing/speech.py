@@ -35,9 +35,9 @@ class FakeDetector:
     def probabilities(self, runs: Sequence[bytes], states: Sequence[int]) -> tuple[list[list[float]], list[int]]:
         if self.error is not None:
             raise self.error
-        heard = [[self._probability(run[at : at + FRAME]) for at in range(0, len(run), FRAME)] for run in runs]
+        probabilities = [[self._probability(run[at : at + FRAME]) for at in range(0, len(run), FRAME)] for run in runs]
         self.calls.append(len(runs))
-        return heard, [state + len(frames) for state, frames in zip(states, heard, strict=True)]
+        return probabilities, [state + len(frames) for state, frames in zip(states, probabilities, strict=True)]
 
     def _probability(self, frame: bytes) -> float:
         return 0.99 if max(map(abs, memoryview(frame).cast("h"))) >= self.threshold else 0.01
@@ -96,13 +96,13 @@ class FakeRecogniser:
 
 
 class FakeSpeechStream:
-    """A stream of `FakeSpeechEngine`. `received` counts samples, `told` has the marks; `say` is recognised at once."""
+    """A stream of `FakeSpeechEngine`. `received` counts samples, `marks` keeps marks; `say` is recognised at once."""
 
     def __init__(self, spec: StreamSpec, call: EngineCall, load: Callable[[int], None]) -> None:
         self.spec = spec
         self.call = call
         self.received = 0
-        self.told: list[Mark] = []
+        self.marks: list[Mark] = []
         self.speaking = True
         self.settled = 0
         self.closed = False
@@ -113,14 +113,14 @@ class FakeSpeechStream:
     def speech_peak(self) -> float:
         return 0.0
 
-    def say(self, heard: SpeechEvent | AntiphonError) -> None:
-        self._unread.put_nowait(heard)
+    def say(self, item: SpeechEvent | AntiphonError) -> None:
+        self._unread.put_nowait(item)
 
     async def feed(self, pcm: bytes) -> None:
         self.received += len(pcm) // BYTES_PER_SAMPLE
 
     def tell(self, mark: Mark) -> None:
-        self.told.append(mark)
+        self.marks.append(mark)
         if isinstance(mark, Flush | End):
             self._finish(Cause.FLUSH if isinstance(mark, Flush) else Cause.END)
         if isinstance(mark, End):
@@ -135,11 +135,11 @@ class FakeSpeechStream:
         self.say(SpeechEvent(final, start + 1, end))
 
     async def events(self) -> AsyncGenerator[tuple[SpeechEvent, ...], None]:
-        while (heard := await self._unread.get()) is not None:
-            if isinstance(heard, AntiphonError):
-                raise heard
-            yield (heard,)
-            if isinstance(heard.event, Drained):
+        while (item := await self._unread.get()) is not None:
+            if isinstance(item, AntiphonError):
+                raise item
+            yield (item,)
+            if isinstance(item.event, Drained):
                 return
 
     async def close(self) -> None:

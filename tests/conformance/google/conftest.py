@@ -41,8 +41,8 @@ class GoogleServer:
     def ended(self) -> list[dict[str, Any]]:
         """What the log says of the sessions that have ended."""
         lines = (self.data_dir / "log").read_text().splitlines()
-        told = [json.loads(line) for line in lines if line.startswith("{")]
-        return [line for line in told if line["message"] == "session ended"]
+        records = [json.loads(line) for line in lines if line.startswith("{")]
+        return [line for line in records if line["message"] == "session ended"]
 
     def next_end(self, after: int) -> dict[str, Any]:
         """How the session ended that is the first after so many."""

@@ -3,11 +3,11 @@ import pytest
 from antiphon.bench.clips import Clip
 from antiphon.bench.measure import (
     Errors,
-    Heard,
     Level,
     Load,
     Percentiles,
     Stream,
+    TimedResult,
     Verdict,
     level,
     percentiles,
@@ -26,8 +26,8 @@ def plan_of(*plays: Play, samples: int = 160_000) -> Plan:
     return Plan(plays, samples, chunk_samples=1_600, phase_ns=0)
 
 
-def heard(at_ms: int, start: float, end: float, text: str, *, final: bool = False) -> Heard:
-    return Heard(at_ms * MS, Span(round(start * 16_000), round(end * 16_000)), final, text)
+def heard(at_ms: int, start: float, end: float, text: str, *, final: bool = False) -> TimedResult:
+    return TimedResult(at_ms * MS, Span(round(start * 16_000), round(end * 16_000)), final, text)
 
 
 # The clip of the fixture holds speech from 0.2 s to 1.2 s: its first sample leaves at 300 ms, its last at 1200 ms.

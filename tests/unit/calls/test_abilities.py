@@ -14,7 +14,7 @@ from antiphon.pools.backend import Backend
 from antiphon.pools.pool import Pool
 from antiphon.pools.queue import QueueLimits
 from antiphon.testing import FakeClock, FakeGenerator
-from session_house import batches_of, closed, said, until
+from session_house import batches_of, closed, events_of, until
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 BIASED = Sampling(logit_bias=(("1", -100.0),))
@@ -33,13 +33,13 @@ async def test_a_call_that_the_engine_cannot_do_is_not_opened(house):
         assert (refused.value.ability, refused.value.param) == (Ability.LOGIT_BIAS, "logit_bias")
     assert not house.generator.calls
     generation = house.generate()
-    await said(generation)
+    await events_of(generation)
     await generation.close(delivered=True)
 
 
 async def test_what_it_can_do_it_is_asked_for(house):
     generation = house.generate(sampling=BIASED, reasoning_effort="high")
-    assert (await said(generation))[0] == Opened("counter-2026", "fp_1")
+    assert (await events_of(generation))[0] == Opened("counter-2026", "fp_1")
     (spec, _) = house.generator.calls[0]
     assert (spec.sampling, spec.reasoning_effort) == (BIASED, "high")
     await generation.close(delivered=True)
@@ -48,7 +48,7 @@ async def test_what_it_can_do_it_is_asked_for(house):
 async def test_what_only_asks_for_quality_is_told_to_have_no_effect(house):
     house.generator.abilities = EVERYTHING - {Ability.REASONING_EFFORT}
     generation = house.generate(reasoning_effort="high", verbosity="low")
-    assert (await said(generation))[0].unmet == {Ability.REASONING_EFFORT}
+    assert (await events_of(generation))[0].unmet == {Ability.REASONING_EFFORT}
     (spec, _) = house.generator.calls[0]
     assert (spec.reasoning_effort, spec.verbosity) == ("", "low")
     await generation.close(delivered=True)
@@ -65,7 +65,7 @@ def test_a_pool_can_what_all_its_backends_can():
 
 async def test_a_picture_that_comes_as_data_is_not_fetched(house):
     generation = house.generate(prompt=seen(from_bytes(PNG)))
-    await said(generation)
+    await events_of(generation)
     assert not house.fetcher.urls
     assert house.generator.calls[0][0].prompt == seen(from_bytes(PNG))
     await generation.close(delivered=True)
@@ -102,7 +102,7 @@ async def test_a_picture_that_cannot_be_had_is_the_callers_fault(house, media, k
 
     house.fetcher.fetch = fetch
     generation = house.generate(prompt=seen(from_bytes(PNG), "https://a.example/2"))
-    last = (await said(generation))[-1]
+    last = (await events_of(generation))[-1]
     assert isinstance(last, Failed)
     assert type(last.error) is kind
     assert last.error.param == "messages[0].content[1].image_url"
@@ -125,7 +125,7 @@ async def test_what_is_fetched_is_bounded_together(house, monkeypatch):
 
     house.fetcher.fetch = bounded
     generation = house.generate(prompt=seen("https://a.example/1", "https://a.example/2", "https://a.example/3"))
-    last = (await said(generation))[-1]
+    last = (await events_of(generation))[-1]
     assert isinstance(last.error, TooLarge)
     assert asked[0] == len(PNG) + 10
     assert len(asked) == 1
@@ -138,7 +138,7 @@ async def test_a_picture_counts_as_often_as_it_is_named(house, monkeypatch):
     house.fetcher.media = PNG
     house.fetcher.gate.set()
     generation = house.generate(prompt=seen(*["https://a.example/1"] * 5))
-    last = (await said(generation))[-1]
+    last = (await events_of(generation))[-1]
     assert isinstance(last.error, TooLarge)
     assert last.error.param.startswith("messages[0].content[")
     assert not house.generator.calls
@@ -161,7 +161,7 @@ async def test_a_picture_that_is_named_again_holds_its_places_again(house):
 async def test_who_leaves_meanwhile_frees_the_places(house):
     services = house.sessions._services
     generation = house.generate(prompt=seen("https://a.example/1"))
-    task = asyncio.create_task(said(generation))
+    task = asyncio.create_task(events_of(generation))
     await until(lambda: house.fetcher.urls)
     assert (services.pictures.held, services.fetching.held) == (pictures.MOST_MB, 1)
     generation.fail(CapacityError("enough"))

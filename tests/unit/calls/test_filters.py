@@ -24,7 +24,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.usage import Dimension
 from canary import CANARY, INSTEAD, Failing, Replacing, holds
-from session_house import audio, batches_of, closed, said, until
+from session_house import audio, batches_of, closed, events_of, until
 
 STOP = ChoiceEnded(0, FinishReason.STOP)
 OUTPUT = Dimension.LLM_OUTPUT_TOKENS
@@ -96,7 +96,7 @@ async def test_each_call_has_filters_of_its_own(house):
     house.filters = filters
     for _ in range(2):
         generation = house.generate()
-        await said(generation)
+        await events_of(generation)
         await generation.close(delivered=True)
     assert made == ["acme", "acme"]
 
@@ -106,7 +106,7 @@ async def test_what_is_said_is_filtered_and_charged_whole(house, stream):
     house.filters = lambda call: (Replacing(),)
     house.generator.script = speaks("the can", "ary s", f"ings, {CANARY}")
     generation = house.generate(stream=stream)
-    events = await said(generation)
+    events = await events_of(generation)
     text = "".join(event.text for event in events if isinstance(event, TextDelta))
     assert text == f"the {INSTEAD} sings, {INSTEAD}"
     assert events[-1] == Completed(TokenUsage(4, 9))
@@ -138,7 +138,7 @@ async def test_a_filter_that_fails_ends_a_generation(house, stream, charged, cap
     house.filters = lambda call: (Failing(),)
     house.generator.script = speaks("one", CANARY, "three")
     generation = house.generate(stream=stream)
-    events = await said(generation)
+    events = await events_of(generation)
     assert isinstance(events[-1], Failed)
     assert type(events[-1].error) is InternalError
     assert not holds(events)
@@ -161,7 +161,7 @@ async def test_a_filter_that_fails_ends_a_transcription(house, live):
         await session.feed(End())
     else:
         await session.play(first + second)
-    events = await said(session)
+    events = await events_of(session)
     assert [type(event) for event in events] == [Opened, Final, Failed]
     assert type(events[-1].error) is InternalError
     assert not holds(events)
@@ -205,7 +205,7 @@ async def test_a_recording_that_is_told_whole_is_free_where_a_filter_fails(house
     house.recogniser.hear = lambda utterance: CANARY
     session = house.open(live=False, incremental=False)
     await session.play(audio(600, 500))
-    assert isinstance((await said(session))[-1], Failed)
+    assert isinstance((await events_of(session))[-1], Failed)
     await session.close(delivered=True)
     assert not house.charged()
 
@@ -214,7 +214,7 @@ async def test_a_recording_that_is_told_whole_is_free_where_a_filter_fails(house
 async def test_a_filter_that_fails_ends_speech(house, stream):
     house.filters = lambda call: (Failing(sound=True),)
     session = house.speak(text="one two three.", stream=stream)
-    events = await said(session)
+    events = await events_of(session)
     assert [type(event) for event in events] == [Opened, Failed]
     await session.close(delivered=True)
     assert not house.durable()
@@ -223,7 +223,7 @@ async def test_a_filter_that_fails_ends_speech(house, stream):
 async def test_speech_is_filtered_and_charged(house):
     house.filters = lambda call: (Replacing(),)
     session = house.speak(text=f"one {CANARY} two.", timings=True)
-    events = await said(session)
+    events = await events_of(session)
     spoken = [event for event in events if isinstance(event, Spoken)]
     assert not holds(spoken)
     assert sum(len(event.audio) for event in spoken)
@@ -236,7 +236,7 @@ async def test_embeddings_and_tensors_pass_too(house):
     failing = Failing()
     house.filters = lambda call: (failing,)
     embedded = house.embed("one two")
-    assert isinstance((await said(embedded))[-1], Completed)
+    assert isinstance((await events_of(embedded))[-1], Completed)
     await embedded.close(delivered=True)
     assert house.tokens() == {Dimension.EMBEDDING_TOKENS: 2}
     assert len(failing.pushed) == 2

@@ -7,7 +7,7 @@ import weakref
 import pytest
 
 from antiphon.core.events import End
-from session_house import pour, said
+from session_house import events_of, pour
 
 SECOND_MS = 1_000
 
@@ -41,7 +41,7 @@ async def test_nothing_of_a_call_waits_for_the_collector(house, begin):
     gc.disable()
     try:
         session = await begin(house)
-        events = await said(session)
+        events = await events_of(session)
         await session.close(delivered=True)
         ended = weakref.ref(session)
         del session, events

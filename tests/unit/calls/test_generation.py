@@ -42,7 +42,7 @@ from antiphon.core.specs import GenerateSpec, Message, Role, Tool, ToolChoice, T
 from antiphon.core.usage import By, Dimension, UsageQuery
 from antiphon.stores.sqlite.ledger import SqliteLedger
 from antiphon.testing import FakeGenerator
-from session_house import batches_of, kinds, listen, said, until
+from session_house import batches_of, events_of, kinds, listen, until
 
 STOP = (ChoiceEnded(0, FinishReason.STOP),)
 IN, CACHED = Dimension.LLM_INPUT_TOKENS, Dimension.LLM_CACHED_TOKENS
@@ -78,7 +78,7 @@ def check_corrections(house):
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_generation_from_open_to_close(house, stream):
     generation = house.generate(stream=stream)
-    events = await said(generation)
+    events = await events_of(generation)
     await generation.close(delivered=True)
     assert events[0] == Opened("counter-2026", "fp_1")
     assert text(events) == "one two three four five"
@@ -101,7 +101,7 @@ async def test_what_came_at_once_leaves_at_once(house):
 async def test_cached_and_reasoning_tokens_are_apart(house):
     script(house, (ReasoningDelta(0, "hm", 2),), *words(3), STOP, (TokenUsage(10, 5, cached=4, reasoning=2),))
     generation = house.generate()
-    await said(generation)
+    await events_of(generation)
     await generation.close(delivered=True)
     assert house.tokens() == {IN: 6, CACHED: 4, OUT: 3, THOUGHT: 2}
 
@@ -121,7 +121,7 @@ async def test_tool_calls_count(house):
 
 async def test_tags_and_key_are_in_every_entry(house):
     generation = house.generate(tags=("a", "b"))
-    await said(generation)
+    await events_of(generation)
     await generation.close(delivered=True)
     assert {(entry.tags, entry.key_id, entry.project) for entry in house.ledger.entries} == {(("a", "b"), "k1", "acme")}
 
@@ -132,7 +132,7 @@ async def test_tags_and_key_are_in_every_entry(house):
 async def test_a_whole_answer_is_durable_before_it_leaves(house):
     house.ledger.gate.clear()
     generation = house.generate(stream=False)
-    hearing = asyncio.create_task(said(generation))
+    hearing = asyncio.create_task(events_of(generation))
     await house.ledger.entered.wait()
     assert not hearing.done()
     house.ledger.gate.set()
@@ -176,7 +176,7 @@ async def test_what_was_noted_and_not_sent_is_not_charged(house):
     """Nothing of it stays in the ledger as if it were owed."""
     house.ledger.note_gate.clear()
     generation = house.generate()
-    reading = asyncio.create_task(said(generation))
+    reading = asyncio.create_task(events_of(generation))
     await until(lambda: house.generator.running)
     for _ in range(20):
         await asyncio.sleep(0)
@@ -206,7 +206,7 @@ async def test_each_choice_of_a_stream_counts(house):
 async def test_what_was_charged_too_much_is_corrected(house):
     script(house, (ReasoningDelta(0, "hm", 10),), *words(120), STOP, (TokenUsage(3, 90, cached=2),))
     generation = house.generate()
-    await said(generation)
+    await events_of(generation)
     await generation.close(delivered=True)
     assert house.tokens() == {IN: 1, CACHED: 2, OUT: 90}
     assert kinds(house).count(EntryKind.CORRECTION) == 3  # of the input's estimate, of the output, of what was thought
@@ -217,7 +217,7 @@ async def test_a_second_correction_refers_to_what_was_charged_too(house):
     early = (TokenUsage(30, 0), TokenUsage(20, 0))
     script(house, early[:1], *words(64), early[1:], *words(64), STOP, (TokenUsage(10, 128),))
     generation = house.generate()
-    await said(generation)
+    await events_of(generation)
     await generation.close(delivered=True)
     assert house.tokens() == {IN: 10, OUT: 128}
     assert kinds(house).count(EntryKind.CORRECTION) == 2
@@ -229,7 +229,7 @@ async def test_the_ledger_on_disk_takes_corrections_and_totals_include_them(hous
     house.ledger.append = ledger.append
     script(house, (ReasoningDelta(0, "hm", 10),), *words(120), STOP, (TokenUsage(3, 90, cached=2),))
     generation = house.generate()
-    await said(generation)
+    await events_of(generation)
     await generation.close(delivered=True)
     await ledger.close()
     totals = {total.dimension: total.amount for total in await ledger.totals(UsageQuery(by=(By.PROJECT,)))}
@@ -239,7 +239,7 @@ async def test_the_ledger_on_disk_takes_corrections_and_totals_include_them(hous
 async def test_an_engine_that_counts_more_than_passed_is_paid(house):
     script(house, *words(3), STOP, (TokenUsage(INPUT, 9),))
     generation = house.generate()
-    await said(generation)
+    await events_of(generation)
     await generation.close(delivered=True)
     assert house.tokens() == {IN: INPUT, OUT: 9}
     assert "antiphon_llm_token_drift_total 6.0" in house.metrics()
@@ -251,7 +251,7 @@ async def test_an_engine_that_counts_more_than_passed_is_paid(house):
 async def test_a_count_that_makes_no_sense_is_the_engines_failure(house, count):
     script(house, *words(5), STOP, (count,))
     generation = house.generate()
-    assert isinstance((await said(generation))[-1].error, EngineError)
+    assert isinstance((await events_of(generation))[-1].error, EngineError)
     await generation.close(delivered=True)
     assert house.tokens() == {IN: ESTIMATED, OUT: 5}
 
@@ -343,7 +343,7 @@ async def test_a_failed_stream_is_paid_as_far_as_it_came_and_a_failed_answer_not
     house.generator.error = EngineError("died")
     house.generator.fails_at = 3
     generation = house.generate(stream=stream)
-    events = await said(generation)
+    events = await events_of(generation)
     await generation.close(delivered=True)
     assert text(events) == "one two three"
     assert events[-1] == Failed(house.generator.error)
@@ -354,7 +354,7 @@ async def test_a_failed_stream_is_paid_as_far_as_it_came_and_a_failed_answer_not
 async def test_a_defect_is_logged_without_what_it_says_and_told_as_one(house, caplog):
     house.generator.error = ValueError("the caller's words")
     generation = house.generate()
-    events = await said(generation)
+    events = await events_of(generation)
     await generation.close(delivered=True)
     assert isinstance(events[-1].error, InternalError)
     assert "words" not in events[-1].error.message
@@ -368,7 +368,7 @@ async def test_a_defect_is_logged_without_what_it_says_and_told_as_one(house, ca
 async def test_an_engine_that_ends_without_an_end_has_failed(house, batches):
     script(house, *batches)
     generation = house.generate()
-    events = await said(generation)
+    events = await events_of(generation)
     await generation.close(delivered=True)
     assert isinstance(events[-1].error, EngineError)
     assert not any(isinstance(event, Completed) for event in events)
@@ -387,7 +387,7 @@ async def test_a_count_before_the_last_choice_has_ended_is_not_the_last(house):
     second = (ChoiceEnded(1, FinishReason.LENGTH),)
     script(house, (*STOP, TokenUsage(INPUT, 1)), (TextDelta(1, "hi", 1),), second, (TokenUsage(INPUT, 2),))
     generation = house.generate(choices=2)
-    assert (await said(generation))[-1] == Completed(TokenUsage(INPUT, 2))
+    assert (await events_of(generation))[-1] == Completed(TokenUsage(INPUT, 2))
     await generation.close(delivered=True)
 
 
@@ -430,7 +430,7 @@ async def test_how_an_engine_ends_its_work_does_not_change_the_answer(house, mon
     if leaves:
         await take(generation, 3)
     else:
-        events = await said(generation)
+        events = await events_of(generation)
         assert isinstance(events[-1], Completed)
         assert not any(isinstance(event, Failed) for event in events)
         await generation.close(delivered=True)
@@ -441,7 +441,7 @@ async def test_how_an_engine_ends_its_work_does_not_change_the_answer(house, mon
 async def test_an_engine_whose_own_work_is_cancelled_has_failed_and_nobody_else_is_cancelled(house):
     serve(house, Stubborn(cancelled_inside=True))
     generation = house.generate()
-    events = await said(generation)
+    events = await events_of(generation)
     assert isinstance(events[-1].error, EngineError)
     assert asyncio.current_task().cancelling() == 0
     await generation.close(delivered=True)
@@ -468,7 +468,7 @@ async def test_fail_before_the_start(house, stream):
     generation = house.generate(stream=stream)
     generation.fail(GONE)
     generation.fail(EngineError("another"))
-    assert (await said(generation))[1:] == [Failed(GONE)]
+    assert (await events_of(generation))[1:] == [Failed(GONE)]
     await generation.close(delivered=True)
     assert house.generator.running == []
     assert house.ledger.entries == []
@@ -478,7 +478,7 @@ async def test_fail_while_the_engine_works(house):
     house.generator.holds_at = 2
     house.generator.gate.clear()
     generation = house.generate()
-    hearing = asyncio.create_task(said(generation))
+    hearing = asyncio.create_task(events_of(generation))
     await until(lambda: house.generator.held)
     generation.fail(GONE)
     generation.fail(EngineError("another"))
@@ -509,7 +509,7 @@ async def test_fail_while_it_is_sent(house):
 async def test_fail_while_the_last_charge_is_written_comes_too_late(house):
     house.ledger.gate.clear()
     generation = house.generate(stream=False)
-    hearing = asyncio.create_task(said(generation))
+    hearing = asyncio.create_task(events_of(generation))
     await house.ledger.entered.wait()
     generation.fail(GONE)
     house.ledger.gate.set()
@@ -525,7 +525,7 @@ async def test_fail_and_the_engines_answer_at_the_same_time(house, steps):
     house.generator.holds_at = 2
     house.generator.gate.clear()
     generation = house.generate()
-    hearing = asyncio.create_task(said(generation))
+    hearing = asyncio.create_task(events_of(generation))
     await until(lambda: house.generator.held)
     asyncio.get_running_loop().call_soon(house.generator.gate.set)
     for _ in range(steps):
@@ -545,7 +545,7 @@ async def test_fail_and_the_engines_answer_at_the_same_time(house, steps):
 async def test_a_cancellation_beside_a_failure_is_not_swallowed(house, steps, fail_first):
     house.generator.gate.clear()
     generation = house.generate()
-    hearing = asyncio.create_task(said(generation))
+    hearing = asyncio.create_task(events_of(generation))
     await until(lambda: house.generator.held)
     first, second = (lambda: generation.fail(GONE), hearing.cancel)[:: 1 if fail_first else -1]
     first()
@@ -588,7 +588,7 @@ class Swallowing(FakeGenerator):
 async def test_a_failure_is_said_whatever_the_engine_makes_of_it(house, error):
     serve(house, Swallowing(error))
     generation = house.generate()
-    hearing = asyncio.create_task(said(generation))
+    hearing = asyncio.create_task(events_of(generation))
     await until(lambda: house.generator.held)
     generation.fail(GONE)
     assert (await hearing)[-1] == Failed(GONE)
@@ -609,7 +609,7 @@ async def test_a_failure_while_the_engine_is_being_ended(house):
     serve(house, Slow())
     house.generator.gate.clear()
     generation = house.generate()
-    hearing = asyncio.create_task(said(generation))
+    hearing = asyncio.create_task(events_of(generation))
     await until(lambda: house.generator.held)
     for error in (GONE, EngineError("another"), EngineError("a third")):
         generation.fail(error)
@@ -622,7 +622,7 @@ async def test_a_failure_while_the_engine_is_being_ended(house):
 
 async def test_nothing_holds_on_to_a_generation_that_is_closed(house):
     generation = house.generate()
-    await said(generation)
+    await events_of(generation)
     await generation.close(delivered=True)
     gone = weakref.ref(generation)
     del generation
@@ -637,7 +637,7 @@ async def test_a_deadline(house, stream):
     house.generator.gate.clear()
     generation = house.generate(stream=stream)
     generation._deadline_ns = house.clock.now_ns() + 5_000_000
-    assert isinstance((await said(generation))[-1].error, EngineTimeout)
+    assert isinstance((await events_of(generation))[-1].error, EngineTimeout)
     await generation.close(delivered=True)
     assert house.generator.cancelled == [generation.call.id]
 
@@ -656,7 +656,7 @@ async def test_the_deadline_is_of_the_whole_generation(house, monkeypatch):
 
 async def test_the_engine_is_told_the_deadline_and_the_id(house):
     generation = house.generate()
-    await said(generation)
+    await events_of(generation)
     await generation.close(delivered=True)
     ((_, call),) = house.generator.calls
     assert call.id == generation.call.id
@@ -666,7 +666,7 @@ async def test_the_engine_is_told_the_deadline_and_the_id(house):
 async def test_an_engines_own_time_is_up(house):
     house.generator.error = TimeoutError("the caller's words")
     generation = house.generate()
-    assert isinstance((await said(generation))[-1].error, EngineTimeout)
+    assert isinstance((await events_of(generation))[-1].error, EngineTimeout)
     await generation.close(delivered=True)
 
 
@@ -674,7 +674,7 @@ async def test_a_revoked_key_a_drain_and_a_failed_ledger_end_it(house):
     house.generator.gate.clear()
     for error in (Unauthenticated("x"), Draining("x"), LedgerUnavailable("x")):
         generation = house.generate()
-        hearing = asyncio.create_task(said(generation))
+        hearing = asyncio.create_task(events_of(generation))
         await until(lambda: house.generator.held)
         generation.drain()
         assert not hearing.done()
@@ -717,7 +717,7 @@ async def test_what_was_sent_is_paid_when_the_ledger_is_well_again(house):
 
 async def test_a_ledger_that_breaks_does_not_break_the_close(house, caplog):
     generation = house.generate()
-    await said(generation)
+    await events_of(generation)
     house.ledger.append = None
     await generation.close(delivered=True)
     assert 'antiphon_sessions_open{surface="openai"} 0.0' in house.metrics()
@@ -732,7 +732,7 @@ async def test_cancelled_during_an_append(house, write_first, stream, tokens, pa
     house.ledger.gate.clear()
     house.ledger.write_first = write_first
     generation = house.generate(stream=stream)
-    hearing = asyncio.create_task(said(generation))
+    hearing = asyncio.create_task(events_of(generation))
     await house.ledger.entered.wait()
     hearing.cancel()
     await asyncio.wait((hearing,))
@@ -782,7 +782,7 @@ async def test_cancelled_at_every_await(house):
 
 async def test_a_close_goes_on_when_its_caller_is_cancelled(house):
     generation = house.generate()
-    await said(generation)
+    await events_of(generation)
     house.ledger.gate.clear()
     closing = asyncio.create_task(generation.close(delivered=True))
     await until(lambda: house.ledger.appends == 2)
@@ -802,7 +802,7 @@ async def test_an_answer_that_may_not_have_arrived_is_given_again_uncharged_and_
         claim = await house.claim("key", "body")
         assert (claim.replay_of is not None) == delivered
         generation = house.generate(claim, claim.session, stream=False)
-        assert isinstance((await said(generation))[-1], Completed)
+        assert isinstance((await events_of(generation))[-1], Completed)
         await generation.close(delivered)
     with pytest.raises(AlreadyAnswered):
         await house.claim("key", "body")
@@ -816,7 +816,7 @@ async def test_an_answer_that_may_not_have_arrived_is_given_again_uncharged_and_
 async def test_an_answer_that_left_is_not_given_again(house, stream):
     claim = await house.claim("key", "body")
     generation = house.generate(claim, claim.session, stream=stream)
-    await said(generation)
+    await events_of(generation)
     await generation.close(delivered=True)
     with pytest.raises(AlreadyAnswered) as refused:
         await house.claim("key", "body")
@@ -833,7 +833,7 @@ async def test_a_stream_that_broke_off_is_answered_and_charged_anew(house):
         if n == 3:
             await take(generation, 1 + n)
         else:
-            await said(generation)
+            await events_of(generation)
             await generation.close(delivered=True)
     assert house.tokens()[OUT] == 3 + 5
     with pytest.raises(AlreadyAnswered):
@@ -849,7 +849,7 @@ async def test_while_the_first_with_a_key_runs_no_second_does(house):
         await house.claim("key", "body")
     with pytest.raises(Conflict):
         await house.claim("key", "another body")
-    await said(first)
+    await events_of(first)
     await first.close(delivered=True)
     assert house.tokens() == {IN: INPUT, OUT: 5}
     assert house.sessions.limits(house.principal)[0].remaining == 4
@@ -861,7 +861,7 @@ async def test_a_key_whose_answer_failed_is_free_again(house):
         house.generator.error = error
         claim = await house.claim("key", "body")
         generation = house.generate(claim, claim.session, stream=False)
-        assert isinstance((await said(generation))[-1], Failed) == (error is not None)
+        assert isinstance((await events_of(generation))[-1], Failed) == (error is not None)
         await generation.close(delivered=True)
     assert house.tokens() == {IN: INPUT, OUT: 5}
 
@@ -871,7 +871,7 @@ async def test_an_answer_given_again_that_fails_may_be_asked_for_once_more(house
         house.generator.error = error
         claim = await house.claim("key", "body")
         generation = house.generate(claim, claim.session, stream=False)
-        await said(generation)
+        await events_of(generation)
         await generation.close(delivered)
     with pytest.raises(AlreadyAnswered):
         await house.claim("key", "body")
@@ -898,7 +898,7 @@ async def test_it_is_measured_from_the_request_to_the_sending(house):
 async def test_a_slow_one_is_not_good(house):
     generation = house.generate()
     house.clock.advance_ms(600)
-    await said(generation)
+    await events_of(generation)
     await generation.close(delivered=True)
     assert 'antiphon_llm_generations_total{good="false"} 1.0' in house.metrics()
 
@@ -907,7 +907,7 @@ async def test_one_that_sent_nothing_had_no_first_token(house):
     house.generator.tokens = 0
     generation = house.generate()
     house.clock.advance_ms(600)
-    await said(generation)
+    await events_of(generation)
     await generation.close(delivered=True)
     metrics = house.metrics()
     assert "antiphon_llm_ttft_seconds_count 0.0" in metrics
@@ -919,7 +919,7 @@ async def test_one_that_sent_nothing_had_no_first_token(house):
 async def test_one_that_failed_is_not_measured(house):
     house.generator.error, house.generator.fails_at = EngineError("died"), 2
     generation = house.generate()
-    await said(generation)
+    await events_of(generation)
     await generation.close(delivered=True)
     assert "antiphon_llm_ttft_seconds_count 0.0" in house.metrics()
 
@@ -929,7 +929,7 @@ async def test_one_that_failed_is_not_measured(house):
 
 async def test_embeddings(house):
     generation = house.embed("two words", (1, 2, 3))
-    events = await said(generation)
+    events = await events_of(generation)
     await generation.close(delivered=True)
     assert events[0] == Opened("vectors-2026")
     assert isinstance(events[1], Embedded)
@@ -947,7 +947,7 @@ async def test_embeddings_that_fail_are_free(house, error):
         house.ledger.error = error
     else:
         house.embedder.error = error
-    assert (await said(generation))[1:] == [Failed(error)]
+    assert (await events_of(generation))[1:] == [Failed(error)]
     house.ledger.error = None
     await generation.close(delivered=True)
     assert house.ledger.entries == []
@@ -961,7 +961,7 @@ async def test_embeddings_are_ended_inside_the_engine(house, how):
         generation._deadline_ns = house.clock.now_ns() + 5_000_000
     if how == "before":
         generation.fail(GONE)
-    hearing = asyncio.create_task(said(generation))
+    hearing = asyncio.create_task(events_of(generation))
     if how != "before":
         await until(lambda: house.embedder.calls)
     if how == "fail":
@@ -980,7 +980,7 @@ async def test_embeddings_are_ended_inside_the_engine(house, how):
 async def test_embeddings_that_nobody_waited_for_any_more_are_charged_once_they_were_counted(house):
     house.ledger.gate.clear()
     generation = house.embed("text")
-    hearing = asyncio.create_task(said(generation))
+    hearing = asyncio.create_task(events_of(generation))
     await house.ledger.entered.wait()
     hearing.cancel()
     await asyncio.wait((hearing,))

@@ -13,14 +13,14 @@ from antiphon.core.events import Completed, Failed, Inferred, Opened
 from antiphon.core.tensors import Tensor
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import NOTHING
-from session_house import said, until
+from session_house import events_of, until
 
 X = Tensor("x", "UINT8", (3,), b"\1\2\3")
 
 
 async def test_an_inference_is_charged_once_and_for_its_bytes(house):
     inference = house.infer(X, version="7", parameters=(("k", 1),), tags=("a=b",))
-    opened, inferred, completed = await said(inference)
+    opened, inferred, completed = await events_of(inference)
     await inference.close(delivered=True)
     assert (opened, type(completed)) == (Opened("tensors-2026"), Completed)
     assert inferred == Inferred((Tensor("outx", "UINT8", (2, 3), X.data * 2),), "7", (("k", 1),))
@@ -51,7 +51,7 @@ async def test_large_tensors_are_rendered_beside_the_event_loop(house, size):
 async def test_it_is_in_the_ledger_before_it_leaves(house):
     house.ledger.gate.clear()
     inference = house.infer(X)
-    waiting = asyncio.create_task(said(inference))
+    waiting = asyncio.create_task(events_of(inference))
     await house.ledger.entered.wait()
     assert not waiting.done()
     house.ledger.gate.set()
@@ -66,7 +66,7 @@ async def test_one_that_failed_is_free(house, error):
         house.ledger.error = error
     else:
         house.inferrer.error = error
-    assert (await said(inference))[-1] == Failed(error)
+    assert (await events_of(inference))[-1] == Failed(error)
     house.ledger.error = None
     await inference.close(delivered=True)
     assert not house.tokens()
@@ -75,7 +75,7 @@ async def test_one_that_failed_is_free(house, error):
 async def test_who_leaves_ends_it_and_pays_nothing(house):
     house.inferrer.gate.clear()
     inference = house.infer(X)
-    leaving = asyncio.create_task(said(inference))
+    leaving = asyncio.create_task(events_of(inference))
     await until(lambda: house.inferrer.calls)
     leaving.cancel()
     await asyncio.wait([leaving])
@@ -93,7 +93,7 @@ async def test_a_model_of_another_kind_is_refused(house):
 async def test_dimensions_that_are_not_the_models_own_are_refused_and_free(house):
     for dimensions, right in ((8, True), (4, False)):
         generation = house.embed("a", dimensions=dimensions)
-        last = (await said(generation))[-1]
+        last = (await events_of(generation))[-1]
         await generation.close(delivered=True)
         assert isinstance(last, Completed) is right
         if not right:

@@ -35,7 +35,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Url
-from session_house import audio, first_final, listen, pour, said, until
+from session_house import audio, events_of, first_final, listen, pour, until
 
 SPEECH = audio(900, 700)
 
@@ -53,7 +53,7 @@ def kinds(house, session):
 
 async def test_a_live_stream_from_open_to_close(house):
     session = house.open(interims=True)
-    hearing = asyncio.create_task(said(session))
+    hearing = asyncio.create_task(events_of(session))
     await pour(session, SPEECH)
     await session.feed(End())
     events = await hearing
@@ -80,7 +80,7 @@ async def test_a_stream_without_audio_is_free(house):
     await session.feed(Flush())
     await session.feed(End())
     flushed = Final(0, 0, 0, Transcript("", 0.0), Cause.FLUSH)
-    assert await said(session) == [
+    assert await events_of(session) == [
         Opened("tiny", languages=("en",)),
         flushed,
         Closed(0, 1, hashlib.sha256().hexdigest()),
@@ -91,7 +91,7 @@ async def test_a_stream_without_audio_is_free(house):
 
 async def test_a_flush_finalises_and_the_stream_goes_on(house):
     session = house.open(endpointing_ms=None)
-    hearing = asyncio.create_task(said(session))
+    hearing = asyncio.create_task(events_of(session))
     for _ in range(2):
         await pour(session, audio(600))
         await session.feed(Flush())
@@ -105,7 +105,7 @@ async def test_one_channel_is_flushed_or_all_before_any_audio_too(house):
     for channel in (1, None, 7):
         await session.feed(Flush(channel=channel))
     await session.feed(End())
-    assert sorted(final.channel for final in finals(await said(session))) == [0, 1, 1]
+    assert sorted(final.channel for final in finals(await events_of(session))) == [0, 1, 1]
     await session.close(delivered=True)
 
 
@@ -143,7 +143,7 @@ async def test_what_comes_after_the_end_is_not_heard(house):
     await session.feed(Audio(SPEECH))
     await session.feed(Flush())
     await session.feed(End())
-    events = await said(session)
+    events = await events_of(session)
     await session.close(delivered=True)
     assert events[-1].sha256 == hashlib.sha256(SPEECH).hexdigest()
     assert house.charged() == {0: 1600}
@@ -184,7 +184,7 @@ async def test_a_drain_waits_for_the_input_that_is_at_work(house, monkeypatch):
     feeding = asyncio.create_task(session.feed(Audio(b"x")))
     await until(lambda: decoder.busy)
     session.drain()
-    hearing = asyncio.create_task(said(session))
+    hearing = asyncio.create_task(events_of(session))
     await asyncio.sleep(0)
     decoder.gate.set()
     events = await hearing
@@ -202,7 +202,7 @@ async def test_a_session_is_not_over_before_its_decoder_is(house, monkeypatch):
     decoder.gate.clear()
     ending = asyncio.create_task(session.feed(End()))
     await until(lambda: decoder.busy)
-    hearing = asyncio.create_task(said(session))
+    hearing = asyncio.create_task(events_of(session))
     for _ in range(5):
         await asyncio.sleep(0)
     decoder.gate.set()
@@ -269,7 +269,7 @@ async def test_a_caller_who_does_not_read_loses_the_session(house):
     await pour(session, audio(*(320, 640) * (MAX_UNREAD_EVENTS + 20)), piece_ms=10_000)
     await until(lambda: sum(map(len, house.recogniser.calls)) > MAX_UNREAD_EVENTS + 10)
     await session.feed(End())
-    events = await said(session)
+    events = await events_of(session)
     await session.close(delivered=False)
     assert isinstance(events[-1].error, CapacityError)
     assert finals(events) == []
@@ -288,7 +288,7 @@ async def test_a_defect_is_told_without_its_content(house, monkeypatch, caplog):
     monkeypatch.setattr(session, "_live_decoder", Broken)
     await session.feed(Audio(b"x"))
     await session.feed(Audio(b"more"))
-    events = await said(session)
+    events = await events_of(session)
     await session.close(delivered=True)
     assert isinstance(events[-1].error, InternalError)
     assert "words" not in events[-1].error.message
@@ -303,7 +303,7 @@ async def test_a_defect_of_a_recording_does_not_leave_its_caller_waiting(house, 
     monkeypatch.setattr(Recording, "channels", broken)
     playing = asyncio.create_task(session.play(SPEECH))
     async with asyncio.timeout(60):
-        events = await said(session)
+        events = await events_of(session)
     await playing
     await session.close(delivered=True)
     assert isinstance(events[-1], Failed)
@@ -314,7 +314,7 @@ async def test_an_engine_that_fails_costs_nothing(house):
     session = house.open()
     await pour(session, SPEECH)
     await session.feed(End())
-    events = await said(session)
+    events = await events_of(session)
     await session.close(delivered=True)
     assert isinstance(events[-1].error, EngineError)
     assert house.ledger.entries == []
@@ -325,7 +325,7 @@ async def test_the_callers_own_error_does_not_make_free_what_was_heard(house):
     await session.feed(Audio(SPEECH))
     session.fail(BadMedia("It is damaged."))
     session.fail(InternalError("later"))
-    events = await said(session)
+    events = await events_of(session)
     await session.close(delivered=True)
     assert isinstance(events[-1].error, BadMedia)
     assert house.charged() == {0: 1600}
@@ -358,7 +358,7 @@ async def test_what_is_charged_is_what_was_received_on_each_channel(house, seed)
     chance = random.Random(seed)
     channels = chance.choice([1, 2, 3])
     session = house.open(multichannel=True, channels=channels)
-    hearing = asyncio.create_task(said(session))
+    hearing = asyncio.create_task(events_of(session))
     sent = 0
     for _ in range(30):
         ms = chance.randrange(1, 400)
@@ -399,7 +399,7 @@ async def test_a_caller_who_vanishes_while_an_entry_is_written_is_charged_once(h
     house.ledger.gate.clear()
     house.ledger.write_first = write_first
     session = house.open()
-    hearing = asyncio.create_task(said(session))
+    hearing = asyncio.create_task(events_of(session))
     await pour(session, SPEECH)
     await house.ledger.entered.wait()
     hearing.cancel()
@@ -414,7 +414,7 @@ async def test_a_failed_ledger_delivers_nothing(house):
     session = house.open()
     await pour(session, SPEECH)
     house.ledger.error = LedgerUnavailable("usage cannot be recorded")
-    events = await said(session)
+    events = await events_of(session)
     house.ledger.error = None
     await session.close(delivered=True)
     assert isinstance(events[-1].error, LedgerUnavailable)
@@ -444,7 +444,7 @@ async def test_closing_goes_on_where_its_caller_is_cancelled(house):
 async def play(house, pcm=SPEECH, claim=None, delivered=True, **spec):
     session = house.open(claim, **{"live": False, "incremental": False} | spec)
     await session.play(pcm)
-    events = await said(session)
+    events = await events_of(session)
     await session.close(delivered)
     return session, events
 
@@ -485,7 +485,7 @@ async def test_what_a_recording_decodes_to_is_held_until_its_session_ends(house)
     assert budget.taken_bytes == 2 * len(SPEECH)
     second = house.open(live=False, incremental=False, format=mulaw)
     await second.play(bytes(len(SPEECH) // 2))
-    (failed,) = [event for event in await said(second) if isinstance(event, Failed)]
+    (failed,) = [event for event in await events_of(second) if isinstance(event, Failed)]
     assert (failed.error.status, failed.error.retry_after_s) == (429, 5)
     await second.close(delivered=True)
     assert budget.taken_bytes == 2 * len(SPEECH)

@@ -15,7 +15,7 @@ from antiphon.core.ports import Guidance
 from antiphon.core.specs import TranscribeSpec, TurnRules
 from antiphon.core.speech import SpeechEvent, Wait
 from antiphon.testing import FakeSpeechEngine
-from session_house import said, until
+from session_house import events_of, until
 
 SECOND = bytes(32_000)
 SESSION = "00000000-0000-4000-8000-000000000001"
@@ -36,7 +36,7 @@ def opened(house, engine, **spec) -> Recognition:
 
 async def test_a_call_is_charged_for_what_was_received_whatever_the_engine_counts(house, engine):
     session = opened(house, engine)
-    hearing = asyncio.create_task(said(session))
+    hearing = asyncio.create_task(events_of(session))
     for _ in range(3):
         await session.feed(Audio(SECOND))
     engine.streams[0].received = 1
@@ -54,7 +54,7 @@ async def test_lateness_counts_from_when_samples_arrived_here(house, engine, mon
     measured = []
     monkeypatch.setattr(house.observer, "utterance", lambda *given: measured.append(given[0]))
     session = opened(house, engine)
-    hearing = asyncio.create_task(said(session))
+    hearing = asyncio.create_task(events_of(session))
     for _ in range(4):  # a second each, in real time
         house.clock.advance_ms(1000)
         await session.feed(Audio(SECOND))
@@ -79,20 +79,20 @@ async def test_lateness_counts_from_when_samples_arrived_here(house, engine, mon
 
 async def test_a_wait_names_the_pause_that_it_is_about(house, engine):
     session = opened(house, engine, turns=TurnRules())
-    hearing = asyncio.create_task(said(session))
+    hearing = asyncio.create_task(events_of(session))
     await session.feed(Audio(SECOND))
     stream = engine.streams[0]
     paused = Interim(0, 0, 1000, Transcript("That is all.", 0.9), paused=True)
     stream.say(SpeechEvent(paused, onset=1, spoken=14_000))
-    await until(lambda: any(isinstance(mark, Wait) for mark in stream.told))
-    (wait,) = [mark for mark in stream.told if isinstance(mark, Wait)]
+    await until(lambda: any(isinstance(mark, Wait) for mark in stream.marks))
+    (wait,) = [mark for mark in stream.marks if isinstance(mark, Wait)]
     assert wait.pause == 14_000
     session.wait(500)
-    assert stream.told[-1] == Wait(14_000, 500)
+    assert stream.marks[-1] == Wait(14_000, 500)
     stream.say(SpeechEvent(Interim(0, 0, 1000, Transcript("That is all. And", 0.9)), onset=1))
     await until(lambda: session._channels[0].pause is None)
     session.wait(700)
-    assert stream.told[-1] == Wait(14_000, 500)  # nobody is silent any more
+    assert stream.marks[-1] == Wait(14_000, 500)  # nobody is silent any more
     await session.feed(End())
     await hearing
     await session.close(delivered=True)
@@ -101,12 +101,12 @@ async def test_a_wait_names_the_pause_that_it_is_about(house, engine):
 async def test_a_turn_is_as_surely_over_as_the_text_was_that_ended_it(house, engine):
     rules = TurnRules(confidence=0.6, timeout_ms=5_000)
     session = opened(house, engine, turns=rules)
-    hearing = asyncio.create_task(said(session))
+    hearing = asyncio.create_task(events_of(session))
     await session.feed(Audio(SECOND))
     stream = engine.streams[0]
     paused = Interim(0, 0, 1000, Transcript("The ship was painted blue.", 0.9), paused=True)
     stream.say(SpeechEvent(paused, onset=1, spoken=14_000))
-    await until(lambda: any(isinstance(mark, Wait) for mark in stream.told))
+    await until(lambda: any(isinstance(mark, Wait) for mark in stream.marks))
     final = Final(0, 0, 1500, Transcript("The ship was painted blue,", 0.9), Cause.ENDPOINT)
     stream.say(SpeechEvent(final, onset=1, spoken=14_000))
     await session.feed(End())
@@ -119,7 +119,7 @@ async def test_a_turn_is_as_surely_over_as_the_text_was_that_ended_it(house, eng
 async def test_an_engine_is_guided_anew_if_it_can_be(house, engine, abilities):
     engine.capabilities = SpeechCapabilities(abilities=abilities)
     session = opened(house, engine, languages=("en",), multichannel=True)
-    hearing = asyncio.create_task(said(session))
+    hearing = asyncio.create_task(events_of(session))
     await session.feed(Guide("before the audio", ("one",)))
     await session.feed(Audio(SECOND))
     await session.feed(Guide("later"))
@@ -127,7 +127,7 @@ async def test_an_engine_is_guided_anew_if_it_can_be(house, engine, abilities):
     told, *_ = await hearing
     await session.close(delivered=True)
     (stream,) = engine.streams
-    guided = [mark for mark in stream.told if isinstance(mark, Guidance)]
+    guided = [mark for mark in stream.marks if isinstance(mark, Guidance)]
     first = Guidance(("en",), prompt="before the audio", keyterms=("one",))
     assert told.guided == bool(abilities)
     assert (stream.spec.guidance == first, guided) == (
@@ -137,7 +137,7 @@ async def test_an_engine_is_guided_anew_if_it_can_be(house, engine, abilities):
 
 async def test_an_engine_that_fails_ends_the_call(house, engine):
     session = opened(house, engine)
-    hearing = asyncio.create_task(said(session))
+    hearing = asyncio.create_task(events_of(session))
     await session.feed(Audio(SECOND))
     engine.streams[0].say(EngineError("it is gone"))
     events = await hearing
@@ -150,7 +150,7 @@ async def test_an_engine_that_fails_ends_the_call(house, engine):
 async def test_an_engine_that_takes_no_stream_ends_the_call(house, engine):
     engine.error = EngineError("it is away")
     session = opened(house, engine)
-    hearing = asyncio.create_task(said(session))
+    hearing = asyncio.create_task(events_of(session))
     await session.feed(Audio(SECOND))
     events = await hearing
     await session.close(delivered=True)
@@ -169,7 +169,7 @@ async def test_a_container_with_more_channels_than_were_let_in_is_refused(house,
 
     session._decoder = Decoder()
     await session.feed(Audio(SECOND))
-    events = await said(session)
+    events = await events_of(session)
     await session.close(delivered=True)
     assert isinstance(events[-1].error, BadMedia)
     assert engine.streams == []

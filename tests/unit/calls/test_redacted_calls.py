@@ -17,7 +17,7 @@ from antiphon.core.policy import Policy, PromptPolicy
 from antiphon.core.redaction import Cover, RedactedAudio
 from antiphon.core.specs import EmbedSpec, InferSpec, Message, Role
 from antiphon.trust.redaction.requirements import Redactions
-from session_house import audio, said
+from session_house import audio, events_of
 
 SAID = "my number is four one five five five five oh one three two"
 
@@ -41,7 +41,7 @@ async def test_a_transcript_is_redacted_and_the_ledger_knows(house, live):
         await session.feed(End())
     else:
         await session.play(audio(1500, 700))
-    events = await said(session)
+    events = await events_of(session)
     heard = [event for event in events if isinstance(event, Interim | Final)]
     assert any(isinstance(event, Final) for event in heard)
     assert all("five" not in event.transcript.text for event in heard)
@@ -58,7 +58,7 @@ async def test_a_copy_of_a_recording_does_not_have_what_is_hidden(house, redact)
     wanted = RedactedAudio(Codec.LINEAR16, Cover.SILENCE)
     session = house.open(live=False, word_times=True, redacted_audio=wanted)
     await session.play(audio(1500, 700))
-    events = await said(session)
+    events = await events_of(session)
     assert isinstance(events[-1], Closed)
     copy = events[-1].redacted_audio
     assert bool(copy) is bool(redact)
@@ -78,7 +78,7 @@ async def test_hidden_text_without_times_covers_its_utterance(house):
     wanted = RedactedAudio(Codec.LINEAR16, Cover.SILENCE)
     session = house.open(live=False, word_times=False, redacted_audio=wanted)
     await session.play(audio(1500, 700))
-    closed = (await said(session))[-1]
+    closed = (await events_of(session))[-1]
     pcm = samples(closed.redacted_audio)
     assert len(pcm) == 32 * 2_200
     assert not any(pcm[: 32 * 1_500])
@@ -90,7 +90,7 @@ async def test_an_answer_is_redacted_and_charged_whole(house, stream):
     requires(house, redact="email,phone")
     house.generator.script = speaks("Write to maria.san", "tos@example.org or call 415", "-555-0132 now.")
     generation = house.generate(stream=stream)
-    events = await said(generation)
+    events = await events_of(generation)
     text = "".join(event.text for event in events if isinstance(event, TextDelta))
     assert text == "Write to [EMAIL] or call [PHONE] now."
     assert sum(event.tokens for event in events if isinstance(event, TextDelta)) == 9
@@ -112,7 +112,7 @@ async def test_a_model_that_fails_ends_the_call_and_says_nothing(house, caplog):
     requires(house, Broken(), redact="name")
     house.generator.script = speaks("Ask Zbig", "niew about it.")
     generation = house.generate(stream=True)
-    events = await said(generation)
+    events = await events_of(generation)
     assert isinstance(events[-1], Failed)
     assert type(events[-1].error) is InternalError
     assert not any(isinstance(event, TextDelta) for event in events)
@@ -150,7 +150,7 @@ async def test_what_an_engine_elsewhere_gets_and_what_comes_back(house, prompts,
 
     house.generator.script = script
     generation = house.generate(stream=stream, prompt=(Message(Role.USER, PROMPT),))
-    events = await said(generation)
+    events = await events_of(generation)
     assert got == [asked]
     assert "".join(event.text for event in events if isinstance(event, TextDelta)) == answer
     await generation.close(delivered=True)
@@ -169,10 +169,10 @@ async def test_texts_to_embed_are_redacted_and_tensors_are_not_sent(house):
 
     house.embedder.embed = seen
     embedding = house.sessions.answer(asking(EmbedSpec("vectors", (PROMPT, "nothing"))), None)
-    assert not isinstance((await said(embedding))[-1], Failed)
+    assert not isinstance((await events_of(embedding))[-1], Failed)
     assert got == [("Call Ana at [PHONE_1].", "nothing")]
     inference = house.sessions.answer(asking(InferSpec("tensors", ())), None)
-    last = (await said(inference))[-1]
+    last = (await events_of(inference))[-1]
     assert isinstance(last, Failed)
     assert isinstance(last.error, PolicyError)
     for each in (embedding, inference):
@@ -189,7 +189,7 @@ async def test_a_prompt_that_cannot_be_redacted_is_not_sent_and_costs_nothing(ho
     elsewhere(house, "counter-2026")
     house.generator.script = None
     generation = house.generate(stream=True)
-    events = await said(generation)
+    events = await events_of(generation)
     assert isinstance(events[-1], Failed)
     assert isinstance(events[-1].error, PolicyError)
     await generation.close(delivered=True)

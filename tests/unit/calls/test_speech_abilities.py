@@ -12,7 +12,7 @@ from antiphon.core.events import End, Final, Opened
 from antiphon.core.identity import Scope
 from antiphon.core.ports import Guidance
 from antiphon.session.parts import OpenParts
-from session_house import audio, pour, said
+from session_house import audio, events_of, pour
 
 MANY = SpeechCapabilities(frozenset(("de", "en", "fr")), "", frozenset(SpeechAbility))
 
@@ -22,7 +22,7 @@ async def spoken(house, **spec):
     session = house.open(**spec)
     await pour(session, audio(900, 700))
     await session.feed(End())
-    events = await said(session)
+    events = await events_of(session)
     await session.close(delivered=True)
     return events[0], [event for event in events if isinstance(event, Final)]
 

@@ -39,7 +39,7 @@ from antiphon.core.specs import Line
 from antiphon.core.usage import Dimension
 from antiphon.scheduler.steps import DOUBT_MS, FADE
 from antiphon.testing import FakeSynthesiser
-from session_house import listen, said, until
+from session_house import events_of, listen, until
 
 RAW = SpeechFormat(Codec.LINEAR16, sample_rate=16_000)
 
@@ -58,7 +58,7 @@ def charged(house, session):
 
 async def speak(house, text, **spec):
     session = house.speak(text=text, format=RAW, **spec)
-    events = await said(session)
+    events = await events_of(session)
     await session.close(delivered=True)
     return session, events
 
@@ -119,7 +119,7 @@ async def test_an_answer_that_comes_whole_is_one_piece_charged_once(house):
 async def test_an_answer_that_comes_whole_is_free_if_it_fails(house):
     session = house.speak(text="one two. three four.", format=RAW, stream=False)
     house.synthesiser.error = EngineError("It fell silent.")
-    events = await said(session)
+    events = await events_of(session)
     await session.close(delivered=True)
     assert isinstance(events[-1], Failed)
     assert charged(house, session) == {}
@@ -155,7 +155,7 @@ async def test_nothing_leaves_where_the_ledger_fails(house):
     house.ledger.error = None
     session = house.speak(text="one.", format=RAW)
     house.ledger.error = LedgerUnavailable("The disk is full.")
-    events = await said(session)
+    events = await events_of(session)
     await session.close(delivered=True)
     assert spoken(events) == []
     assert isinstance(events[-1], Failed)
@@ -185,7 +185,7 @@ async def test_of_what_was_not_heard_at_all_no_character_is_charged(house):
 
 async def test_what_is_corrected_to_nothing_has_an_end_all_the_same(house):
     session = house.speak(text="one two.", format=RAW)
-    await said(session)
+    await events_of(session)
     await session.played(0)
     await session.close(delivered=False)
     assert house.ledger.entries[-1].kind is EntryKind.ABANDONED
@@ -215,7 +215,7 @@ async def test_a_whole_answer_that_did_not_leave_is_in_doubt(house, stream, live
     if live:
         await session.feed(Say("one."))
         await session.feed(End())
-    await said(session)
+    await events_of(session)
     await session.close(delivered)
     assert session.in_doubt == (not stream and not delivered)
 
@@ -328,7 +328,7 @@ async def live(house, *given, **spec):
     session = house.speak(live=True, format=RAW, **spec)
     for each in given:
         await session.feed(each)
-    events = await said(session)
+    events = await events_of(session)
     await session.close(delivered=True)
     return session, events
 
@@ -436,7 +436,7 @@ async def test_what_waits_for_an_answer_is_bounded(house, monkeypatch, given):
     for _ in range(110):  # of a caller who reads nothing
         await session.feed(given)
     session.drain()
-    events = await said(session)
+    events = await events_of(session)
     await session.close(delivered=False)
     assert isinstance(events[-1].error, CapacityError)
 
@@ -445,7 +445,7 @@ async def test_the_server_stops_with_what_was_written_said(house):
     session = house.speak(live=True, format=RAW)
     await session.feed(Say("one two"))
     session.drain()
-    events = await said(session)
+    events = await events_of(session)
     await session.close(delivered=True)
     assert [clause.text for clause in house.synthesiser.clauses] == ["one two"]
     assert isinstance(events[-1], AllSpoken)
@@ -514,7 +514,7 @@ async def test_it_is_silent_while_there_is_nothing_to_speak(house):
     await session.feed(Flush())
     assert not session.silent
     await session.feed(End())
-    await said(session)
+    await events_of(session)
     assert session.silent
     await session.close(delivered=True)
 
@@ -544,7 +544,7 @@ async def test_a_server_that_stops_speaks_a_text_that_it_is_reading(house):
     feeding = asyncio.create_task(session.feed(Say("one two. " * 100)))
     await asyncio.sleep(0)
     session.drain()
-    events = await said(session)
+    events = await events_of(session)
     await feeding
     assert events[-1].characters == 900
     await session.close(delivered=True)
@@ -598,7 +598,7 @@ def test_voices_of_unlike_rates_do_not_speak_in_one_dialogue(house, cast):
 async def test_a_voice_speaks_its_language(house, asked, spoken):
     if spoken:
         session = house.speak(text="one.", language=asked)
-        assert isinstance((await said(session))[-1], AllSpoken)
+        assert isinstance((await events_of(session))[-1], AllSpoken)
         await session.close(delivered=True)
         return
     with pytest.raises(UnsupportedParameter) as refused:
@@ -612,7 +612,7 @@ async def test_who_comes_to_a_live_dialogue_speaks_its_language_too(house):
     session = house.speak(live=True, voice="", language="de")
     await session.feed(Say("one. ", voice="alloy"))
     await session.feed(End())
-    last = (await said(session))[-1]
+    last = (await events_of(session))[-1]
     assert isinstance(last.error, UnsupportedParameter)
     await session.close(delivered=False)
     assert not house.durable()

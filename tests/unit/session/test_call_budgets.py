@@ -20,7 +20,7 @@ from antiphon.metering.pricing.book import Series
 from antiphon.metering.pricing.parse import parse_book
 from antiphon.session.places import CallKind
 from antiphon.slo.shares import Bound, Shares
-from session_house import House, audio, closed, pour, said
+from session_house import House, audio, closed, events_of, pour
 
 BOOK = """
 book = "list"
@@ -67,7 +67,7 @@ def generate(house, most=5, **spec):
 
 
 async def whole(session):
-    events = await said(session)
+    events = await events_of(session)
     await session.close(delivered=True)
     return events
 
@@ -204,7 +204,7 @@ async def test_a_replayed_answer_is_not_counted_again(house):
 
 
 async def whole_lost(session):
-    await said(session)
+    await events_of(session)
     await session.close(delivered=False)
 
 
@@ -286,7 +286,7 @@ async def test_speech_reserves_its_characters(priced):
 async def test_live_text_is_spoken_as_far_as_the_budget_goes_then_ends(house):
     await house.budget("characters characters 12 month")
     session = house.speak(live=True)
-    listening = asyncio.create_task(said(session))
+    listening = asyncio.create_task(events_of(session))
     await session.feed(Say("ten of it. ", whole=True))
     await session.feed(Say("and more."))
     events = await listening
@@ -350,7 +350,7 @@ async def test_time_that_is_charged_is_renewed_and_ends_a_silent_stream(house):
     house.books["acme"] = Series([parse_book(f"{BOOK}{TIME}".encode(), "test")])
     await house.budget("money money 0.1 day")  # 100 seconds
     session = house.open(charges_time=True)
-    listening = asyncio.create_task(said(session))
+    listening = asyncio.create_task(events_of(session))
     assert house.used()["money"][1] == 60_000_000  # a stretch of audio, and of time
     seconds = 0
     while not listening.done():
@@ -384,7 +384,7 @@ async def test_streams_at_once_never_exceed_a_budget_in_money(priced):
             session = house.open()
         except BudgetExceeded:
             return 0
-        listening = asyncio.create_task(said(session))
+        listening = asyncio.create_task(events_of(session))
         for _ in range(60):
             await pour(session, audio(0, 1000), piece_ms=250)
             await asyncio.sleep(0)
@@ -540,7 +540,7 @@ async def test_finals_that_cost_something_each_end_a_stream_before_they_cost_too
         house.open()
     await house.budget("money money 0.14 month")
     session = house.open()
-    listening = asyncio.create_task(said(session))
+    listening = asyncio.create_task(events_of(session))
     for _ in range(12):
         await pour(session, SPEECH)
     await session.feed(End())

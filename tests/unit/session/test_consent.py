@@ -14,7 +14,7 @@ from antiphon.core.tags import NAME
 from antiphon.core.wire import Opening
 from antiphon.routes import GRPC_ROUTES, JOB_CALLS, ROUTES
 from antiphon.session.arrival import Arrival, OpenStream
-from session_house import audio, closed, said
+from session_house import audio, closed, events_of
 
 CONSENT = "consent=call-7"
 LISTEN = next(row for row in ROUTES if row.path == "/v1/listen" and isinstance(row, DialogueRow))
@@ -64,7 +64,7 @@ async def test_with_it_the_entry_has_it(house, query, headers):
     assert isinstance(opened, OpenStream)
     await opened.session.feed(Audio(audio(900, 900)))
     await opened.session.feed(End())
-    await said(opened.session)
+    await events_of(opened.session)
     await opened.session.close(delivered=True)
     await closed()
     assert {entry.tags for entry in house.ledger.entries} == {(CONSENT,)}

@@ -26,7 +26,7 @@ from antiphon.pools.queue import QueueLimits
 from antiphon.routes import JOB_CALLS, ROUTES
 from antiphon.session.parts import OpenParts
 from antiphon.trust.residency import Residency
-from session_house import closed, said
+from session_house import closed, events_of
 
 OWN = Processing("eu-de", SELF, retention_s=0)
 
@@ -56,7 +56,7 @@ def refused(house):
 
 async def test_without_requirements_everything_is_served(placed):
     session = placed.generate()
-    await said(session)
+    await events_of(session)
     await session.close(delivered=True)
     assert refused(placed) == []
 
@@ -112,7 +112,7 @@ async def test_a_model_without_a_permitted_engine_is_refused_and_audited(placed)
     assert refused(placed) == [("k1", "acme", "counter-2026", "no_engine_allowed")]
     assert placed.ledger.records[-1].outcome is Outcome.REFUSED
     session = placed.generate(model="near-2026")
-    assert (await said(session))[-1]
+    assert (await events_of(session))[-1]
     await session.close(delivered=True)
     await closed()
 

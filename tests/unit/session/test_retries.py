@@ -10,7 +10,7 @@ from antiphon.core.usage import Dimension
 from antiphon.core.wire import Opening
 from antiphon.session import retries as module
 from antiphon.session.retries import REMEMBERED_S, TRY
-from session_house import audio, said
+from session_house import audio, events_of
 
 OUT = Dimension.LLM_OUTPUT_TOKENS
 
@@ -30,7 +30,7 @@ class Sdk:
         claim, id = await self.claim(number, body, **headers)
         before = self.house.tokens().get(OUT, 0)
         generation = self.house.generate(claim, id, stream=stream)
-        await said(generation)
+        await events_of(generation)
         await generation.close(delivered)
         return self.house.tokens().get(OUT, 0) - before
 
@@ -177,7 +177,7 @@ async def test_an_answer_charged_while_its_caller_left_is_charged_once(sdk, hous
     claim, id = await sdk.claim(0)
     house.ledger.gate.clear()
     generation = house.generate(claim, id, stream=False)
-    hearing = asyncio.create_task(said(generation))
+    hearing = asyncio.create_task(events_of(generation))
     await house.ledger.entered.wait()
     hearing.cancel()
     await asyncio.wait((hearing,))
@@ -194,7 +194,7 @@ async def test_recordings_too(sdk, house, incremental):
         claim, id = await sdk.claim(number)
         session = house.open(claim, id, live=False, incremental=incremental)
         await session.play(audio(900, 700))
-        events = await said(session)
+        events = await events_of(session)
         assert not isinstance(events[-1], Failed)
         await session.close(delivered)
         assert house.charged() == {0: charged}

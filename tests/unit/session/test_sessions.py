@@ -30,7 +30,7 @@ from antiphon.session.places import CallKind
 from antiphon.slo.measure import Measured
 from antiphon.slo.shares import Bound, Shares
 from antiphon.testing import FakeSpeechEngine
-from session_house import audio, closed, pour, said, until
+from session_house import audio, closed, events_of, pour, until
 
 SPEECH = audio(900, 700)
 
@@ -53,7 +53,7 @@ async def watching(house, monkeypatch):
 async def ended(session):
     """The error a session ends with, once it does."""
     async with asyncio.timeout(60):
-        events = await said(session)
+        events = await events_of(session)
     await session.close(delivered=True)
     return events[-1].error
 
@@ -136,7 +136,7 @@ async def test_a_failed_ledger_stops_all_sessions_until_it_recovers(house, watch
     session = house.open()
     await session.feed(Audio(SPEECH))
     await session.feed(End())
-    assert isinstance((await said(session))[-1], Closed)
+    assert isinstance((await events_of(session))[-1], Closed)
     await session.close(delivered=True)
 
 
@@ -144,7 +144,7 @@ async def test_a_failed_ledger_stops_all_sessions_until_it_recovers(house, watch
 
 
 async def listen_and_close(session):
-    events = await said(session)
+    events = await events_of(session)
     await session.close(delivered=isinstance(events[-1], Closed))
     return events
 
@@ -417,11 +417,11 @@ async def test_metrics_count_sessions_refusals_and_audio(house):
     await session.feed(Audio(SPEECH))
     await session.feed(End())
     assert 'antiphon_sessions_open{surface="deepgram"} 1.0' in house.metrics()
-    await said(session)
+    await events_of(session)
     await session.close(delivered=True)
     failed = house.open()
     failed.fail(BadMedia("damaged"))
-    assert isinstance((await said(failed))[-1], Failed)
+    assert isinstance((await events_of(failed))[-1], Failed)
     await failed.close(delivered=True)
     house.sessions.count_refusal("deepgram", CapacityError("full"))
     metrics = house.metrics()

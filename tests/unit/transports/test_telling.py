@@ -11,7 +11,7 @@ from antiphon.session import spending
 from antiphon.transports.http import LookupRoute
 from antiphon.transports.table import ByHeader
 from antiphon.transports.uploads import Uploads
-from session_house import said
+from session_house import events_of
 
 
 async def ask(app, key="secret", headers=()):
@@ -81,7 +81,7 @@ async def test_what_was_charged_holds_for_a_while(house):
     route = LookupRoute(LookupRow("/", "elevenlabs", Spent(Whole())), house.door, Uploads(1, 1))
     project = house.principal.project.encode()
     assert await ask(route) == (200, project + b" 0")
-    await said(house.speak(text="Hello."))
+    await events_of(house.speak(text="Hello."))
     assert await ask(route) == (200, project + b" 0")
     house.clock.advance_ms(spending.HOLDS_S * 1000)
     assert await ask(route) == (200, project + b" 6")

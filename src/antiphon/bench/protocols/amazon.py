@@ -93,8 +93,8 @@ class AmazonLine:
         if self._status != 200:
             while not self._ended:
                 await self._receive()
-            told = self._buffer.decode(errors="replace")
-            raise CallerError(f"{self._target.url} refused the stream: {self._status} {told}")
+            reason = self._buffer.decode(errors="replace")
+            raise CallerError(f"{self._target.url} refused the stream: {self._status} {reason}")
 
     def _head(self) -> list[tuple[str, str]]:
         options = {

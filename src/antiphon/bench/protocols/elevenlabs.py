@@ -100,10 +100,10 @@ class ElevenLabsLine(SocketLine):
 
 
 def _chunk(pcm: bytes, *, commit: bool) -> str:
-    said = {
+    message = {
         "message_type": "input_audio_chunk",
         "audio_base_64": base64.b64encode(pcm).decode(),
         "commit": commit,
         "sample_rate": SAMPLE_RATE,
     }
-    return msgspec.json.encode(said).decode()
+    return msgspec.json.encode(message).decode()

@@ -39,8 +39,8 @@ def frame(headers: bytes, payload: bytes) -> bytes:
 
 
 def audio_event(pcm: bytes) -> bytes:
-    said = text(":message-type", "event") + text(":event-type", "AudioEvent")
-    return frame(said + text(":content-type", "application/octet-stream"), pcm)
+    headers = text(":message-type", "event") + text(":event-type", "AudioEvent")
+    return frame(headers + text(":content-type", "application/octet-stream"), pcm)
 
 
 def whole_frames(buffer: bytearray) -> Iterator[Frame]:
@@ -93,8 +93,8 @@ class Signer:
         canonical = "\n".join(("POST", path, "", lines, names, PAYLOAD_HASH))
         scope = f"{date[:8]}/{REGION}/{SERVICE}/{TERMINATION}"
         self._before = self._sign(("AWS4-HMAC-SHA256", date, scope, _hash(canonical.encode())), scope).hex()
-        said = f"Credential=bench/{scope}, SignedHeaders={names}, Signature={self._before}"
-        return {**signed, "authorization": f"AWS4-HMAC-SHA256 {said}"}
+        parameters = f"Credential=bench/{scope}, SignedHeaders={names}, Signature={self._before}"
+        return {**signed, "authorization": f"AWS4-HMAC-SHA256 {parameters}"}
 
     def event(self, payload: bytes, now: datetime) -> bytes:
         """Return the event wrapped in one that signs it; an empty payload is the end."""

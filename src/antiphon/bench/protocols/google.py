@@ -100,9 +100,13 @@ class Reader:
     def read(self, response: bytes) -> Iterator[Result]:
         """Yield the results of a response. Raises `ValueError` if it is invalid."""
         for result in _found(response, 6):
-            said = _found(result, 1)
-            texts = [text.decode() for text in _found(said[0], 1)] if said else []
-            starts = [_seconds(each) for word in _found(said[0], 3) for each in _found(word, 1)] if said else []
+            alternatives = _found(result, 1)
+            texts = [text.decode() for text in _found(alternatives[0], 1)] if alternatives else []
+            starts = (
+                [_seconds(each) for word in _found(alternatives[0], 3) for each in _found(word, 1)]
+                if alternatives
+                else []
+            )
             end = samples(next(map(_seconds, _found(result, 4)), 0.0))
             final = (2, 1) in fields(result)
             start = samples(starts[0]) if starts else min(self._end, end)
