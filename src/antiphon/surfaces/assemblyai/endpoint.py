@@ -47,12 +47,12 @@ def phrased(error: AntiphonError) -> AntiphonError:
     """Return the error; what a model cannot do is named by the parameter that asks for it."""
     if isinstance(error, UnsupportedLanguage):
         name = _LANGUAGE_PARAMS.get(error.param or "", "language_code")
-        heard = ", ".join(f"'{each}'" for each in error.languages)
-        said = f"`{name}`: this model does not support the language {error.language[:MAX_SHOWN]!r}, only {heard}."
-        return UnsupportedParameter(said, param=name)
+        codes = ", ".join(f"'{each}'" for each in error.languages)
+        message = f"`{name}`: this model does not support the language {error.language[:MAX_SHOWN]!r}, only {codes}."
+        return UnsupportedParameter(message, param=name)
     if isinstance(error, Incapable) and error.ability is SpeechAbility.DETECTION:
-        said = "`language_detection` is not supported by this model: it does not find out which language is spoken."
-        return UnsupportedParameter(said, param="language_detection")
+        message = "`language_detection` is not supported by this model: it does not find out which language is spoken."
+        return UnsupportedParameter(message, param="language_detection")
     return error
 
 

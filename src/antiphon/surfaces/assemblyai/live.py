@@ -65,28 +65,28 @@ class StreamEndpoint(Endpoint):
     """`GET /v3/ws` as a WebSocket."""
 
     def negotiate(self, opening: Opening, first: str | bytes | None = None) -> Accepted[TranscribeSpec]:
-        asked = parameters.read(opening.query)
-        guidance = tuple((SpeechAbility.GUIDANCE, name) for name in asked.guiding)
-        guide = asked.settings.guide
+        request = parameters.read(opening.query)
+        guidance = tuple((SpeechAbility.GUIDANCE, name) for name in request.guiding)
+        guide = request.settings.guide
         spec = TranscribeSpec(
-            model=asked.model,
-            format=asked.format,
+            model=request.model,
+            format=request.format,
             live=True,
             incremental=True,
             interims=True,
-            endpointing_ms=asked.settings.turns.timeout_ms,
+            endpointing_ms=request.settings.turns.timeout_ms,
             speech_events=True,
             word_times=True,
-            turns=asked.settings.turns,
-            language=asked.language,
-            languages=asked.languages,
+            turns=request.settings.turns,
+            language=request.language,
+            languages=request.languages,
             prompt=guide.prompt,
             keyterms=guide.keyterms,
-            redaction=asked.redaction,
+            redaction=request.redaction,
             charges_time=True,
         )
-        stream = Stream(asked, opening)
-        return Accepted(spec, stream, without_effect=asked.without_effect, dispensable=guidance)
+        stream = Stream(request, opening)
+        return Accepted(spec, stream, without_effect=request.without_effect, dispensable=guidance)
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Step:
         return ending(close_code(error, BAD_SCHEMA), phrased(error).message)
@@ -95,9 +95,9 @@ class StreamEndpoint(Endpoint):
 class Stream:
     """One stream."""
 
-    def __init__(self, asked: parameters.Request, opening: Opening) -> None:
-        self._asked = asked
-        self._settings = asked.settings
+    def __init__(self, request: parameters.Request, opening: Opening) -> None:
+        self._request = request
+        self._settings = request.settings
         self._id = opening.request_id
         self._longest_s = longest_session_s(opening)
         self._received_unix_ms = opening.received_unix_ms
@@ -105,12 +105,12 @@ class Stream:
         self._closed = False
         self._ending: tuple[int, str] | None = None  # the code and the reason, if a limit ends it
         self._begun_ns: int | None = None
-        self._heard_ns = 0
+        self._message_ns = 0  # when the last message came, or the stream was opened
         self._short = False  # whether the last chunk was too short; only the very last may be
         self._languages: tuple[str, ...] = ()  # that may be spoken
         self._guided = False  # whether the model can be guided
         self._turn = Turn(0)
-        self._told: tuple[list[Word], list[Word]] = ([], [])  # the words of the turn in the last report
+        self._report_words: tuple[list[Word], list[Word]] = ([], [])  # the words of the turn in the last report
         self._reports = Reports()
 
     # -- from the caller -----------------------------------------------------------------------------------------------
@@ -118,12 +118,11 @@ class Stream:
     def receive(self, message: str | bytes, now_ns: int) -> Step:
         if not self._open:
             return NOTHING
-        self._heard_ns = now_ns
+        self._message_ns = now_ns
         if isinstance(message, bytes):
             return self._hear(message) if message else NOTHING
         try:
-            said = wire.read_message(message)
-            match said:
+            match wire.read_message(message):
                 case wire.Terminate():
                     self._open = False
                     return Step(inputs=(End(),))
@@ -141,9 +140,9 @@ class Stream:
             return self._end(INVALID_INPUT, error.message)
 
     def _hear(self, audio: bytes) -> Step:
-        sample_bytes = parameters.SAMPLE_BYTES.get(self._asked.format.encoding)
+        sample_bytes = parameters.SAMPLE_BYTES.get(self._request.format.encoding)
         if sample_bytes:
-            per_s = sample_bytes * self._asked.format.sample_rate
+            per_s = sample_bytes * self._request.format.sample_rate
             if self._short or len(audio) * 1000 > MAX_CHUNK_MS * per_s:
                 bounds = f"{MIN_CHUNK_MS} to {MAX_CHUNK_MS} ms of audio"
                 return self._end(CHUNK_DURATION, f"Each binary message but the last must have {bounds}.")
@@ -152,7 +151,7 @@ class Stream:
 
     def _update(self, fields: dict[str, object], now_ns: int) -> Step:
         """Apply all of the changes, or none."""
-        before, chosen = self._settings, bool(self._asked.language or self._asked.languages)
+        before, chosen = self._settings, bool(self._request.language or self._request.languages)
         after, unused = parameters.update(before, fields, self._languages, chosen=chosen)
         self._settings = after
         self._reports.change(after, now_ns)
@@ -161,7 +160,7 @@ class Stream:
             inputs.append(Retune(after.turns))
         if after.guide != before.guide and self._guided:
             inputs.append(after.guide)
-        unguided = () if self._guided else parameters.asked_guidance(fields)
+        unguided = () if self._guided else parameters.guiding_names(fields)
         warnings = (*map(parameters.unguided, unguided), *map(parameters.warning, unused))
         return Step(inputs=tuple(inputs), sends=tuple(map(_warning, warnings)))
 
@@ -177,17 +176,17 @@ class Stream:
         """Return when each limit of time is reached, and the code and the reason of the close."""
         if not self._open or self._begun_ns is None:
             return []
-        longest_s, idle_s = self._longest_s, self._asked.inactivity_s
-        said = f"The session has lasted {longest_s} seconds, its longest."
-        limits = [(self._begun_ns + longest_s * NS_PER_S, SESSION_EXPIRED, said)]
+        longest_s, idle_s = self._longest_s, self._request.inactivity_s
+        reason = f"The session has lasted {longest_s} seconds, its longest."
+        limits = [(self._begun_ns + longest_s * NS_PER_S, SESSION_EXPIRED, reason)]
         if idle_s is not None:
-            limits.append((self._heard_ns + idle_s * NS_PER_S, IDLE, f"No message came within {idle_s} seconds."))
+            limits.append((self._message_ns + idle_s * NS_PER_S, IDLE, f"No message came within {idle_s} seconds."))
         return limits
 
     def expire(self, now_ns: int) -> Step:
-        for at_ns, code, said in self._limits():
+        for at_ns, code, reason in self._limits():
             if now_ns >= at_ns:
-                self._open, self._ending = False, (code, said)
+                self._open, self._ending = False, (code, reason)
                 return Step(inputs=(End(),))
         report_ns = self._reports.deadline_ns()
         if not self._open or report_ns is None or now_ns < report_ns:
@@ -229,20 +228,20 @@ class Stream:
     def _begin(self, opened: Opened, now_ns: int) -> Step:
         self._begun_ns = now_ns
         self._reports.begin(self._settings, now_ns)
-        self._heard_ns = max(self._heard_ns, now_ns)
+        self._message_ns = max(self._message_ns, now_ns)
         expires_unix_s = self._received_unix_ms // 1000 + self._longest_s
         self._languages, self._guided = opened.languages, opened.guided
         begin = wire.Begin(self._id, expires_unix_s, wire.Configuration(opened.model, API_VERSION))
-        unguided = self._asked.guiding if SpeechAbility.GUIDANCE in opened.unmet_speech else ()
-        warnings = (*map(parameters.unguided, unguided), *map(parameters.warning, self._asked.without_effect))
+        unguided = self._request.guiding if SpeechAbility.GUIDANCE in opened.unmet_speech else ()
+        warnings = (*map(parameters.unguided, unguided), *map(parameters.warning, self._request.without_effect))
         return Step(sends=(wire.write(begin), *map(_warning, warnings)))
 
     def _tell(self, sure: float) -> Step:
         """Return a report of the turn so far, or nothing if it has not changed."""
         words = self._turn.final, self._turn.tentative
-        if words == self._told or not any(words) or not self._settings.partials:
+        if words == self._report_words or not any(words) or not self._settings.partials:
             return NOTHING
-        self._told = words
+        self._report_words = words
         return _say(self._rendered(sure))
 
     def _close_utterance(self, final: Final) -> Step:
@@ -255,13 +254,13 @@ class Stream:
             return self._tell(0.0)
         sure = 0.0 if parted else final.turn_over or 0.0
         if not turn.final:
-            self._turn, self._told = Turn(turn.order), ([], [])
+            self._turn, self._report_words = Turn(turn.order), ([], [])
             return NOTHING
         ends = [self._rendered(sure, over=True)]
         if self._settings.formats:
             ends.append(self._rendered(sure, over=True, formatted=True))
         sends = [wire.write(self._in_language(end, final)) for end in ends]
-        self._turn, self._told = Turn(turn.order + 1), ([], [])
+        self._turn, self._report_words = Turn(turn.order + 1), ([], [])
         return Step(sends=tuple(sends))
 
     def _rendered(self, sure: float, *, over: bool = False, formatted: bool = False) -> wire.Turn:
@@ -280,11 +279,11 @@ class Stream:
 
     def _in_language(self, turn: wire.Turn, final: Final) -> wire.Turn:
         """Return the turn with the recognised language, if the caller requested it or several were possible."""
-        heard = final.transcript.language
-        if not heard or not (self._asked.tells_language or len(self._languages) > 1):
+        language = final.transcript.language
+        if not language or not (self._request.tells_language or len(self._languages) > 1):
             return turn
         sure = round(final.transcript.language_confidence, CONFIDENCE_DIGITS)
-        return msgspec.structs.replace(turn, language_code=heard, language_confidence=sure)
+        return msgspec.structs.replace(turn, language_code=language, language_confidence=sure)
 
     def _end(self, code: int, message: str) -> Step:
         self._open, self._closed = False, True

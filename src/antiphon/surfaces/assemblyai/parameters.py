@@ -207,8 +207,8 @@ class Settings:
     @property
     def guide(self) -> Guide:
         """What guides recognition: the caller's prompt, then the words that the speaker answers; and key terms."""
-        said = " ".join(filter(None, (self.prompt, self.context)))
-        return Guide(said[-MAX_PROMPT_CHARS:], self.keyterms)
+        prompt = " ".join(filter(None, (self.prompt, self.context)))
+        return Guide(prompt[-MAX_PROMPT_CHARS:], self.keyterms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +248,7 @@ def read(query: Sequence[tuple[str, str]]) -> Request:
         _language(values),
         _languages(values),
         flag(values, "language_detection"),
-        asked_guidance(values),
+        guiding_names(values),
         tuple(name for name, value in values.items() if _BY_NAME[name].use is Use.NO_EFFECT and asks(value)),
         redaction.read(values),
     )
@@ -305,7 +305,7 @@ def _languages(values: Values) -> tuple[str, ...]:
     return ()
 
 
-def asked_guidance(values: Values) -> tuple[str, ...]:
+def guiding_names(values: Values) -> tuple[str, ...]:
     """Return the names of the given parameters whose effect depends on the model."""
     return tuple(name for name in GUIDING if asks(values.get(name)))
 
@@ -322,8 +322,8 @@ def _check_refused(values: Values) -> None:
             raise UnsupportedParameter(f"`{name}` is not supported: {row.how}", param=name)
 
 
-def _changed(settings: Settings, given: Values) -> Settings:
-    values = dict(_renamed(given))
+def _changed(settings: Settings, changes: Values) -> Settings:
+    values = dict(_renamed(changes))
     turns = settings.turns
     confidence = number(values, "end_of_turn_confidence_threshold", 0, 1)
     timeout_ms = whole(values, "max_turn_silence", 0, MAX_SILENCE_MS)

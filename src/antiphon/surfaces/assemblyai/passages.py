@@ -54,14 +54,14 @@ def captions(words: Sequence[Word], most_chars: int) -> Iterator[Cue]:
 
 def matches(words: Sequence[Word], wanted: Sequence[str]) -> list[Match]:
     """Return the places of these words and phrases, compared without case and punctuation."""
-    said = [core(word.text).lower() for word in words]
+    texts = [core(word.text).lower() for word in words]
     starts: dict[str, list[int]] = {}
-    for at, text in enumerate(said):
+    for at, text in enumerate(texts):
         starts.setdefault(text, []).append(at)
     found = []
     for phrase in dict.fromkeys(wanted):
         parts = [core(part).lower() for part in phrase.split()]
-        places = [at for at in starts.get(parts[0], ()) if said[at : at + len(parts)] == parts] if parts else []
+        places = [at for at in starts.get(parts[0], ()) if texts[at : at + len(parts)] == parts] if parts else []
         if places:
             times = [(words[at].start, words[at + len(parts) - 1].end) for at in places]
             found.append(Match(phrase, len(places), times, places))
@@ -72,8 +72,8 @@ def passage(words: Sequence[Word], text: str = "") -> Passage:
     """Return a passage of these words, which have one channel."""
     confidence = round(sum(word.confidence for word in words) / len(words), CONFIDENCE_DIGITS)
     first = words[0]
-    said = text or text_of(words)
-    return Passage(said, first.start, words[-1].end, confidence, list(words), first.speaker, first.channel)
+    text = text or text_of(words)
+    return Passage(text, first.start, words[-1].end, confidence, list(words), first.speaker, first.channel)
 
 
 def text_of(words: Iterable[Word | Passage]) -> str:

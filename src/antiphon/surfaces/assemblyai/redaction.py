@@ -54,8 +54,8 @@ def read(values: Values) -> Redaction | None:
         entity = POLICIES.get(policy)
         if entity is None:
             shown = policy[:MAX_SHOWN]
-            said = f"`redact_pii_policies`: {shown!r} is not supported: nothing here finds that."
-            raise UnsupportedParameter(said, param="redact_pii_policies")
+            message = f"`redact_pii_policies`: {shown!r} is not supported: nothing here finds that."
+            raise UnsupportedParameter(message, param="redact_pii_policies")
         entities.add(entity)
         if entity in _WITH:
             entities.add(_WITH[entity])

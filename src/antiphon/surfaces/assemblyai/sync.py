@@ -89,17 +89,17 @@ class SyncEndpoint(Endpoint):
             raise CallerError(f"The body must be a form with the recording as its part '{AUDIO}'.", param=AUDIO)
         if not body.data:
             raise BadMedia("The recording is empty.", param=AUDIO)
-        asked = _read(dict(body.fields).get("config", "{}"), body.data)
+        request = _read(dict(body.fields).get("config", "{}"), body.data)
         model = opening.headers.get(MODEL_HEADER, "").strip() or DEFAULT_MODEL
         spec = TranscribeSpec(
             model,
-            asked.form,
-            word_times=asked.timestamps,
-            languages=asked.languages,
-            prompt=asked.prompt,
-            keyterms=asked.keyterms,
+            request.form,
+            word_times=request.timestamps,
+            languages=request.languages,
+            prompt=request.prompt,
+            keyterms=request.keyterms,
         )
-        return Accepted(spec, Answer(self, opening, asked))
+        return Accepted(spec, Answer(self, opening, request))
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Response:
         title = next(title for kind, title in _TITLES if isinstance(error, kind))
@@ -110,11 +110,11 @@ class SyncEndpoint(Endpoint):
 class Answer:
     """The answer to one recording."""
 
-    def __init__(self, endpoint: SyncEndpoint, opening: Opening, asked: _Config) -> None:
+    def __init__(self, endpoint: SyncEndpoint, opening: Opening, request: _Config) -> None:
         self._endpoint = endpoint
         self._opening = opening
-        self._asked = asked
-        self._without_effect = asked.without_effect
+        self._request = request
+        self._without_effect = request.without_effect
         self._begun_ns = 0
         self._finals: list[Final] = []
 
@@ -132,7 +132,7 @@ class Answer:
             case Opened():
                 self._begun_ns = now_ns
                 if SpeechAbility.GUIDANCE in event.unmet_speech:
-                    self._without_effect = (*self._asked.guiding, *self._without_effect)
+                    self._without_effect = (*self._request.guiding, *self._without_effect)
             case Final() if event.transcript.text:
                 self._finals.append(event)
             case Closed():
@@ -153,13 +153,13 @@ class Answer:
             self._opening.request_id,
             took_ms,
             took_ms,
-            NOT_REWRITTEN if self._asked.rewrites else None,
+            NOT_REWRITTEN if self._request.rewrites else None,
             main_language(self._finals)[0] or None,
         )
 
     def _word(self, word: Word) -> wire.SyncWord:
         confidence = round(word.confidence, CONFIDENCE_DIGITS)
-        if not self._asked.timestamps:
+        if not self._request.timestamps:
             return wire.SyncWord(word.text, confidence)
         return wire.SyncWord(word.text, confidence, word.start_ms, word.end_ms)
 
@@ -196,8 +196,8 @@ def _prompt(values: dict[str, object]) -> str:
     """Return the text before the audio, in order: the caller's own prompt, then the turns of a conversation."""
     turns = values.get("conversation_context")
     before = [turns] if isinstance(turns, str) else texts(values, "conversation_context")
-    said = [text(values, "prompt") or "", text(values, "stt_prompt") or "", *before]
-    prompt = " ".join(filter(None, map(str.strip, said)))
+    parts = [text(values, "prompt") or "", text(values, "stt_prompt") or "", *before]
+    prompt = " ".join(filter(None, map(str.strip, parts)))
     return prompt[-MAX_PROMPT_CHARS:]  # as AssemblyAI does: the latest turns count
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from antiphon.core.endpoints import Accepted, unmet_names
 from antiphon.core.errors import AntiphonError, CallerError
 from antiphon.core.events import Closed, Failed, Final, Opened, Output, main_language
-from antiphon.core.events import Word as Heard
+from antiphon.core.events import Word as CoreWord
 from antiphon.core.jobs import ItemCall, Job, JobState, Notice
 from antiphon.core.rewriting import Rewritten, bare
 from antiphon.core.specs import TranscribeSpec
@@ -74,18 +74,18 @@ class TranscribeCall(Endpoint):
     def negotiate(self, opening: Opening, body: bytes | Body) -> Accepted[TranscribeSpec]:
         line = body if isinstance(body, bytes) else body.fields[0][1].encode()
         settled = wire.settled.decode(line)
-        asked = parameters.read(settled.values)
+        request = parameters.read(settled.values)
         media = Url(settled.url) if isinstance(body, bytes) else body.data
-        return Accepted(asked.spec, Transcribing(self, opening, asked), media)
+        return Accepted(request.spec, Transcribing(self, opening, request), media)
 
 
 class Transcribing:
     """The result of one recording."""
 
-    def __init__(self, endpoint: TranscribeCall, opening: Opening, asked: parameters.Request) -> None:
+    def __init__(self, endpoint: TranscribeCall, opening: Opening, request: parameters.Request) -> None:
         self._endpoint = endpoint
         self._opening = opening
-        self._asked = asked
+        self._request = request
         self._opened = Opened("")
         self._finals: list[Final] = []
         self._answered = False
@@ -128,7 +128,7 @@ class Transcribing:
 
     def _below(self, closed: Closed, language: str, sure: float) -> AntiphonError | None:
         """Return the error to report instead of the result if it does not reach a minimum that the caller set."""
-        least = self._asked.least_language
+        least = self._request.least_language
         if least is not None and sure < least:
             return CallerError(
                 f"detected language '{language}' with confidence {sure:.4f}, which is below the requested confidence "
@@ -137,7 +137,7 @@ class Transcribing:
                 else "no language was detected: nothing was said",
                 param="language_confidence_threshold",
             )
-        least = self._asked.least_speech
+        least = self._request.least_speech
         spoken_ms = sum(final.end_ms - final.start_ms for final in self._finals if final.transcript.text)
         speech = spoken_ms / max(1, closed.audio_ms * closed.channels)
         if least is not None and speech < least:
@@ -148,9 +148,9 @@ class Transcribing:
         return None
 
     def _result(self, closed: Closed, language: str, sure: float) -> Result:
-        separate = self._asked.spec.multichannel
-        said = [self._utterance(final, separate) for final in sorted(self._finals, key=_begins)]
-        utterances = [each for each in said if each.words]
+        separate = self._request.spec.multichannel
+        passages = [self._utterance(final, separate) for final in sorted(self._finals, key=_begins)]
+        utterances = [each for each in passages if each.words]
         words = [word for each in utterances for word in each.words]
         confidence = sum(word.confidence for word in words) / len(words) if words else 0.0
         return Result(
@@ -163,15 +163,15 @@ class Transcribing:
             language=language or (self._opened.languages[0] if len(self._opened.languages) == 1 else ""),
             language_confidence=round(sure, CONFIDENCE_DIGITS),
             model=self._opened.model,
-            lacks=list(unmet_names(self._asked.dispensable, self._opened.unmet_speech)),
+            lacks=list(unmet_names(self._request.dispensable, self._opened.unmet_speech)),
         )
 
     def _utterance(self, final: Final, separate: bool) -> Passage:
-        asked, transcript = self._asked, final.transcript
-        if asked.rewriting is not None:
-            transcript = asked.rewriting.apply(transcript)
+        request, transcript = self._request, final.transcript
+        if request.rewriting is not None:
+            transcript = request.rewriting.apply(transcript)
         channel = str(final.channel + 1) if separate else None
-        shift_ms = asked.spec.from_ms
+        shift_ms = request.spec.from_ms
         words = [
             Word(
                 text,
@@ -186,15 +186,15 @@ class Transcribing:
         ]
         if not words:
             return Passage("", 0, 0, 0.0, [])
-        return passage(words, transcript.text if asked.punctuate and asked.formats else text_of(words))
+        return passage(words, transcript.text if request.punctuate and request.formats else text_of(words))
 
-    def _written(self, word: Heard) -> str:
+    def _written(self, word: CoreWord) -> str:
         """Return the word as the caller requested it: without punctuation, in lower case, or both."""
-        asked = self._asked
+        request = self._request
         own = isinstance(word, Rewritten)  # the caller's replacement keeps its own case
-        if asked.punctuate:
-            return word.text if asked.formats or own else word.text.lower()
-        if own or not asked.formats:
+        if request.punctuate:
+            return word.text if request.formats or own else word.text.lower()
+        if own or not request.formats:
             return bare(word)
         start, end = word_span(word.text)
         return word.text[start:end]

@@ -48,9 +48,9 @@ class ListTranscripts(Endpoint):
 
 
 def _states(query: Mapping[str, str]) -> frozenset[JobState]:
-    asked = query.get("status")
-    found = frozenset(state for state, status in STATUSES.items() if status == asked)
-    if asked and not found:
+    value = query.get("status")
+    found = frozenset(state for state, status in STATUSES.items() if status == value)
+    if value and not found:
         known = ", ".join(dict.fromkeys(STATUSES.values()))
         raise CallerError(f"`status` must be one of {known}.", param="status")
     return found

@@ -252,23 +252,23 @@ def _languages(values: Values, options: Values, detects: bool) -> tuple[str, tup
 
 def _detection_options(values: Values) -> dict[str, object]:
     """Return the detection options that request something."""
-    given = values.get("language_detection_options")
-    if given is None:
+    options = values.get("language_detection_options")
+    if options is None:
         return {}
-    if not isinstance(given, dict) or not all(isinstance(name, str) for name in given):
+    if not isinstance(options, dict) or not all(isinstance(name, str) for name in options):
         raise CallerError("`language_detection_options` must be an object.", param="language_detection_options")
-    for name in given:
+    for name in options:
         if name not in _OPTIONS:
             shown = f"language_detection_options.{name[:MAX_SHOWN]}"
             raise UnsupportedParameter(f"Unknown parameter {shown!r}.", param=shown)
-    on_low = given.get("on_low_language_confidence")
+    on_low = options.get("on_low_language_confidence")
     if on_low not in (None, "error"):
         raise UnsupportedParameter(
             "`language_detection_options.on_low_language_confidence` must be 'error': what was heard in one language "
             "is not heard again in another.",
             param="language_detection_options.on_low_language_confidence",
         )
-    return {name: value for name, value in given.items() if asks(value) and value != "auto"}
+    return {name: value for name, value in options.items() if asks(value) and value != "auto"}
 
 
 def _threshold(values: Values, detects: bool) -> float | None:
@@ -289,11 +289,11 @@ def _slice(values: Values) -> tuple[int, int | None]:
 
 
 def _spelling(values: Values) -> Iterator[Replacement]:
-    given = values.get("custom_spelling")
-    if given is None:
+    value = values.get("custom_spelling")
+    if value is None:
         return
     try:
-        spellings = msgspec.convert(given, list[_Spelling])
+        spellings = msgspec.convert(value, list[_Spelling])
     except msgspec.ValidationError:
         raise CallerError("`custom_spelling` must be a list of {from, to}.", param="custom_spelling") from None
     count = 0
@@ -335,5 +335,5 @@ def check_url(url: str, name: str) -> None:
     except ValueError:
         sound = False
     if not sound or len(url) > MAX_URL_CHARS:
-        said = f"`{name}` must be a URL that begins with http:// or https://, of at most {MAX_URL_CHARS} characters."
-        raise CallerError(said, param=name)
+        message = f"`{name}` must be a URL that begins with http:// or https://, of at most {MAX_URL_CHARS} characters."
+        raise CallerError(message, param=name)

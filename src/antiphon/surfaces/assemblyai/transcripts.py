@@ -83,7 +83,7 @@ class CreateTranscript(Endpoint):
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             raise CallerError("The body must be a JSON object.") from None
         values = {name: value for name, value in values.items() if value is not None}
-        asked = parameters.read(values)
+        request = parameters.read(values)
         url = (text(values, "audio_url") or "").strip()
         if not url:
             raise CallerError("`audio_url` is required.", param="audio_url")
@@ -104,10 +104,10 @@ class CreateTranscript(Endpoint):
             errors=f"{stem}-error",
             window_s=WINDOW_S,
             output_s=0,
-            tell=lambda job: _answer(job, transcript(job, settled, None), asked.without_effect),
+            tell=lambda job: _answer(job, transcript(job, settled, None), request.without_effect),
             passing_s=PASSING_S,
             most_open=MAX_OPEN,
-            spec=asked.spec,
+            spec=request.spec,
         )
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Step:
@@ -132,9 +132,9 @@ class RetrieveTranscript(_OneTranscript):
         def tell(job: Job, output: bytes, kept: bool) -> Response:
             settled = wire.settled.decode(job.request)
             result = wire.unpack(output) if output else None
-            asked = parameters.read(settled.values)
+            request = parameters.read(settled.values)
             shown = transcript(job, settled, result)
-            names = (*asked.without_effect, *(result.lacks if result else ()))
+            names = (*request.without_effect, *(result.lacks if result else ()))
             warnings = [parameters.warning(name) for name in names]
             if not kept:
                 once = "" if job.over else f"{READ_S} seconds after it was read, and in any case "
@@ -228,11 +228,11 @@ class RedactedAudio(_OneTranscript):
             path = f"{PATH}/{job.id}/redacted-audio/{COPY}"
             place = f"{opening.scheme}://{opening.headers.get('host', 'localhost')}{path}"
 
-            def told(token: str) -> Response:
+            def respond(token: str) -> Response:
                 answer = wire.RedactedAudio(f"{place}?token={token}", "redacted_audio_ready")
                 return Response(200, (*JSON, ("cache-control", "no-store")), wire.write(answer))
 
-            return ShortToken(AUDIO_URL_S, told, path=path)
+            return ShortToken(AUDIO_URL_S, respond, path=path)
 
         return JobOutput(KIND, _id(opening), READ_S, tell)
 
@@ -251,20 +251,20 @@ class RedactedAudioCopy(_OneTranscript):
         return JobOutput(KIND, _id(opening), READ_S, tell)
 
 
-def _no_audio(status: int, said: str) -> Response:
-    return Response(status, JSON, wire.write(ErrorBody(said)))
+def _no_audio(status: int, message: str) -> Response:
+    return Response(status, JSON, wire.write(ErrorBody(message)))
 
 
 def transcript(job: Job, settled: Settled, result: Result | None) -> dict[str, Any]:
     """Return the transcript as it is shown to the caller."""
-    asked = {name: value for name, value in settled.values.items() if name not in _SECRETS}
+    values = {name: value for name, value in settled.values.items() if name not in _SECRETS}
     shown: dict[str, Any] = {
         "id": job.id,
         "status": STATUSES[job.state],
         "audio_url": settled.url,
         "webhook_auth": _SECRETS[0] in settled.values,
         **_USUAL,
-        **asked,
+        **values,
     }
     for name in ("text", "words", "utterances", "confidence", "audio_duration", "error"):
         shown[name] = None
@@ -281,8 +281,8 @@ def transcript(job: Job, settled: Settled, result: Result | None) -> dict[str, A
         }
         if result.channels:
             shown["audio_channels"] = result.channels
-        shown["language_code"] = asked.get("language_code") or result.language or None
-        if asked.get("language_detection"):
+        shown["language_code"] = values.get("language_code") or result.language or None
+        if values.get("language_detection"):
             shown["language_confidence"] = result.language_confidence
     return shown
 

@@ -24,7 +24,7 @@ class Turn:
         self._parts: list[Word] = []  # of earlier utterances of the turn, all final
         self._written: list[Word] = []  # the same, as the model wrote them
         self._final: list[Word] = []  # the final words of the present utterance
-        self._heard: list[Word] = []  # all of its words, by the last hypothesis
+        self._hypothesis: list[Word] = []  # all of its words, by the last hypothesis
 
     @property
     def final(self) -> list[Word]:
@@ -32,7 +32,7 @@ class Turn:
 
     @property
     def tentative(self) -> list[Word]:
-        return following(self._final, self._heard)
+        return following(self._final, self._hypothesis)
 
     @property
     def written(self) -> list[Word]:
@@ -41,15 +41,15 @@ class Turn:
 
     def hear(self, words: Sequence[Word]) -> None:
         """Take a hypothesis of the utterance; words on which two hypotheses agree become final."""
-        before, self._heard = self._heard, bare(words)
-        texts = [[word.text for word in each] for each in (before, self._heard)]
-        self._final += following(self._final, self._heard[: common_words(texts, unsure=1)])
+        before, self._hypothesis = self._hypothesis, bare(words)
+        texts = [[word.text for word in each] for each in (before, self._hypothesis)]
+        self._final += following(self._final, self._hypothesis[: common_words(texts, unsure=1)])
 
     def close(self, words: Sequence[Word]) -> None:
         """End the utterance with these words."""
         self._parts += [*self._final, *following(self._final, bare(words))]
         self._written += words
-        self._final, self._heard = [], []
+        self._final, self._hypothesis = [], []
 
 
 def following(final: Sequence[Word], words: Sequence[Word]) -> list[Word]:

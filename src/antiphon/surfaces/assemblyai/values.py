@@ -81,8 +81,8 @@ def terms(values: Values, name: str) -> tuple[str, ...]:
     """Return words and phrases that may be spoken."""
     found = tuple(dict.fromkeys(entries(values, name)))
     if len(found) > MAX_TERMS or any(len(term) > MAX_TERM_CHARS for term in found):
-        said = f"`{name}` can have at most {MAX_TERMS} terms, of at most {MAX_TERM_CHARS} characters."
-        raise CallerError(said, param=name)
+        message = f"`{name}` can have at most {MAX_TERMS} terms, of at most {MAX_TERM_CHARS} characters."
+        raise CallerError(message, param=name)
     return found
 
 

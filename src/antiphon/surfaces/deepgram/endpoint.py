@@ -100,8 +100,8 @@ class Endpoint:
 def phrased(error: AntiphonError, opening: Opening | None = None) -> AntiphonError:
     """Return the error; what a model cannot do gets Deepgram's message."""
     if isinstance(error, UnsupportedLanguage):
-        asked = () if opening is None else (name for name, value in opening.query if value == error.language)
-        name = next((name for name in asked if name in LANGUAGES), LANGUAGES[0])
+        names = () if opening is None else (name for name, value in opening.query if value == error.language)
+        name = next((name for name in names if name in LANGUAGES), LANGUAGES[0])
         if error.languages == ("en",):
             return UnsupportedParameter("Only English (`en`) is supported.", param=name)
         return UnsupportedParameter(

@@ -62,51 +62,51 @@ class FluxEndpoint(Endpoint):
     """`GET /v2/listen` as a WebSocket."""
 
     def negotiate(self, opening: Opening, first: str | bytes | None = None) -> Accepted[TranscribeSpec]:
-        asked = flux_parameters.read(opening.query)
+        request = flux_parameters.read(opening.query)
         spec = TranscribeSpec(
-            model=asked.model,
-            format=asked.format,
+            model=request.model,
+            format=request.format,
             live=True,
             incremental=True,
             interims=True,
-            endpointing_ms=asked.turns.timeout_ms,
+            endpointing_ms=request.turns.timeout_ms,
             word_times=True,
-            turns=asked.turns,
-            tags=asked.tags,
-            languages=asked.languages,
-            keyterms=asked.keyterms,
-            redaction=asked.redaction,
+            turns=request.turns,
+            tags=request.tags,
+            languages=request.languages,
+            keyterms=request.keyterms,
+            redaction=request.redaction,
         )
         return Accepted(
             spec=spec,
-            surface=Flux(asked, opening.request_id),
+            surface=Flux(request, opening.request_id),
             headers=(("dg-request-id", opening.request_id),),
             subprotocol=chosen_subprotocol(opening),
-            without_effect=tuple(name for name, _ in asked.without_effect),
-            dispensable=((SpeechAbility.GUIDANCE, "keyterm"),) if asked.keyterms else (),
+            without_effect=tuple(name for name, _ in request.without_effect),
+            dispensable=((SpeechAbility.GUIDANCE, "keyterm"),) if request.keyterms else (),
         )
 
 
 class Flux:
-    """One stream. Of the turn: `_said` are its earlier finals if it is long, `_last` is what was last sent of it, with
-    `_eager` as `EagerEndOfTurn`.
+    """One stream. Of the turn: `_finals` are its earlier finals if it is long, `_last` is what was last sent of it,
+    with `_eager` as `EagerEndOfTurn`.
     """
 
-    def __init__(self, asked: flux_parameters.Request, request_id: str) -> None:
+    def __init__(self, request: flux_parameters.Request, request_id: str) -> None:
         self._request_id = request_id
-        self._turns = asked.turns
-        self._masks = asked.masks
-        self._unused = list(asked.without_effect)
-        self._keyterms = asked.keyterms
-        self._hints = asked.languages or None
+        self._turns = request.turns
+        self._masks = request.masks
+        self._unused = list(request.without_effect)
+        self._keyterms = request.keyterms
+        self._hints = request.languages or None
         self._guided = False  # whether the model can be guided
         self._languages: tuple[str, ...] = ()  # that may be spoken
         self._state = State.OPEN
         self._idle = False  # whether it ends because nothing came
-        self._heard_ns: int | None = None
+        self._message_ns: int | None = None  # when the last message came, or the stream was opened
         self._sequence = 0
         self._turn = 0
-        self._said: list[Final] = []
+        self._finals: list[Final] = []
         self._last: flux_wire.TurnInfo | None = None
         self._eager = False
 
@@ -115,20 +115,20 @@ class Flux:
     def receive(self, message: str | bytes, now_ns: int) -> Step:
         if self._state is not State.OPEN:
             return NOTHING
-        self._heard_ns = now_ns
+        self._message_ns = now_ns
         if isinstance(message, bytes):
             text = wire.text_in(message)
             if text is None:
                 return Step(inputs=(Audio(message),)) if message else self._end()
             message = text
         try:
-            said = flux_wire.read_message(message)
+            command = flux_wire.read_message(message)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             description = "A text message must be JSON, of type Configure, ForceEndTurn or CloseStream."
             return self._break("UNPARSABLE_CLIENT_MESSAGE", description, POLICY_VIOLATION)
-        match said:
+        match command:
             case flux_wire.Configure():
-                return self._configure(said)
+                return self._configure(command)
             case flux_wire.ForceEndTurn():
                 return Step(inputs=(Flush(),))
             case wire.CloseStream():
@@ -140,19 +140,19 @@ class Flux:
         self._state = State.ENDING
         return Step(inputs=(End(),))
 
-    def _configure(self, said: flux_wire.Configure) -> Step:
+    def _configure(self, command: flux_wire.Configure) -> Step:
         """Apply the whole change, or nothing of it."""
         try:
-            given = flux_wire.read_thresholds(said.thresholds)
+            changes = flux_wire.read_thresholds(command.thresholds)
             turns = TurnRules(
-                self._turns.confidence if given.eot_threshold is None else given.eot_threshold,
-                self._turns.timeout_ms if given.eot_timeout_ms is None else int(given.eot_timeout_ms),
-                self._turns.early_confidence if given.eager_eot_threshold is None else given.eager_eot_threshold,
+                self._turns.confidence if changes.eot_threshold is None else changes.eot_threshold,
+                self._turns.timeout_ms if changes.eot_timeout_ms is None else int(changes.eot_timeout_ms),
+                self._turns.early_confidence if changes.eager_eot_threshold is None else changes.eager_eot_threshold,
             )
             flux_parameters.check_order(turns)
-            given_terms = [said.keyterms] if isinstance(said.keyterms, str) else said.keyterms
-            keyterms = self._keyterms if given_terms is None else new_terms(given_terms)
-            for hint in said.language_hints or ():
+            new_keyterms = [command.keyterms] if isinstance(command.keyterms, str) else command.keyterms
+            keyterms = self._keyterms if new_keyterms is None else new_terms(new_keyterms)
+            for hint in command.language_hints or ():
                 check_language(hint, self._languages)
         except (msgspec.MsgspecError, CallerError) as error:
             description = phrased(error).message if isinstance(error, CallerError) else str(error)
@@ -162,16 +162,16 @@ class Flux:
         if keyterms != self._keyterms and self._guided:
             inputs.append(Guide(keyterms=keyterms))
         self._turns, self._keyterms = turns, keyterms
-        if said.profanity_filter is not None:
-            self._masks = said.profanity_filter
+        if command.profanity_filter is not None:
+            self._masks = command.profanity_filter
         thresholds = flux_wire.Thresholds(turns.early_confidence, turns.confidence, turns.timeout_ms)
         success = flux_wire.ConfigureSuccess(self._request_id, thresholds, keyterms, self._next(), self._hints)
         unused: list[tuple[str, str]] = []
-        if given_terms and not self._guided:
+        if new_keyterms and not self._guided:
             unused.append(("keyterm", NO_GUIDANCE))
-        if said.language_hints and len(self._languages) > 1:
+        if command.language_hints and len(self._languages) > 1:
             unused.append(("language_hint", "It is fixed for the stream."))
-        if said.numerals:
+        if command.numerals:
             unused += [(row.name, row.how) for row in flux_parameters.TABLE if row.name == "numerals"]
         warnings = [self._warning(*each) for each in unused]
         return Step(inputs=tuple(inputs), sends=(flux_wire.write(success), *warnings))
@@ -184,9 +184,9 @@ class Flux:
         """Return when the idle timeout ends: 10 s after the opening or last message; `None` once the caller has
         ended.
         """
-        if self._state is not State.OPEN or self._heard_ns is None:
+        if self._state is not State.OPEN or self._message_ns is None:
             return None
-        return self._heard_ns + IDLE_TIMEOUT_NS
+        return self._message_ns + IDLE_TIMEOUT_NS
 
     def expire(self, now_ns: int) -> Step:
         deadline_ns = self.deadline_ns()
@@ -202,8 +202,8 @@ class Flux:
             return NOTHING
         match event:
             case Opened():
-                if self._heard_ns is None:
-                    self._heard_ns = now_ns
+                if self._message_ns is None:
+                    self._message_ns = now_ns
                 self._languages, self._guided = event.languages, event.guided
                 if self._keyterms and SpeechAbility.GUIDANCE in event.unmet_speech:
                     self._unused.append(("keyterm", NO_GUIDANCE))
@@ -227,25 +227,25 @@ class Flux:
             case SpeechStarted() | UtteranceEnded() | Progress():
                 return NOTHING
 
-    def _update(self, heard: Interim | Final) -> Step:
-        info = self._info(heard)
+    def _update(self, result: Interim | Final) -> Step:
+        info = self._info(result)
         if not info.transcript or (self._eager and self._last and info.transcript == self._last.transcript):
             return NOTHING
         if self._eager:
-            return Step(sends=(self._told("TurnResumed", info),))
-        return Step(sends=(self._told("Update" if self._last else "StartOfTurn", info),))
+            return Step(sends=(self._report("TurnResumed", info),))
+        return Step(sends=(self._report("Update" if self._last else "StartOfTurn", info),))
 
     def _may_end(self) -> Step:
         if self._last is None or self._eager or self._turns.early_confidence is None:
             return NOTHING
         info = msgspec.structs.replace(self._last, end_of_turn_confidence=self._turns.early_confidence)
-        return Step(sends=(self._told("EagerEndOfTurn", info),))
+        return Step(sends=(self._report("EagerEndOfTurn", info),))
 
     def _resume(self) -> Step:
         if self._last is None or not self._eager:
             return NOTHING
         info = msgspec.structs.replace(self._last, end_of_turn_confidence=0.0)
-        return Step(sends=(self._told("TurnResumed", info),))
+        return Step(sends=(self._report("TurnResumed", info),))
 
     def _final(self, final: Final) -> Step:
         """Return the end of a turn, or of a part of a long one. A turn that never had words is not reported."""
@@ -255,21 +255,21 @@ class Flux:
         if final.cause is Cause.LENGTH and len(info.words) < MAX_TURN_WORDS:
             step = self._update(final)
             if final.transcript.text:
-                self._said.append(final)
+                self._finals.append(final)
             return step
         if not info.transcript and self._last is None:
             return NOTHING
         sends = []
         if self._last is None:
-            sends.append(self._told("StartOfTurn", info))
+            sends.append(self._report("StartOfTurn", info))
         elif self._eager and info.transcript != self._last.transcript:
-            sends.append(self._told("TurnResumed", info))
+            sends.append(self._report("TurnResumed", info))
         trigger, early = self._trigger(final), self._turns.early_confidence
         if trigger == "model" and early is not None and not self._eager and info.transcript:
-            sends.append(self._told("EagerEndOfTurn", msgspec.structs.replace(info, end_of_turn_confidence=early)))
-        sends.append(self._told("EndOfTurn", info, trigger))
+            sends.append(self._report("EagerEndOfTurn", msgspec.structs.replace(info, end_of_turn_confidence=early)))
+        sends.append(self._report("EndOfTurn", info, trigger))
         self._turn += 1
-        self._said, self._last, self._eager = [], None, False
+        self._finals, self._last, self._eager = [], None, False
         return Step(sends=tuple(sends))
 
     def _trigger(self, final: Final) -> str:
@@ -280,29 +280,29 @@ class Flux:
         # The required silence came from this confidence, rounded to milliseconds; the margin allows for that.
         return "model" if (final.turn_over or 0.0) >= self._turns.confidence - 0.005 else "timeout"
 
-    def _info(self, heard: Interim | Final) -> flux_wire.TurnInfo:
+    def _info(self, result: Interim | Final) -> flux_wire.TurnInfo:
         """Return the turn so far, including this result; its event and its number are not set yet."""
-        parts = [*self._said, heard]
-        said = [MASKING.apply(part.transcript) if self._masks else part.transcript for part in parts]
-        spoken = Counter(each.language for each in said for _ in each.words if each.language)
+        parts = [*self._finals, result]
+        transcripts = [MASKING.apply(part.transcript) if self._masks else part.transcript for part in parts]
+        spoken = Counter(each.language for each in transcripts for _ in each.words if each.language)
         return flux_wire.TurnInfo(
             self._request_id,
             0,
             "",
             self._turn,
             results.seconds(parts[0].start_ms),
-            results.seconds(heard.end_ms),
-            join(each.text for each in said),
-            [_word(word) for each in said for word in each.words],
-            round(heard.turn_over or 0.0, CONFIDENCE_DIGITS),
+            results.seconds(result.end_ms),
+            join(each.text for each in transcripts),
+            [_word(word) for each in transcripts for word in each.words],
+            round(result.turn_over or 0.0, CONFIDENCE_DIGITS),
             languages=[language for language, _ in spoken.most_common()] if len(self._languages) > 1 else None,
             languages_hinted=self._hints,
         )
 
-    def _told(self, event: str, info: flux_wire.TurnInfo, trigger: str | None = None) -> str:
-        told = msgspec.structs.replace(info, event=event, sequence_id=self._next(), trigger=trigger)
-        self._last, self._eager = told, event == "EagerEndOfTurn"
-        return flux_wire.write(told)
+    def _report(self, event: str, info: flux_wire.TurnInfo, trigger: str | None = None) -> str:
+        message = msgspec.structs.replace(info, event=event, sequence_id=self._next(), trigger=trigger)
+        self._last, self._eager = message, event == "EagerEndOfTurn"
+        return flux_wire.write(message)
 
     def _next(self) -> int:
         sequence, self._sequence = self._sequence, self._sequence + 1
@@ -319,8 +319,8 @@ class Flux:
 
     def _break(self, code: str, description: str, close_code: int, payload: str = "") -> Step:
         self._state = State.CLOSED
-        told = flux_wire.write(flux_wire.FatalError(self._next(), code, description))
-        return Step(sends=(told,), close=make_close(close_code, f"{payload or code}: {description}"))
+        message = flux_wire.write(flux_wire.FatalError(self._next(), code, description))
+        return Step(sends=(message,), close=make_close(close_code, f"{payload or code}: {description}"))
 
 
 def _word(word: Word) -> flux_wire.Word:

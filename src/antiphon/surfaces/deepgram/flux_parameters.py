@@ -129,9 +129,9 @@ def _turns(values: Values) -> TurnRules:
 
 
 def _number(values: Values, name: str, low: float, high: float) -> float | None:
-    given = q.one(values, name)
-    if given is None:
+    value = q.one(values, name)
+    if value is None:
         return None
-    if not _NUMBER.fullmatch(given) or not low <= float(given) <= high:
+    if not _NUMBER.fullmatch(value) or not low <= float(value) <= high:
         raise CallerError(f"`{name}` must be a number from {low} to {high}.", param=name)
-    return float(given)
+    return float(value)

@@ -116,11 +116,11 @@ class FluxSpeech:
         if isinstance(message, bytes):
             return self._break(NO_TEXT, "A message is text, not binary.", UNSUPPORTED_DATA)
         try:
-            said = wire.read_message(message)
+            command = wire.read_message(message)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             description = "A message is JSON, of type Speak, Flush, Interrupt, Configure or Close."
             return self._break(NO_COMMAND, description, POLICY_VIOLATION)
-        match said:
+        match command:
             case Speak(text):
                 return self._speak(text)
             case SpeakFlush():
@@ -197,16 +197,16 @@ class FluxSpeech:
                 return self._spoken(event)
             case Flushed():
                 turn = self._speaking.popleft()
-                return Step(sends=(*self._told(turn), wire.write(wire.Flushed(turn.id))))
+                return Step(sends=(*self._end_messages(turn), wire.write(wire.Flushed(turn.id))))
             case Cleared():
                 return self._interrupted()
             case ContextEnded():
                 turns, self._turns = self._turns, deque()
-                return Step(sends=tuple(told for turn in turns for told in self._told(turn)))
+                return Step(sends=tuple(message for turn in turns for message in self._end_messages(turn)))
             case AllSpoken(characters):
                 self._state = State.CLOSED
-                told = wire.SessionMetadata(self._audio_ms, self._characters, characters)
-                return Step(sends=(wire.write(told),), close=make_close(NORMAL, ""))
+                metadata = wire.SessionMetadata(self._audio_ms, self._characters, characters)
+                return Step(sends=(wire.write(metadata),), close=make_close(NORMAL, ""))
             case Failed():
                 return self._fail(event.error)
 
@@ -233,28 +233,28 @@ class FluxSpeech:
             sends.append(event.audio)
         return Step(sends=tuple(sends))
 
-    def _told(self, turn: _Turn) -> tuple[str, ...]:
+    def _end_messages(self, turn: _Turn) -> tuple[str, ...]:
         """Return the messages at the end of a turn that was spoken whole."""
         begun: tuple[str, ...] = ()
         if not turn.started:
             warning = wire.Warning("NO_SYNTHESIZABLE_TEXT", "There was nothing to say in this turn.")
             begun = wire.write(wire.SpeechStarted(turn.id)), wire.write(warning)
-        told = msgspec.structs.asdict(turn.metadata(len(turn.text) if turn.started else 0))
-        return (*begun, wire.write(wire.SpeechMetadata(**told)))
+        metadata = msgspec.structs.asdict(turn.metadata(len(turn.text) if turn.started else 0))
+        return (*begun, wire.write(wire.SpeechMetadata(**metadata)))
 
     def _interrupted(self) -> Step:
         cut, self._cut = self._cut or deque(), None
         if not cut:
             return _warn("NO_ACTIVE_SPEECH", "The turn had been spoken already.")
         turn, offset_ms = cut[0], self._offset_ms
-        heard = [each.text for each in turn.times if offset_ms is None or turn.at_ms + each.end_ms <= offset_ms]
+        characters = [each.text for each in turn.times if offset_ms is None or turn.at_ms + each.end_ms <= offset_ms]
         played_ms = self._audio_ms if offset_ms is None else offset_ms
         self._audio_ms = self._interrupted_ms = min(played_ms, self._audio_ms)  # nobody has played more than was sent
-        told = wire.SpeechInterrupted(played_ms, turn.metadata(min(len(turn.times), len(turn.text))))
+        message = wire.SpeechInterrupted(played_ms, turn.metadata(min(len(turn.times), len(turn.text))))
         if offset_ms is not None:
-            spoken = turn.text[: len("".join(heard))]
-            told = msgspec.structs.replace(told, text_spoken=spoken, text_remaining=turn.text[len(spoken) :])
-        return Step(sends=(wire.write(told),))
+            spoken = turn.text[: len("".join(characters))]
+            message = msgspec.structs.replace(message, text_spoken=spoken, text_remaining=turn.text[len(spoken) :])
+        return Step(sends=(wire.write(message),))
 
     def _fail(self, error: AntiphonError) -> Step:
         """Close with 1008 for an error that the caller can correct, else 1011."""
@@ -264,8 +264,8 @@ class FluxSpeech:
 
     def _break(self, code: str, description: str, close_code: int) -> Step:
         self._state = State.CLOSED
-        told = wire.write(wire.Error(code, description))
-        return Step(sends=(told,), close=make_close(close_code, f"{code}: {description}"))
+        message = wire.write(wire.Error(code, description))
+        return Step(sends=(message,), close=make_close(close_code, f"{code}: {description}"))
 
 
 def _warn(code: str, description: str) -> Step:

@@ -34,12 +34,12 @@ class GrantEndpoint(Endpoint):
     def _lifetime_s(self, body: bytes) -> int:
         """Return whole seconds. Raises `CallerError`."""
         try:
-            asked = _decoder.decode(body.strip() or b"{}")
+            request = _decoder.decode(body.strip() or b"{}")
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             raise CallerError(
                 f"The body must be a JSON object, with `ttl_seconds` a number from 1 to {MAX_LIFETIME_S}."
             ) from None
-        return USUAL_LIFETIME_S if asked.ttl_seconds is None else int(asked.ttl_seconds)
+        return USUAL_LIFETIME_S if request.ttl_seconds is None else int(request.ttl_seconds)
 
     def _grant(self, opening: Opening, token: str, lifetime_s: int) -> Response:
         headers = (*answer_headers(opening.request_id), ("cache-control", "no-store"))

@@ -65,74 +65,74 @@ class LiveListenEndpoint(Endpoint):
     """`GET /v1/listen` as a WebSocket."""
 
     def negotiate(self, opening: Opening, first: str | bytes | None = None) -> Accepted[TranscribeSpec]:
-        asked = parameters.read(opening.query, live=True)
+        request = parameters.read(opening.query, live=True)
         spec = TranscribeSpec(
-            model=asked.model,
-            format=asked.format,
+            model=request.model,
+            format=request.format,
             live=True,
             incremental=True,
-            multichannel=asked.multichannel,
-            interims=asked.interims,
-            endpointing_ms=asked.endpointing_ms,
-            utterance_end_ms=asked.utterance_end_ms,
-            speech_events=asked.speech_events,
+            multichannel=request.multichannel,
+            interims=request.interims,
+            endpointing_ms=request.endpointing_ms,
+            utterance_end_ms=request.utterance_end_ms,
+            speech_events=request.speech_events,
             word_times=True,
-            tags=asked.tags,
-            **parameters.hearing(asked),
+            tags=request.tags,
+            **parameters.hearing(request),
         )
         return Accepted(
             spec=spec,
-            surface=LiveListen(asked, opening.request_id, opening.received_unix_ms),
+            surface=LiveListen(request, opening.request_id, opening.received_unix_ms),
             headers=(("dg-request-id", opening.request_id),),
             subprotocol=chosen_subprotocol(opening),
-            without_effect=asked.without_effect,
-            dispensable=asked.dispensable,
+            without_effect=request.without_effect,
+            dispensable=request.dispensable,
         )
 
 
 class LiveListen:
     """One live stream."""
 
-    def __init__(self, asked: parameters.Request, request_id: str, received_unix_ms: int) -> None:
-        self._asked = asked
+    def __init__(self, request: parameters.Request, request_id: str, received_unix_ms: int) -> None:
+        self._request = request
         self._request_id = request_id
         self._received_unix_ms = received_unix_ms
-        self._channels = asked.format.channels if asked.multichannel else 1
-        self._model = asked.model
-        self._rewriting = asked.rewriting
+        self._channels = request.format.channels if request.multichannel else 1
+        self._model = request.model
+        self._rewriting = request.rewriting
         self._guided = False  # whether the model can be guided
         self._state = State.OPEN
         self._idle = False  # whether it ends because nothing came
-        self._heard_ns: int | None = None
+        self._message_ns: int | None = None  # when the last message came, or the stream was opened
 
     # -- from the caller -----------------------------------------------------------------------------------------------
 
     def receive(self, message: str | bytes, now_ns: int) -> Step:
         if self._state is not State.OPEN:
             return NOTHING
-        self._heard_ns = now_ns
+        self._message_ns = now_ns
         if isinstance(message, bytes):
             text = wire.text_in(message)
             if text is None:
                 return Step(inputs=(Audio(message),)) if message else self._follow(wire.CloseStream)
             message = text
         try:
-            said = wire.read_client_message(message)
+            command = wire.read_client_message(message)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return self._fail_schema()
-        if isinstance(said, wire.Configure):
-            return self._configure(said)
-        if isinstance(said, wire.Finalize):
-            return Step(inputs=(Flush(channel=said.channel),))
-        return self._follow(type(said))
+        if isinstance(command, wire.Configure):
+            return self._configure(command)
+        if isinstance(command, wire.Finalize):
+            return Step(inputs=(Flush(channel=command.channel),))
+        return self._follow(type(command))
 
     def deadline_ns(self) -> int | None:
         """Return when the idle timeout ends: 10 s after the opening or last message; `None` once the caller has
         ended.
         """
-        if self._state is not State.OPEN or self._heard_ns is None:
+        if self._state is not State.OPEN or self._message_ns is None:
             return None
-        return self._heard_ns + IDLE_TIMEOUT_NS
+        return self._message_ns + IDLE_TIMEOUT_NS
 
     def expire(self, now_ns: int) -> Step:
         deadline_ns = self.deadline_ns()
@@ -141,19 +141,19 @@ class LiveListen:
         self._idle = True
         return self._follow(wire.CloseStream)
 
-    def _follow(self, said: type) -> Step:
-        inputs, self._state = _TRANSITIONS[said]
+    def _follow(self, kind: type) -> Step:
+        inputs, self._state = _TRANSITIONS[kind]
         return Step(inputs=inputs)
 
-    def _configure(self, said: wire.Configure) -> Step:
+    def _configure(self, command: wire.Configure) -> Step:
         """Apply the whole change, or nothing of it."""
         try:
-            keyterms = None if said.keyterms is None else parameters.new_terms(said.keyterms)
+            keyterms = None if command.keyterms is None else parameters.new_terms(command.keyterms)
         except CallerError as error:
             return self._fail_configure("CONFIGURE_KEYTERM_LIMIT_EXCEEDED", error.message)
         if keyterms and not self._guided:
             return self._fail_configure("CONFIGURE_KEYTERMS_NOT_SUPPORTED", parameters.NO_GUIDANCE)
-        if said.features and any(said.features.values()):
+        if command.features and any(command.features.values()):
             return self._fail_configure("CONFIGURE_INTERNAL_ERROR", "Formatting cannot be switched on within a stream.")
         inputs = () if keyterms is None else (Guide(keyterms=keyterms),)
         return Step(inputs=inputs, sends=(wire.write(wire.ConfigureSuccess(self._request_id, keyterms)),))
@@ -173,9 +173,9 @@ class LiveListen:
         match event:
             case Opened():
                 self._model, self._guided = event.model, event.guided
-                self._asked = self._asked.answered(event)
-                if self._heard_ns is None:
-                    self._heard_ns = now_ns
+                self._request = self._request.answered(event)
+                if self._message_ns is None:
+                    self._message_ns = now_ns
                 return NOTHING
             case Interim() | Final():
                 return Step(sends=(wire.write(self._results(event)),))
@@ -188,8 +188,8 @@ class LiveListen:
             case TurnMayEnd() | SpeechResumed() | Progress():
                 return NOTHING  # never requested here
             case Closed() if self._idle:
-                told = wire.write(wire.Error(SILENT_CALLER, IDLE))
-                return self._close((told,), INTERNAL_ERROR, f"{SILENT_CALLER}: {IDLE}")
+                message = wire.write(wire.Error(SILENT_CALLER, IDLE))
+                return self._close((message,), INTERNAL_ERROR, f"{SILENT_CALLER}: {IDLE}")
             case Closed():
                 return self._close((wire.write(self._metadata(event)),), NORMAL, "")
             case Failed():
@@ -205,8 +205,8 @@ class LiveListen:
             is_final=cause is not None,
             speech_final=cause is Cause.ENDPOINT,
             channel=wire.Channel(
-                search(self._asked.searches, transcript.words),
-                [results.alternative(transcript, punctuate=self._asked.punctuate)],
+                search(self._request.searches, transcript.words),
+                [results.alternative(transcript, punctuate=self._request.punctuate)],
             ),
             metadata=wire.ResultsMetadata(
                 self._request_id, results.model_info(self._model), results.model_uuid(self._model)
@@ -215,7 +215,7 @@ class LiveListen:
         )
 
     def _metadata(self, event: Closed) -> wire.Metadata:
-        summary = results.summary(self._asked, self._request_id, self._received_unix_ms, self._model, event)
+        summary = results.summary(self._request, self._request_id, self._received_unix_ms, self._model, event)
         return wire.Metadata(**msgspec.structs.asdict(summary))
 
     def _index(self, channel: int) -> tuple[int, int]:

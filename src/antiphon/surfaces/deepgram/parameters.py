@@ -292,15 +292,15 @@ def read(query: Sequence[tuple[str, str]], *, live: bool) -> Request:
 # -- one parameter each ------------------------------------------------------------------------------------------------
 
 
-def hearing(asked: Request) -> dict[str, Any]:
+def hearing(request: Request) -> dict[str, Any]:
     """Return the recognition's settings as fields of a `TranscribeSpec`."""
-    language = "" if asked.language == MULTI else asked.language
+    language = "" if request.language == MULTI else request.language
     return {
         "language": language,
-        "languages": () if language else asked.languages,
-        "detect": asked.detect,
-        "keyterms": asked.keyterms,
-        "redaction": asked.redaction,
+        "languages": () if language else request.languages,
+        "detect": request.detect,
+        "keyterms": request.keyterms,
+        "redaction": request.redaction,
     }
 
 
@@ -362,8 +362,8 @@ def audio_format(values: Values, *, live: bool, multichannel: bool, warnings: li
             raise UnsupportedParameter(f"`encoding` must be one of {known}.", param="encoding")
         if live and multichannel and channels is None:
             raise CallerError("`multichannel` needs `channels` on a live stream.", param="channels")
-        for given, parameter in ((rate, "sample_rate"), (channels, "channels")):
-            if given is not None and not (parameter == "channels" and live and multichannel):
+        for value, parameter in ((rate, "sample_rate"), (channels, "channels")):
+            if value is not None and not (parameter == "channels" and live and multichannel):
                 message = "The audio describes itself; what it says is used."
                 warnings.append(ParameterWarning(parameter, "unused", message))
         return AudioFormat(channels=channels or 1)

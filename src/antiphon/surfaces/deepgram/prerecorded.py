@@ -24,18 +24,18 @@ class PrerecordedListenEndpoint(Endpoint):
     max_body_bytes = MAX_BODY_BYTES
 
     def negotiate(self, opening: Opening, body: Body) -> Accepted[TranscribeSpec]:
-        asked = parameters.read(opening.query, live=False)
+        request = parameters.read(opening.query, live=False)
         spec = TranscribeSpec(
-            model=asked.model,
-            format=asked.format,
-            multichannel=asked.multichannel,
+            model=request.model,
+            format=request.format,
+            multichannel=request.multichannel,
             word_times=True,
-            tags=asked.tags,
-            **parameters.hearing(asked),
+            tags=request.tags,
+            **parameters.hearing(request),
         )
         return Accepted(
             spec=spec,
-            surface=PrerecordedListen(asked, opening.request_id, opening.received_unix_ms),
+            surface=PrerecordedListen(request, opening.request_id, opening.received_unix_ms),
             media=_media(opening.headers.get("content-type", ""), body),
         )
 
@@ -43,11 +43,11 @@ class PrerecordedListenEndpoint(Endpoint):
 class PrerecordedListen:
     """One recording's answer."""
 
-    def __init__(self, asked: parameters.Request, request_id: str, received_unix_ms: int) -> None:
-        self._asked = asked
+    def __init__(self, request: parameters.Request, request_id: str, received_unix_ms: int) -> None:
+        self._request = request
         self._request_id = request_id
         self._received_unix_ms = received_unix_ms
-        self._model = asked.model
+        self._model = request.model
         self._finals: list[Final] = []
         self._answered = False
 
@@ -67,11 +67,11 @@ class PrerecordedListen:
         match event:
             case Opened():
                 self._model = event.model
-                self._asked = self._asked.answered(event)
+                self._request = self._request.answered(event)
             case Final():
                 self._finals.append(event)
             case Closed():
-                headers = answer_headers(self._request_id) + no_effect(self._asked.without_effect)
+                headers = answer_headers(self._request_id) + no_effect(self._request.without_effect)
                 return self._answer(200, headers, wire.write_body(self._response(event)))
             case Failed():
                 return self._answer(*refusal(self._request_id, event.error))
@@ -84,30 +84,30 @@ class PrerecordedListen:
         return Step(sends=(Head(status, headers), body), close=Close())
 
     def _response(self, closed: Closed) -> wire.Response:
-        asked = self._asked
-        channels = [self._transcripts(channel) for channel in range(closed.channels if asked.multichannel else 1)]
+        request, split_ms = self._request, self._request.utt_split_ms
+        channels = [self._transcripts(channel) for channel in range(closed.channels if request.multichannel else 1)]
         return wire.Response(
-            metadata=results.summary(asked, self._request_id, self._received_unix_ms, self._model, closed),
+            metadata=results.summary(request, self._request_id, self._received_unix_ms, self._model, closed),
             results=wire.FileResults(
                 channels=[self._channel(channel, transcripts) for channel, transcripts in enumerate(channels)],
-                utterances=self._utterances(channels, asked.utt_split_ms) if asked.utt_split_ms is not None else None,
+                utterances=self._utterances(channels, split_ms) if split_ms is not None else None,
             ),
         )
 
     def _channel(self, channel: int, transcripts: list[Transcript]) -> wire.Channel:
-        asked = self._asked
+        request = self._request
         finals = [final for final in self._finals if final.channel == channel]
-        language, confidence = main_language(finals) if asked.detect else (None, None)
+        language, confidence = main_language(finals) if request.detect else (None, None)
         return wire.Channel(
-            search(asked.searches, [word for transcript in transcripts for word in transcript.words]),
-            [results.whole(transcripts, punctuate=asked.punctuate, paragraphs=asked.paragraphs)],
+            search(request.searches, [word for transcript in transcripts for word in transcript.words]),
+            [results.whole(transcripts, punctuate=request.punctuate, paragraphs=request.paragraphs)],
             language or None,
             None if confidence is None or not language else round(confidence, results.CONFIDENCE_DIGITS),
         )
 
     def _transcripts(self, channel: int) -> list[Transcript]:
         finals = sorted((final for final in self._finals if final.channel == channel), key=lambda final: final.start_ms)
-        rewriting = self._asked.rewriting
+        rewriting = self._request.rewriting
         return [rewriting.apply(final.transcript) if rewriting else final.transcript for final in finals]
 
     def _utterances(self, channels: list[list[Transcript]], split_ms: int) -> list[wire.Utterance]:
@@ -119,7 +119,7 @@ class PrerecordedListen:
                 [word for transcript in transcripts for word in transcript.words],
                 channel=channel,
                 split_ms=split_ms,
-                punctuate=self._asked.punctuate,
+                punctuate=self._request.punctuate,
                 request_id=self._request_id,
             )
         ]

@@ -69,10 +69,10 @@ def sorted_by_name(query: Sequence[tuple[str, str]], table: Mapping[str, Paramet
 
 def without_effect(values: Values, table: Mapping[str, Parameter]) -> list[Parameter]:
     """Return the rows of given parameters that request something and have no effect here."""
-    given = (
+    rows = (
         table[name] for name, held in values.items() if any(value.lower() not in ("false", "0", "") for value in held)
     )
-    return [row for row in given if row.use is Use.WITHOUT_EFFECT]
+    return [row for row in rows if row.use is Use.WITHOUT_EFFECT]
 
 
 def one(values: Values, name: str) -> str | None:
@@ -119,9 +119,9 @@ def model(values: Values, default: str) -> str:
 
 def tags(values: Values) -> tuple[str, ...]:
     """Return the tags for the ledger's entries. Raises `CallerError`."""
-    given = tuple(values.get("tag", ()))
-    if any(not 0 < len(tag) <= MAX_TAG_CHARS for tag in given):
+    tags = tuple(values.get("tag", ()))
+    if any(not 0 < len(tag) <= MAX_TAG_CHARS for tag in tags):
         raise CallerError(f"A `tag` must have 1 to {MAX_TAG_CHARS} characters.", param="tag")
-    if len(given) > MAX_TAGS:
+    if len(tags) > MAX_TAGS:
         raise CallerError(f"At most {MAX_TAGS} `tag` parameters are allowed.", param="tag")
-    return given
+    return tags

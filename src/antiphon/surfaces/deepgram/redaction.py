@@ -76,7 +76,7 @@ def read(values: Sequence[str], *, numbers_only: bool = False) -> Redaction | No
     supported.
     """
     entities: frozenset[Entity] = frozenset()
-    for value in (part.strip().lower() for given in values for part in given.split(",")):
+    for value in (part.strip().lower() for text in values for part in text.split(",")):
         if value in ("", "false"):
             continue
         if numbers_only and value not in NUMBER_GROUPS:

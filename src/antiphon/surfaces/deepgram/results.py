@@ -44,7 +44,7 @@ def model_info(model: str) -> wire.ModelInfo:
     return wire.ModelInfo(name=model, version="latest", arch=model)
 
 
-def words(heard: Sequence[Word], *, punctuate: bool) -> list[wire.Word]:
+def wire_words(words: Sequence[Word], *, punctuate: bool) -> list[wire.Word]:
     return [
         wire.Word(
             word=written,
@@ -53,7 +53,7 @@ def words(heard: Sequence[Word], *, punctuate: bool) -> list[wire.Word]:
             confidence=round(word.confidence, CONFIDENCE_DIGITS),
             punctuated_word=word.text if punctuate else None,
         )
-        for word in heard
+        for word in words
         if (written := bare(word))
     ]
 
@@ -63,7 +63,7 @@ def alternative(transcript: Transcript, *, punctuate: bool) -> wire.Alternative:
     return wire.Alternative(
         transcript=text,
         confidence=round(transcript.confidence, CONFIDENCE_DIGITS) if text else 0.0,
-        words=words(transcript.words, punctuate=punctuate),
+        words=wire_words(transcript.words, punctuate=punctuate),
     )
 
 
@@ -72,7 +72,7 @@ def _bare_text(transcript: Transcript) -> str:
     return join(map(bare, transcript.words)) if transcript.words else plain(transcript.text)
 
 
-def summary(asked: Request, request_id: str, received_unix_ms: int, model: str, closed: Closed) -> wire.Summary:
+def summary(request: Request, request_id: str, received_unix_ms: int, model: str, closed: Closed) -> wire.Summary:
     uuid = model_uuid(model)
     return wire.Summary(
         transaction_key=wire.TRANSACTION_KEY,
@@ -83,9 +83,9 @@ def summary(asked: Request, request_id: str, received_unix_ms: int, model: str, 
         channels=closed.channels,
         models=[uuid],
         model_info={uuid: model_info(model)},
-        warnings=list(asked.warnings) or None,
-        extra=dict(asked.extra) or None,
-        tags=list(asked.tags) or None,
+        warnings=list(request.warnings) or None,
+        extra=dict(request.extra) or None,
+        tags=list(request.tags) or None,
     )
 
 
@@ -94,18 +94,18 @@ def summary(asked: Request, request_id: str, received_unix_ms: int, model: str, 
 
 def whole(transcripts: Sequence[Transcript], *, punctuate: bool, paragraphs: bool) -> wire.Alternative:
     """Return one channel's finals, in order, as one alternative. Its confidence is the mean of its words'."""
-    heard = [word for transcript in transcripts for word in transcript.words]
+    words = [word for transcript in transcripts for word in transcript.words]
     texts = (transcript.text if punctuate else _bare_text(transcript) for transcript in transcripts)
     return wire.Alternative(
         transcript=join(texts),
-        confidence=_mean_confidence(heard),
-        words=words(heard, punctuate=punctuate),
-        paragraphs=_paragraphs(heard) if paragraphs else None,
+        confidence=_mean_confidence(words),
+        words=wire_words(words, punctuate=punctuate),
+        paragraphs=_paragraphs(words) if paragraphs else None,
     )
 
 
 def utterances(
-    heard: Sequence[Word], *, channel: int, split_ms: int, punctuate: bool, request_id: str
+    words: Sequence[Word], *, channel: int, split_ms: int, punctuate: bool, request_id: str
 ) -> list[wire.Utterance]:
     """Return one channel's words, split at pauses of `split_ms` or more."""
     return [
@@ -115,16 +115,16 @@ def utterances(
             confidence=_mean_confidence(run),
             channel=channel,
             transcript=_text(run) if punctuate else join(map(bare, run)),
-            words=words(run, punctuate=punctuate),
+            words=wire_words(run, punctuate=punctuate),
             id=str(uuid5(NAMESPACE_URL, f"urn:antiphon:utterance:{request_id}:{channel}:{index}")),
         )
-        for index, run in enumerate(_cut_at_pauses(heard, split_ms))
+        for index, run in enumerate(_cut_at_pauses(words, split_ms))
     ]
 
 
-def _paragraphs(heard: Sequence[Word]) -> wire.Paragraphs:
+def _paragraphs(words: Sequence[Word]) -> wire.Paragraphs:
     """Return paragraphs; as with Deepgram, the text begins with a line break, with an empty line between paragraphs."""
-    groups = list(_paragraph_groups(heard))
+    groups = list(_paragraph_groups(words))
     text = "\n\n".join(join(map(_text, group)) for group in groups)
     return wire.Paragraphs(
         transcript=f"\n{text}" if text else "",
@@ -143,9 +143,9 @@ def _paragraphs(heard: Sequence[Word]) -> wire.Paragraphs:
     )
 
 
-def _paragraph_groups(heard: Sequence[Word]) -> Iterator[list[list[Word]]]:
+def _paragraph_groups(words: Sequence[Word]) -> Iterator[list[list[Word]]]:
     group: list[list[Word]] = []
-    for sentence in _sentences(heard):
+    for sentence in _sentences(words):
         rested = bool(group) and sentence[0].start_ms - group[-1][-1].end_ms >= PARAGRAPH_PAUSE_MS
         if rested or len(group) == PARAGRAPH_SENTENCES:
             yield group
@@ -155,9 +155,9 @@ def _paragraph_groups(heard: Sequence[Word]) -> Iterator[list[list[Word]]]:
         yield group
 
 
-def _sentences(heard: Sequence[Word]) -> Iterator[list[Word]]:
+def _sentences(words: Sequence[Word]) -> Iterator[list[Word]]:
     sentence: list[Word] = []
-    for word in heard:
+    for word in words:
         sentence.append(word)
         tail = word.text.rstrip(_CLOSING)
         if tail.endswith(_SENTENCE_ENDS) and tail.lower() not in _TITLES:
@@ -167,9 +167,9 @@ def _sentences(heard: Sequence[Word]) -> Iterator[list[Word]]:
         yield sentence
 
 
-def _cut_at_pauses(heard: Sequence[Word], pause_ms: int) -> Iterator[list[Word]]:
-    run = list(heard[:1])
-    for before, word in pairwise(heard):
+def _cut_at_pauses(words: Sequence[Word], pause_ms: int) -> Iterator[list[Word]]:
+    run = list(words[:1])
+    for before, word in pairwise(words):
         if word.start_ms - before.end_ms >= pause_ms:
             yield run
             run = []
@@ -178,11 +178,11 @@ def _cut_at_pauses(heard: Sequence[Word], pause_ms: int) -> Iterator[list[Word]]
         yield run
 
 
-def _text(heard: Sequence[Word]) -> str:
-    return join(word.text for word in heard)
+def _text(words: Sequence[Word]) -> str:
+    return join(word.text for word in words)
 
 
-def _mean_confidence(heard: Sequence[Word]) -> float:
-    if not heard:
+def _mean_confidence(words: Sequence[Word]) -> float:
+    if not words:
         return 0.0
-    return round(sum(word.confidence for word in heard) / len(heard), CONFIDENCE_DIGITS)
+    return round(sum(word.confidence for word in words) / len(words), CONFIDENCE_DIGITS)

@@ -8,12 +8,12 @@ from antiphon.core.rewriting import Replacement, Rewriting, core
 MAX_REPLACEMENT_CHARS = 256
 
 
-def read(given: Sequence[str], masks: bool) -> Rewriting | None:
-    """Return the rewriting, `None` if nothing is to be changed. `given` are values of `replace`. Raises
+def read(values: Sequence[str], masks: bool) -> Rewriting | None:
+    """Return the rewriting, `None` if nothing is to be changed. `values` are those of `replace`. Raises
     `CallerError`.
     """
     replacements = []
-    for value in given:
+    for value in values:
         if value.lower() == "false":
             continue
         find, _, put = value.partition(":")

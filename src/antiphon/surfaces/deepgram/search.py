@@ -25,15 +25,15 @@ Likeness = Callable[[str, str], float]
 Common = Callable[[str], Sequence[float]]
 
 
-def search(queries: Sequence[str], heard: Sequence[Word]) -> list[wire.Search] | None:
+def search(queries: Sequence[str], words: Sequence[Word]) -> list[wire.Search] | None:
     """Return the hits of each query; `None` without queries."""
     if not queries:
         return None
-    words = [(plain(word.text), word) for word in heard]
-    words = [(text, word) for text, word in words if text]
-    common = _common([text for text, _ in words])
+    entries = [(plain(word.text), word) for word in words]
+    entries = [(text, word) for text, word in entries if text]
+    common = _common([text for text, _ in entries])
     alike = cache(_alike)  # a recording has many words, few of them distinct
-    return [wire.Search(query, _hits(plain(query).split(), words, common, alike)) for query in queries]
+    return [wire.Search(query, _hits(plain(query).split(), entries, common, alike)) for query in queries]
 
 
 def _hits(query: Sequence[str], words: Sequence[tuple[str, Word]], common: Common, alike: Likeness) -> list[wire.Hit]:
@@ -44,7 +44,7 @@ def _hits(query: Sequence[str], words: Sequence[tuple[str, Word]], common: Commo
     found = []
     for start in _promising(query, len(words), common):
         pairs = zip(query, words[start : start + len(query)], strict=True)
-        likeness = sum(alike(asked, text) * len(asked) for asked, (text, _) in pairs) / letters
+        likeness = sum(alike(term, text) * len(term) for term, (text, _) in pairs) / letters
         if likeness >= ALIKE:
             found.append((-likeness, start))
     hits: list[wire.Hit] = []
@@ -66,9 +66,9 @@ def _promising(query: Sequence[str], count: int, common: Common) -> list[int]:
     most = [0.0] * max(0, count - len(query) + 1)
     left = sum(map(len, query))
     least = ALIKE * left - ROUNDING
-    for place, asked in enumerate(query):
-        left -= len(asked)
-        most = list(map(add, most, islice(common(asked), place, None)))
+    for place, term in enumerate(query):
+        left -= len(term)
+        most = list(map(add, most, islice(common(term), place, None)))
         if max(most, default=0.0) + left < least:
             return []
     return [start for start, likeness in enumerate(most) if likeness >= least]

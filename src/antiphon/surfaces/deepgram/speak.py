@@ -100,11 +100,11 @@ def _text(content_type: str, body: bytes) -> str:
             "`Content-Type` header is not supported. `Content-Type` must be either `text/plain` or `application/json`."
         )
     try:
-        asked = wire.read_text_request(body)
+        request = wire.read_text_request(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         raise PayloadError(NOT_ONE_TEXT) from None
-    if asked.text is None and asked.url is not None:
+    if request.text is None and request.url is not None:
         raise PayloadError("Fetching text from a `url` is not supported; send it as `text`.")
-    if asked.text is None or asked.url is not None:
+    if request.text is None or request.url is not None:
         raise PayloadError(NOT_ONE_TEXT)
-    return asked.text
+    return request.text

@@ -87,12 +87,12 @@ class LiveSpeech:
         if isinstance(message, bytes):
             return self._close(UNSUPPORTED_DATA, f"{NO_TEXT}: a message is text, not binary")
         try:
-            said = wire.read_speak_message(message)
+            command = wire.read_speak_message(message)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return self._close(
                 POLICY_VIOLATION, f"{NO_COMMAND}: a message is JSON, of type Speak, Flush, Clear or Close"
             )
-        match said:
+        match command:
             case wire.Speak(text):
                 if len(text) > MAX_CHARACTERS:
                     return self._close(TOO_BIG, f"{LONG_TEXT}: a text has at most {MAX_CHARACTERS} characters")
@@ -136,8 +136,8 @@ class LiveSpeech:
             case Opened(model):
                 self._opened_ns = now_ns
                 info = results.model_info(model)
-                told = wire.SpeakMetadata(self._request_id, info.name, info.version, results.model_uuid(model))
-                return Step(sends=(wire.write(told),))
+                metadata = wire.SpeakMetadata(self._request_id, info.name, info.version, results.model_uuid(model))
+                return Step(sends=(wire.write(metadata),))
             case Spoken():
                 return Step(sends=(event.audio,)) if event.audio else NOTHING
             case Flushed():

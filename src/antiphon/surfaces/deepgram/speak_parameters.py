@@ -142,20 +142,20 @@ def _format(values: Values, live: bool) -> SpeechFormat:
 
 
 def _container(values: Values, name: str, containers: tuple[str, ...], live: bool) -> Container:
-    given = q.one(values, "container")
-    if given is not None and not containers:
+    value = q.one(values, "container")
+    if value is not None and not containers:
         raise _unsupported(f"`container` is not applicable when `encoding={name}`", "container")
     if live:
         containers = ("none",)
-    if given is not None and given not in containers:
-        raise _unsupported(f"`container={given[:16]}` is invalid when `encoding={name}`", "container")
-    return Container(given or containers[0]) if containers else Container.NONE
+    if value is not None and value not in containers:
+        raise _unsupported(f"`container={value[:16]}` is invalid when `encoding={name}`", "container")
+    return Container(value or containers[0]) if containers else Container.NONE
 
 
 def _rate(values: Values, name: str, rates: tuple[int, ...]) -> int:
-    given = q.whole(values, "sample_rate", 1, 999_999)
-    if given is None or given in rates:
-        return given or rates[0]
+    rate = q.whole(values, "sample_rate", 1, 999_999)
+    if rate is None or rate in rates:
+        return rate or rates[0]
     if len(rates) == 1:
         raise _unsupported(f"`sample_rate` is not applicable when `encoding={name}`", "sample_rate")
     listed = ", ".join(map(str, sorted(rates)))
@@ -163,12 +163,12 @@ def _rate(values: Values, name: str, rates: tuple[int, ...]) -> int:
 
 
 def _bit_rate(values: Values, name: str, encoding: _Encoding) -> int | None:
-    given = q.whole(values, "bit_rate", 1, 999_999)
-    if given is None:
+    bit_rate = q.whole(values, "bit_rate", 1, 999_999)
+    if bit_rate is None:
         return encoding.bit_rate
-    if given in encoding.bit_rates:
+    if bit_rate in encoding.bit_rates:
         least, most = encoding.reach
-        return min(max(given, least), most)
+        return min(max(bit_rate, least), most)
     if encoding.bit_rate is None:
         raise _unsupported(f"`bit_rate` is not applicable when `encoding={name}`", "bit_rate")
     rates = encoding.bit_rates
@@ -176,14 +176,14 @@ def _bit_rate(values: Values, name: str, encoding: _Encoding) -> int | None:
     raise _unsupported(f"`bit_rate` must be {listed} when `encoding={name}`", "bit_rate")
 
 
-def _unsupported(said: str, param: str) -> UnsupportedParameter:
-    return UnsupportedParameter(f"Unsupported audio format: {said}", param=param)
+def _unsupported(reason: str, param: str) -> UnsupportedParameter:
+    return UnsupportedParameter(f"Unsupported audio format: {reason}", param=param)
 
 
 def _speed(values: Values) -> float:
-    given = q.one(values, "speed")
-    if given is None:
+    value = q.one(values, "speed")
+    if value is None:
         return 1.0
-    if not _SPEED.fullmatch(given) or not MIN_SPEED <= float(given) <= MAX_SPEED:
+    if not _SPEED.fullmatch(value) or not MIN_SPEED <= float(value) <= MAX_SPEED:
         raise CallerError(f"`speed` must be a number from {MIN_SPEED} to {MAX_SPEED}.", param="speed")
-    return float(given)
+    return float(value)
