@@ -26,8 +26,8 @@ RETRY_AFTER_S = 1
 
 @dataclass(slots=True)
 class _Call:
-    """The last try of a call, `first` the session of its first one. `owed` is the session that was charged for an answer which may not have arrived, until a
-    try begins to give it again; `replays` is that session from then on.
+    """The last try of a call, `first` the session of its first one. `owed` is the session that was charged for an
+    answer which may not have arrived, until a try begins to give it again; `replays` is that session from then on.
     """
 
     number: int
