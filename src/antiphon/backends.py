@@ -183,8 +183,8 @@ async def _voice(
     voice = await PiperVoice.start(path, PiperSettings(engine.speaker, engine.workers, engine.threads))
     stack.push_async_callback(voice.close)
     observer.watch_engine(name, voice.stats)
-    heard = b"".join([pcm async for pcm in voice.synthesise(Clause(PANGRAM))])
-    gain = await asyncio.to_thread(gain_for, heard, voice.sample_rate)
+    speech = b"".join([pcm async for pcm in voice.synthesise(Clause(PANGRAM))])
+    gain = await asyncio.to_thread(gain_for, speech, voice.sample_rate)
     return Voice(name, voice, Steps(voice.workers, clock), gain, voice.language)
 
 

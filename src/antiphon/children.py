@@ -127,8 +127,8 @@ class Pulse:
     def stuck(self) -> bool:
         return self._still_looks >= STILL_LOOKS or self._silent_looks >= self.most_looks
 
-    def heard(self) -> None:
-        """Note an answer, or that one is owed only from now on."""
+    def reset(self) -> None:
+        """Begin to count anew: an answer came, or one is owed only from now on."""
         self._silent_looks = self._still_looks = 0
 
     def look(self, pid: int | None) -> float:

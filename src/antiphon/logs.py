@@ -29,8 +29,8 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "message": record.getMessage() if ours else _without_values(record.msg),
         }
-        given = vars(record)
-        line |= {name: given[name] for name in FIELDS if name in given}
+        attributes = vars(record)
+        line |= {name: attributes[name] for name in FIELDS if name in attributes}
         if record.exc_info and record.exc_info[0]:
             line["error"] = record.exc_info[0].__name__
             trace = record.exc_info[2]

@@ -281,15 +281,15 @@ def _assemblyai() -> Iterator[Row]:
     yield LookupRow("/v1/warm", "assemblyai", Warm(), open=True)
     for path in ("/v1/transcribe/live", "/v1/transcribe/stream", "/v1/transcribe"):  # also under its older names
         yield CallRow(path, "assemblyai", SyncEndpoint(), Scope.TRANSCRIBE, form=True, file=AUDIO)
-    heard = Scope.TRANSCRIBE
+    scope = Scope.TRANSCRIBE
     most_bytes = transcripts.MAX_UPLOAD_BYTES
-    yield LookupRow("/v2/upload", "assemblyai", transcripts.Upload(), "POST", heard, max_body_bytes=most_bytes)
+    yield LookupRow("/v2/upload", "assemblyai", transcripts.Upload(), "POST", scope, max_body_bytes=most_bytes)
     create, most_bytes = transcripts.CreateTranscript(), transcripts.MAX_BODY_BYTES
-    yield LookupRow(TRANSCRIPT, "assemblyai", create, "POST", heard, max_body_bytes=most_bytes)
-    yield LookupRow(TRANSCRIPT, "assemblyai", ListTranscripts(), scope=heard)
+    yield LookupRow(TRANSCRIPT, "assemblyai", create, "POST", scope, max_body_bytes=most_bytes)
+    yield LookupRow(TRANSCRIPT, "assemblyai", ListTranscripts(), scope=scope)
     one = f"{TRANSCRIPT}/{{id}}"
-    yield LookupRow(one, "assemblyai", transcripts.RetrieveTranscript(), scope=heard)
-    yield LookupRow(one, "assemblyai", transcripts.DeleteTranscript(), "DELETE", heard)
+    yield LookupRow(one, "assemblyai", transcripts.RetrieveTranscript(), scope=scope)
+    yield LookupRow(one, "assemblyai", transcripts.DeleteTranscript(), "DELETE", scope)
     for view, endpoint in (
         ("sentences", transcripts.SentencesView()),
         ("paragraphs", transcripts.ParagraphsView()),
@@ -299,7 +299,7 @@ def _assemblyai() -> Iterator[Row]:
         ("redacted-audio", transcripts.RedactedAudio()),
         (f"redacted-audio/{transcripts.COPY}", transcripts.RedactedAudioCopy()),
     ):
-        yield LookupRow(f"{one}/{view}", "assemblyai", endpoint, scope=heard)
+        yield LookupRow(f"{one}/{view}", "assemblyai", endpoint, scope=scope)
 
 
 ROUTES: tuple[Row, ...] = (

@@ -58,7 +58,7 @@ def test_one_that_says_something_is_not_stuck(looks):
     for _ in range(3):
         assert looks(pulse, lambda number: 0.0, STILL_LOOKS - 1) is None
         assert pulse.silent
-        pulse.heard()
+        pulse.reset()
         assert not pulse.silent
 
 

@@ -63,8 +63,8 @@ def add_keys(
     @app.patch("/keys/{key_id}", operation_id="limit_key")
     def limit_key(key_id: str, wanted: messages.KeyLimitsChange, manages: Manager = administered) -> messages.KeyAnswer:
         """Set from which networks, for which models and on which surfaces a key may be used. Absent fields stay."""
-        given = {name: tuple(each) for name, each in wanted.model_dump(exclude_none=True).items()}
-        key = manages.control.limit_key(key_id, lambda old: replace(old, **given), clock.unix_ms())
+        changes = {name: tuple(each) for name, each in wanted.model_dump(exclude_none=True).items()}
+        key = manages.control.limit_key(key_id, lambda old: replace(old, **changes), clock.unix_ms())
         return messages.KeyAnswer.model_validate(shown(key))
 
     @app.delete("/keys/{key_id}", operation_id="revoke_key")

@@ -61,10 +61,10 @@ def add_subjects(
         responses={200: {"content": {LINES: {"schema": {"type": "string"}}}}},
     )
     async def export_subject(
-        project_id: str, asked: Subject, request: Request, who: Annotated[Principal, Depends(administrator)]
+        project_id: str, body: Subject, request: Request, who: Annotated[Principal, Depends(administrator)]
     ) -> Response:
         """Return everything that is kept about a person, one line of JSON each; the last one has the counts."""
-        lines = subjects.export(project_id, asked.subject, author(who, request.scope))
+        lines = subjects.export(project_id, body.subject, author(who, request.scope))
         first = await anext(lines)  # it may be refused
 
         async def encoded() -> AsyncIterator[bytes]:
@@ -77,10 +77,10 @@ def add_subjects(
 
     @app.post("/projects/{project_id}/subjects/erase", operation_id="erase_subject", response_model=Erasure)
     async def erase_subject(
-        project_id: str, asked: Subject, request: Request, who: Annotated[Principal, Depends(administrator)]
+        project_id: str, body: Subject, request: Request, who: Annotated[Principal, Depends(administrator)]
     ) -> Line:
         """Erase everything that is kept about a person. The answer is the certificate, which is in the audit log."""
-        return (await subjects.erase(project_id, asked.subject, author(who, request.scope))).shown()
+        return (await subjects.erase(project_id, body.subject, author(who, request.scope))).shown()
 
     @app.post("/projects/{project_id}/erase", operation_id="erase_project", response_model=Erasure)
     async def erase_project(

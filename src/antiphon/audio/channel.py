@@ -24,7 +24,7 @@ class Channel:
 
     It trusts nothing: a decoder that its input has taken over can return wrong samples, but neither more than
     `max_audio_ms` of them for each `send`, nor anything else. `forker` is the id of the process that forks the decoder;
-    it is watched until the decoder has said its own.
+    it is watched until the decoder has sent its own.
     """
 
     def __init__(self, sock: socket.socket, max_audio_ms: int, forker: int | None) -> None:
@@ -73,7 +73,7 @@ class Channel:
         loop = self._loop
         ends_s = loop.time() + wall_s
         looked: list[float] = []  # processor time of the decoder at the first look and the last
-        self._pulse.heard()
+        self._pulse.reset()
         timer: asyncio.TimerHandle
 
         def look() -> None:  # the only timer of an answer that comes at once, as most do
@@ -112,7 +112,7 @@ class Channel:
             if not count:
                 raise EngineError("The decoder process ended without a result.")
             done += count
-        self._pulse.heard()
+        self._pulse.reset()
         return data
 
 

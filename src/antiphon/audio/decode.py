@@ -270,13 +270,13 @@ class Decoder:
         if self._control is None:
             return False
         try:
-            said = self._control.recv(64)
+            data = self._control.recv(64)
         except BlockingIOError:
             return True
         except ConnectionError:
             return False
-        self._pulse.heard()
-        return bool(said)
+        self._pulse.reset()
+        return bool(data)
 
     def _kill(self) -> None:
         """Kill the forking process and all that it forked."""

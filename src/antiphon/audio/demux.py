@@ -109,8 +109,8 @@ class Output:
         self._link, self._job = link, job
         self._resampler: Resampler | None = None
         self._parts: list[bytearray] = []
-        self._spent_bytes = 0
-        self.heard = False
+        self._decoded_bytes = 0
+        self.has_audio = False
 
     def add(self, frame: av.AudioFrame) -> None:
         if self._resampler is None or not self._resampler.accepts(frame):
@@ -125,7 +125,7 @@ class Output:
                 part.clear()
 
     def new_message(self) -> None:
-        self._spent_bytes = 0
+        self._decoded_bytes = 0
 
     def finish(self) -> None:
         if self._resampler is not None:
@@ -155,10 +155,10 @@ class Output:
     def _gather(self, pcm: list[bytes]) -> None:
         for part, new in zip(self._parts, pcm, strict=True):
             part += new
-            self._spent_bytes += len(new)
+            self._decoded_bytes += len(new)
         if any(pcm):
-            self.heard = True
-        if self._spent_bytes > self._job.max_audio_ms * BYTES_PER_MS:
+            self.has_audio = True
+        if self._decoded_bytes > self._job.max_audio_ms * BYTES_PER_MS:
             unit = "message" if self._job.live else "recording"
             raise TooLarge(f"The {unit} decodes to more than the {self._job.max_audio_ms // 1000} s that are allowed.")
         if len(self._parts[0]) >= _PART_BYTES:
@@ -183,7 +183,7 @@ class Decoding:
         try:
             self._decode()
             self._output.finish()
-            if not self._output.heard:
+            if not self._output.has_audio:
                 raise BadMedia("No audio found: not one sample could be decoded.")
         except Gone:
             raise

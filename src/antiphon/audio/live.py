@@ -220,7 +220,7 @@ class _Wav:
         self._held = b""  # too short to tell what it is
         self._skip = 0  # bytes of a header or a chunk that are still to come
         self._left: int | None = 0  # declared bytes of samples that are still to come, `None` without end
-        self._heard = False
+        self._has_audio = False
 
     @property
     def channels(self) -> int | None:
@@ -280,11 +280,11 @@ class _Wav:
     async def _hear(self, samples: bytes) -> list[bytes]:
         assert self._raw is not None
         parts = await self._raw.feed(samples)
-        self._heard = self._heard or any(parts)
+        self._has_audio = self._has_audio or any(parts)
         return parts
 
     async def finish(self) -> list[bytes]:
-        if self._raw is None or not self._heard:
+        if self._raw is None or not self._has_audio:
             raise BadMedia("No audio found: the header is followed by no samples.")
         return await self._raw.finish()
 

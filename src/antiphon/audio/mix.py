@@ -39,13 +39,13 @@ class Mixer:
         sources = [held + new for held, new in zip(self._held, (mix, *channels), strict=True)]
         whole = len(sources[_MIX]) // _BLOCK_BYTES * _BLOCK_BYTES
         self._held = [source[whole:] for source in sources]
-        return self._heard([source[:whole] for source in sources])
+        return self._output([source[:whole] for source in sources])
 
     def finish(self) -> bytes:
         """Return the rest. Nothing may be pushed afterwards."""
-        return self._heard(self._held)
+        return self._output(self._held)
 
-    def _heard(self, sources: list[bytes]) -> bytes:
+    def _output(self, sources: list[bytes]) -> bytes:
         """Return the output, block by block."""
         looked_at = [array("h", source)[::_STRIDE] for source in sources]
         out = []

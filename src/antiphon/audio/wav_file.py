@@ -45,7 +45,7 @@ def recordings(data: bytes) -> list[bytes]:
 
 
 def _runs(data: bytes) -> Iterator[_Run]:
-    shape, position, heard = b"", 0, False
+    shape, position, has_data = b"", 0, False
     while position + 8 <= len(data):
         if begins_wav(data[position : position + 12]):
             position += 12
@@ -57,11 +57,11 @@ def _runs(data: bytes) -> Iterator[_Run]:
             if not shape:
                 return
             end = min(end, len(data)) if 0 < size < LENGTH_UNKNOWN else _next_header(data, start)
-            size, heard = end - start, True
+            size, has_data = end - start, True
             yield _Run(shape, start, end)
         elif name == b"fmt ":
             shape = data[position : end + (size & 1)]
-        elif heard and not _is_chunk(data, position, end):
+        elif has_data and not _is_chunk(data, position, end):
             rest = data[position:]
             if not rest.startswith(_TAGS) and any(rest):  # zeros are padding
                 yield _Run(shape, position, len(data), declared=False)

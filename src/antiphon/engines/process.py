@@ -94,7 +94,7 @@ class _Link(asyncio.Protocol):
         self._frames = Frames()
 
     def data_received(self, data: bytes) -> None:
-        self._kept.pulse.heard()
+        self._kept.pulse.reset()
         for body in self._frames.bodies(data):
             if body:
                 self._kept.received(body)

@@ -78,7 +78,7 @@ class _Unheld:
     def release(self) -> None: ...
 
 
-class _Heard:
+class _ItemSession:
     """A session as the relay uses it. It records what the item's outcome needs."""
 
     region = ""  # the outcome has no headers
@@ -90,8 +90,8 @@ class _Heard:
         self.usage = NO_TOKENS
 
     async def events(self) -> AsyncGenerator[tuple[Any, ...], None]:
-        async with aclosing(self._session.events()) as said:  # so that it ends before the session is closed
-            async for events in said:
+        async with aclosing(self._session.events()) as stream:  # so that it ends before the session is closed
+            async for events in stream:
                 last = events[-1]
                 if isinstance(last, Failed):
                     self.error = last.error
@@ -240,19 +240,19 @@ class Item:
         turn.stop = session.fail
         if self._stopped:
             self.stop()
-        heard, answer, recorded = _Heard(session), _Answer(), False
+        item_session, answer, recorded = _ItemSession(session), _Answer(), False
         try:
             async with playing(session, opened.media):
-                await relay(heard, opened.surface, self._services.clock, answer.send)
+                await relay(item_session, opened.surface, self._services.clock, answer.send)
             turn.stop = None
-            error = heard.error
+            error = item_session.error
             if error is not None and self._stopped:
                 return None
             if error is not None and _passes(error, last):
                 return error
             if not answer.whole:
                 raise InternalError("A surface did not end its answer.")
-            await record(self._outcome(session.call.id, answer, heard.usage))
+            await record(self._outcome(session.call.id, answer, item_session.usage))
             recorded = error is None
             return None
         finally:
@@ -264,12 +264,12 @@ class Item:
         Raises `LedgerUnavailable`, `Conflict`.
         """
         job, now = self._job, self._services.clock.unix_ms()
-        said = hashlib.sha256(repr((job.id, self.number, call.path)).encode() + call.body).hexdigest()
+        digest = hashlib.sha256(repr((job.id, self.number, call.path)).encode() + call.body).hexdigest()
         own, again = session_of(job, self.number), session_of(job, self.number, again=True)
         try:
-            found = await self._services.ledger.claim(job.project, f"{job.id} {self.number}", said, again, now)
+            found = await self._services.ledger.claim(job.project, f"{job.id} {self.number}", digest, again, now)
         except AlreadyAnswered:  # the outcome was recorded, and what recorded it was lost
-            return Claim(job.project, "", said, again, now, replay_of=own)
+            return Claim(job.project, "", digest, again, now, replay_of=own)
         if found.replay_of is not None:
             return replace(found, key="")
         return replace(found, session=own)

@@ -258,8 +258,8 @@ class Run:
             async for lines in self._lines():
                 for number, line in lines:
                     if number not in known:
-                        told = kind.unanswered(line, session_of(self.job, number), why)
-                        unanswered.append(ItemOutcome(number, False, told))
+                        error_line = kind.unanswered(line, session_of(self.job, number), why)
+                        unanswered.append(ItemOutcome(number, False, error_line))
                 for at in range(0, len(unanswered), MOST_AT_ONCE):
                     await self._jobs.record(self.job, self._owner, unanswered[at : at + MOST_AT_ONCE])
                 self.outcomes += [False] * len(unanswered)

@@ -96,8 +96,7 @@ class Service:
             case JobOutcomes():
                 return question.tell(*await self._outcomes(question, project, tier))
             case ManyJobs():
-                asked = question
-                return asked.tell(*await jobs.jobs(project, asked.kind, asked.page, keep_s, asked.states))
+                return question.tell(*await jobs.jobs(project, question.kind, question.page, keep_s, question.states))
 
     async def _subject(self, project: str, tags: tuple[str, ...]) -> str:
         """Return the pseudonym of the person whom something is about; empty if the tags name none."""
@@ -111,30 +110,30 @@ class Service:
             id=new.id, name=new.name, purpose=new.purpose, created_unix_ms=now, ends_unix_ms=ends, subject=subject
         )
 
-    async def _one_file(self, asked: OneFile, principal: Principal, tier: Tier) -> Step:
+    async def _one_file(self, question: OneFile, principal: Principal, tier: Tier) -> Step:
         project = principal.project
         jobs, keep_s = tier.jobs, tier.keep_s(project)
-        blob = _capped(await jobs.blob(project, asked.id, keep_s), keep_s)
-        if blob.purpose not in asked.purposes:
+        blob = _capped(await jobs.blob(project, question.id, keep_s), keep_s)
+        if blob.purpose not in question.purposes:
             raise NotFound("File not found.")
-        if asked.act is FileAct.READ:
-            return await self._read(asked, blob, principal, tier)
-        if asked.act is FileAct.DELETE:
-            await jobs.delete_blob(project, asked.id)
-        return asked.tell(blob, b"")
+        if question.act is FileAct.READ:
+            return await self._read(question, blob, principal, tier)
+        if question.act is FileAct.DELETE:
+            await jobs.delete_blob(project, question.id)
+        return question.tell(blob, b"")
 
-    async def _read(self, asked: OneFile, blob: Blob, principal: Principal, tier: Tier) -> Step:
+    async def _read(self, question: OneFile, blob: Blob, principal: Principal, tier: Tier) -> Step:
         """Return a file, or the beginning of a large one, whose rest is read while it is sent. Raises `CapacityError`,
         and what the store does.
         """
         if blob.size_bytes <= PIECE_BYTES:
-            return asked.tell(blob, await _Content(tier, principal.project, blob).read())
+            return question.tell(blob, await _Content(tier, principal.project, blob).read())
         if not self._readers.fits(principal):
             raise CapacityError("Too many files are being read.", retry_after_s=RETRY_AFTER_S)
         place = self._readers.hold(principal, 1, self._clock.now_ns())
         content = _Content(tier, principal.project, blob, partial(self._readers.let_go, place))
         try:
-            step = asked.tell(blob, await content.read())
+            step = question.tell(blob, await content.read())
         except BaseException:
             content.release()
             raise
@@ -145,11 +144,11 @@ class Service:
         keep_s = min(tier.keep_s(project), KEPT_S)
         if new.passing_s and not tier.keeps:
             keep_s = min(keep_s, new.passing_s)
-        ends = given_ends = now + 1000 * keep_s
+        ends = input_ends = now + 1000 * keep_s
         subject = await self._subject(project, new.tags)
         if new.input and not new.data:
-            given = await self._input(new, project, tier)
-            given_ends, subject = given.ends_unix_ms, subject or given.subject
+            blob = await self._input(new, project, tier)
+            input_ends, subject = blob.ends_unix_ms, subject or blob.subject
         job = Job(
             project=project,
             id=new.id,
@@ -161,7 +160,7 @@ class Service:
             output=new.output,
             errors=new.errors,
             created_unix_ms=now,
-            deadline_unix_ms=min(now + 1000 * new.window_s, min(given_ends, ends) - LAST_WORDS_MS),
+            deadline_unix_ms=min(now + 1000 * new.window_s, min(input_ends, ends) - LAST_WORDS_MS),
             ends_unix_ms=ends,
             output_s=new.output_s,
             subject=subject,
@@ -179,12 +178,12 @@ class Service:
     async def _input(self, new: NewJob, project: str, tier: Tier) -> Blob:
         """Return its input. Raises `CallerError` if there is none."""
         try:
-            given = await tier.jobs.blob(project, new.input, tier.keep_s(project))
+            blob = await tier.jobs.blob(project, new.input, tier.keep_s(project))
         except NotFound:
             raise CallerError("No such File object.", param="input") from None
-        if given.purpose != new.input_purpose:
+        if blob.purpose != new.input_purpose:
             raise CallerError(f"The file must have the purpose '{new.input_purpose}'.", param="input")
-        return given
+        return blob
 
     async def _job(self, kind: str, id: str, project: str, tier: Tier) -> Job:
         job = await tier.jobs.job(project, id, tier.keep_s(project))
@@ -192,26 +191,26 @@ class Service:
             raise NotFound("Job not found.")
         return job
 
-    async def _outcome(self, asked: JobOutcome, principal: Principal, tier: Tier) -> tuple[Job, bytes, bytes]:
-        job = await self._job(asked.kind, asked.id, principal.project, tier)
-        if asked.wait_ms and not job.over:
-            job = await self._over(job, asked.wait_ms, principal, tier)
+    async def _outcome(self, question: JobOutcome, principal: Principal, tier: Tier) -> tuple[Job, bytes, bytes]:
+        job = await self._job(question.kind, question.id, principal.project, tier)
+        if question.wait_ms and not job.over:
+            job = await self._over(job, question.wait_ms, principal, tier)
         async with self._shown:
             return await self._written(job, tier)
 
     async def _outcomes(
-        self, asked: JobOutcomes, project: str, tier: Tier
+        self, question: JobOutcomes, project: str, tier: Tier
     ) -> tuple[list[tuple[Job, bytes, bytes]], bool]:
-        jobs, more = await tier.jobs.jobs(project, asked.kind, asked.page, tier.keep_s(project), ())
-        told: list[tuple[Job, bytes, bytes]] = []
+        jobs, more = await tier.jobs.jobs(project, question.kind, question.page, tier.keep_s(project), ())
+        outcomes: list[tuple[Job, bytes, bytes]] = []
         room = LISTED_BYTES
         async with self._shown:
             for job in jobs:
                 if room <= 0:
-                    return told, True
-                told.append(found := await self._written(job, tier))
+                    return outcomes, True
+                outcomes.append(found := await self._written(job, tier))
                 room -= len(found[1]) + len(found[2])
-        return told, more
+        return outcomes, more
 
     async def _written(self, job: Job, tier: Tier) -> tuple[Job, bytes, bytes]:
         """Return a job with its output and its errors, empty until it is over."""
@@ -238,33 +237,33 @@ class Service:
             self._waiting.let_go(place)
         return job
 
-    async def _one_job(self, asked: OneJob, project: str, tier: Tier) -> Job:
-        job = await self._job(asked.kind, asked.id, project, tier)
-        if asked.act is JobAct.CANCEL:
-            job = await tier.jobs.cancel(project, asked.id, tier.keep_s(project))
-        elif asked.act is JobAct.DELETE:
-            await tier.jobs.delete_job(project, asked.id)
+    async def _one_job(self, question: OneJob, project: str, tier: Tier) -> Job:
+        job = await self._job(question.kind, question.id, project, tier)
+        if question.act is JobAct.CANCEL:
+            job = await tier.jobs.cancel(project, question.id, tier.keep_s(project))
+        elif question.act is JobAct.DELETE:
+            await tier.jobs.delete_job(project, question.id)
             if job.input and not job.over:
                 await tier.jobs.use_up(project, job.input)
-        if asked.act is not JobAct.SHOW:
+        if question.act is not JobAct.SHOW:
             self.wake()
         return job
 
-    async def _output(self, asked: JobOutput, project: str, tier: Tier) -> Step | ShortToken:
+    async def _output(self, question: JobOutput, project: str, tier: Tier) -> Step | ShortToken:
         async with self._shown:  # polls wait instead of being refused
-            job, data = await self._job(asked.kind, asked.id, project, tier), b""
+            job, data = await self._job(question.kind, question.id, project, tier), b""
             if job.state is JobState.DONE and job.output:
                 keep_s = tier.keep_s(project)
                 blob = await tier.jobs.blob(project, job.output, keep_s)
                 data = await tier.jobs.read_blob(project, job.output, keep_s, 0, blob.size_bytes)
             ends = min(job.ends_unix_ms, job.created_unix_ms + 1000 * tier.keep_s(project))
             if job.over and not tier.keeps:
-                ends = min(ends, self._clock.unix_ms() + 1000 * asked.read_s)
+                ends = min(ends, self._clock.unix_ms() + 1000 * question.read_s)
                 await tier.jobs.end(project, job.id, ends)
             job = replace(job, ends_unix_ms=ends)
             if len(data) <= BESIDE_BYTES:
-                return asked.tell(job, data, tier.keeps)
-            return await asyncio.to_thread(asked.tell, job, data, tier.keeps)  # else it would block the event loop
+                return question.tell(job, data, tier.keeps)
+            return await asyncio.to_thread(question.tell, job, data, tier.keeps)  # else it would block the event loop
 
 
 class _Content:

@@ -163,16 +163,16 @@ class Allowances:
         known = group.applied is not None and principal.project in group.applied.projects
         if not known and any(each.hard and each.project in (EVERY, principal.project) for each in group.wanted.budgets):
             raise CapacityError("The budgets of this project are being read.", retry_after_s=RETRY_AFTER_S)
-        clock, asked = self.clock, demand()
+        clock, need = self.clock, demand()
         try:
             permit = group.tally.admit(
-                call.id, principal.project, principal.key_id, use, asked, clock.now_ns(), clock.unix_ms()
+                call.id, principal.project, principal.key_id, use, need, clock.now_ns(), clock.unix_ms()
             )
         finally:
             self._tell(group)
         if group.reading is not None:
             group.own.add(call.id)
-        return Allowance(self, group, permit, asked)
+        return Allowance(self, group, permit, need)
 
     def cover(self, group: Group, permit: Permit, meters: Meters, entries: Entries) -> None:
         try:

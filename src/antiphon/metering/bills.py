@@ -23,7 +23,7 @@ def decimal(nano: int) -> str:
 
 def record(statement: Statement) -> dict[str, Any]:
     """Return the whole statement as named fields, in a fixed order."""
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "project": statement.project,
         "period": statement.period.name,
         "since": _time(statement.period.since_unix_ms),
@@ -36,8 +36,8 @@ def record(statement: Statement) -> dict[str, Any]:
         "total": decimal(statement.total_nano),
     }
     if statement.with_costs:
-        said |= _margin(statement.total_nano, statement.costs_nano) | {"uncosted_lines": statement.uncosted}
-    return said | {"unrated_lines": statement.unrated, "open_sessions": statement.open}
+        fields |= _margin(statement.total_nano, statement.costs_nano) | {"uncosted_lines": statement.uncosted}
+    return fields | {"unrated_lines": statement.unrated, "open_sessions": statement.open}
 
 
 def to_json(statement: Statement) -> str:

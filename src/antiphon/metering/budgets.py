@@ -47,45 +47,60 @@ class State(NamedTuple):
 class Counter:
     """The present window of one budget. `running` is what open calls have used so far, out of what they reserved."""
 
-    __slots__ = ("_told", "amount", "budget", "hard", "place", "reserved", "running", "since", "spent", "until")
+    __slots__ = (
+        "_past_thresholds",
+        "amount",
+        "budget",
+        "hard",
+        "place",
+        "reserved",
+        "running",
+        "since",
+        "until",
+        "usage",
+    )
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
         self.hard = budget.hard
         self.place = int(budget.measure)  # among amounts
         self.amount = budget.amount
-        self.spent = self.running = self.reserved = 0
+        self.usage = self.running = self.reserved = 0
         self.since = self.until = 0
-        self._told: set[int] = set()
+        self._past_thresholds: set[int] = set()
 
     def roll(self, now_unix_ms: int) -> None:
         """Begin the window of that time, unless it is the present one. Time never goes back here."""
         if now_unix_ms >= self.until:
             self.since, self.until = bounds(self.budget.window, now_unix_ms)
-            self.spent = 0
-            self._told.clear()
+            self.usage = 0
+            self._past_thresholds.clear()
 
     def spend(self, amount: int) -> None:
-        self.spent += amount
+        self.usage += amount
 
     @property
     def left(self) -> int:
-        return self.amount - self.spent - self.reserved
+        return self.amount - self.usage - self.reserved
 
     def state(self) -> State:
-        return State(self.budget, self.amount, self.spent, self.reserved, self.since, self.until)
+        return State(self.budget, self.amount, self.usage, self.reserved, self.since, self.until)
 
     def crossed(self, refused: bool = False) -> list[Alert]:
         """Return the thresholds reached since the last call; a refusal reaches the last."""
-        used = self.spent + self.running
-        if len(self._told) == len(THRESHOLDS) or (
-            not refused and used * 100 < THRESHOLDS[len(self._told)] * self.amount
+        used = self.usage + self.running
+        if len(self._past_thresholds) == len(THRESHOLDS) or (
+            not refused and used * 100 < THRESHOLDS[len(self._past_thresholds)] * self.amount
         ):
             return []
-        reached = [each for each in THRESHOLDS if used * 100 >= each * self.amount and used and each not in self._told]
-        if refused and THRESHOLDS[-1] not in self._told:
-            reached = [each for each in THRESHOLDS if each not in self._told]
-        self._told.update(reached)
+        reached = [
+            each
+            for each in THRESHOLDS
+            if used * 100 >= each * self.amount and used and each not in self._past_thresholds
+        ]
+        if refused and THRESHOLDS[-1] not in self._past_thresholds:
+            reached = [each for each in THRESHOLDS if each not in self._past_thresholds]
+        self._past_thresholds.update(reached)
         return [Alert(self.budget, each, used, self.amount, self.until) for each in reached]
 
 
@@ -110,7 +125,7 @@ class Credits(Counter):
             self.since = now_unix_ms
             self.until = min((edge for edge in edges if edge > now_unix_ms), default=2**62)
             self.spend(0)
-            self._told.clear()
+            self._past_thresholds.clear()
 
     def spend(self, amount: int) -> None:
         if self.since >= self._begins:
@@ -121,11 +136,11 @@ class Credits(Counter):
             self._left[grant.name] -= paid
             self._debt -= paid
         self.amount = sum(grant.amount for grant in valid)
-        self.spent = self.amount - sum(self._left[grant.name] for grant in valid) + self._debt
+        self.usage = self.amount - sum(self._left[grant.name] for grant in valid) + self._debt
 
     def state(self) -> State:
         until = None if self.until == 2**62 else self.until
-        return State(self.budget, self.amount, self.spent, self.reserved, None, until)
+        return State(self.budget, self.amount, self.usage, self.reserved, None, until)
 
 
 class Purse(NamedTuple):
@@ -154,7 +169,7 @@ class Funds:
     """
 
     def __init__(self, budgets: Iterable[Budget], currencies: Mapping[str, str] | None = None) -> None:
-        self.alerts: list[Alert] = []  # to be told, then cleared
+        self.alerts: list[Alert] = []  # to be sent, then cleared
         self._currencies = currencies or {}
         self._counters: list[Counter] = []
         grants: dict[tuple[Measure, str, str, bool], list[Budget]] = {}
@@ -204,7 +219,7 @@ class Funds:
             if now_unix_ms >= counter.until:
                 counter.roll(now_unix_ms)
             more = amounts[counter.place] - held[counter.place]
-            if more > 0 and counter.hard and more > counter.amount - counter.spent - counter.reserved:
+            if more > 0 and counter.hard and more > counter.amount - counter.usage - counter.reserved:
                 self.alerts += counter.crossed(refused=True)
                 raise self._refusal(counter)
         self._hold(reservation, tuple(map(max, amounts, held)) if any(held) else amounts)  # type: ignore[arg-type]
@@ -248,7 +263,7 @@ class Funds:
         return [counter.state() for counter in self._counters]
 
     def catch_up(self, now_unix_ms: int) -> None:
-        """Begin with what was rebuilt: thresholds that it reached are not told again."""
+        """Begin with what was rebuilt: thresholds that it reached are not reported again."""
         for counter in self._counters:
             counter.roll(now_unix_ms)
             counter.crossed()
@@ -263,11 +278,11 @@ class Funds:
         budget, state = counter.budget, counter.state()
         unit = self.currency(budget) if budget.measure is Measure.MONEY else budget.measure.name.lower()
         amount = shown(budget.measure, state.amount)
-        said = f"The budget '{budget.name}' of this {budget.whose} is used up: {amount} {unit}"
+        message = f"The budget '{budget.name}' of this {budget.whose} is used up: {amount} {unit}"
         if budget.window is Window.ONCE:
-            return BudgetExceeded(f"{said.rstrip()}.")
+            return BudgetExceeded(f"{message.rstrip()}.")
         begins = (_EPOCH + timedelta(milliseconds=counter.until)).strftime("%Y-%m-%d %H:%M")
-        return BudgetExceeded(f"{said.rstrip()} a {budget.window}. It begins anew at {begins} UTC.")
+        return BudgetExceeded(f"{message.rstrip()} a {budget.window}. It begins anew at {begins} UTC.")
 
 
 def record(state: State, currency: str) -> dict[str, Any]:

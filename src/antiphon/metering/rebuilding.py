@@ -28,21 +28,21 @@ def rebuilt(
     """
     tariffs = _tariffs(series_of, projects, budgets)
     funds = Funds(budgets, {project: each.currency for project, each in tariffs.items()})
-    spent: Iterable[_Spent] = (
-        each for tariff in tariffs.values() for each in _spent(ledger, tariff, budgets, now_unix_ms, own)
+    expenses: Iterable[_Expense] = (
+        each for tariff in tariffs.values() for each in _expenses(ledger, tariff, budgets, now_unix_ms, own)
     )
-    for at_unix_ms, project, key, amounts in spent if len(tariffs) == 1 else sorted(spent):
+    for at_unix_ms, project, key, amounts in expenses if len(tariffs) == 1 else sorted(expenses):
         funds.spend(key, amounts, at_unix_ms, project)
         funds.alerts.clear()
     return funds, tariffs
 
 
-_Spent = tuple[int, str, str, Amounts]  # when a session closed, whose it was, and what it came to
+_Expense = tuple[int, str, str, Amounts]  # when a session closed, whose it was, and what it came to
 
 
-def _spent(
+def _expenses(
     ledger: Usage, tariff: Tariff, budgets: Sequence[Budget], now_unix_ms: int, own: Collection[str]
-) -> Iterator[_Spent]:
+) -> Iterator[_Expense]:
     since = begins(budgets, now_unix_ms)
     if tariff.by_month:
         since = month_of(since).since_unix_ms

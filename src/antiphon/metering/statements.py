@@ -241,13 +241,13 @@ def digest(statement: Statement) -> str:
     """Return a hash of the statement without its descriptions, which another version of the server may word
     differently.
     """
-    said = [statement.project, statement.period.name, statement.currency, statement.open]
+    header = [statement.project, statement.period.name, statement.currency, statement.open]
     books = [(book.name, book.version, book.sha256) for book in statement.books]
     items = sorted(
         (*item.place[:-1], item.sessions, item.entries, item.measured, item.billed, item.nano)
         for item in statement.items
     )
-    return hashlib.sha256(json.dumps([said, books, items]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([header, books, items]).encode()).hexdigest()
 
 
 @dataclass(slots=True)

@@ -119,8 +119,8 @@ class Tariff:
                 raise _unpriced(use, found)
             for each in found:
                 nano += each.most(amount, entries.get(meter, 1))
-        if rates.by_request and not isinstance(asked := rates.find((REQUESTS, *use)), str):
-            for each in asked:
+        if rates.by_request and not isinstance(per_request := rates.find((REQUESTS, *use)), str):
+            for each in per_request:
                 nano += each.most(1)
         return nano
 

@@ -63,9 +63,9 @@ def look_up(model: str) -> ModelEntry:
         raise PullFailed(f"{model!r} is not OWNER/REPOSITORY[@REVISION]")
     repository, endpoint = named["repository"], hub_endpoint()
     revision = urllib.parse.quote(named["revision"] or "main")
-    said = _read(f"{endpoint}/api/models/{repository}/revision/{revision}?blobs=true")
+    answer = _read(f"{endpoint}/api/models/{repository}/revision/{revision}?blobs=true")
     try:
-        found = msgspec.json.decode(said, type=_Repository)
+        found = msgspec.json.decode(answer, type=_Repository)
     except msgspec.MsgspecError as error:
         raise PullFailed(f"hf:{model}: the hub's answer makes no sense") from error
     if not _COMMIT.fullmatch(found.sha):

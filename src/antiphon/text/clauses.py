@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from antiphon.core.specs import Markup
 from antiphon.text.boundaries import LONGEST, next_cut, scheduled_cut
-from antiphon.text.markup import Event, Pause, Said, Speed, Text, reader
+from antiphon.text.markup import Event, Pause, Speed, Substitution, Text, reader
 from antiphon.text.reading import READ, ReadWord, read_on
 
 _PIECE = 512  # characters looked at in one go, so that a long text costs no more than many short ones
@@ -80,7 +80,7 @@ class Clauses:
                     else:
                         self._put(text, [start] * len(text), [end] * len(text))
                     phrases += self._cut()
-                case Said(words, start, end):
+                case Substitution(words, start, end):
                     self._known.append(words)
                     self._put(READ, [start], [end])
                     phrases += self._cut()

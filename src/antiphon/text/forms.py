@@ -44,6 +44,6 @@ def capital_before(match: re.Match[str]) -> bool:
     )
 
 
-def said(*words: str) -> Say:
+def constant(*words: str) -> Say:
     """Return a form that is always read as the same words."""
     return lambda match: whole(match, list(words))

@@ -10,8 +10,8 @@ from antiphon.text.tables import (
     INITIALS,
     NUMBERED,
     POINTLESS,
+    PRONUNCIATIONS,
     RULERS,
-    SAID,
     SIGNS,
     SPELLED_SIGNS,
     TITLES,
@@ -141,8 +141,8 @@ def roman(match: re.Match[str]) -> Parts:
     return None
 
 
-def said_so(match: re.Match[str]) -> Parts:
-    return whole(match, SAID[match[0]].split())
+def pronunciation(match: re.Match[str]) -> Parts:
+    return whole(match, PRONUNCIATIONS[match[0]].split())
 
 
 def sign(match: re.Match[str]) -> Parts:

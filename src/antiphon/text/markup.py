@@ -45,7 +45,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Substitution:
     """Words given by the markup, for the characters `start..end`."""
 
     words: tuple[str, ...]
@@ -67,7 +67,7 @@ class Speed:
     factor: float
 
 
-Event = Text | Said | Pause | Speed
+Event = Text | Substitution | Pause | Speed
 
 
 class Reader(Protocol):
@@ -381,4 +381,4 @@ class Ssml:
         else:
             words = say_as(attributes["interpret-as"], attributes.get("format", ""), written)
         if written:
-            self._events.append(Said(tuple(words), held[0].start, held[-1].end))
+            self._events.append(Substitution(tuple(words), held[0].start, held[-1].end))

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from antiphon.text import counts, dates, letters
-from antiphon.text.forms import Say, said, whole
+from antiphon.text.forms import Say, constant, whole
 from antiphon.text.numbers import cardinal
 from antiphon.text.tables import (
     CLOSERS,
@@ -24,7 +24,7 @@ from antiphon.text.tables import (
     MONTH_NUMBERS,
     PER,
     POINTLESS,
-    SAID,
+    PRONUNCIATIONS,
     SIGNS,
     TITLES,
     UNITS,
@@ -139,8 +139,8 @@ _FORMS: tuple[tuple[str, Say], ...] = (
     (rf"({_NUMBER})\s?[x×]\s?({_NUMBER})(?!\w)", counts.product),
     (rf"({_NUMBER})[xX×](?!\w)", counts.times),
     (rf"({_NUMBER})\^(-?[0-9]+)", counts.power),
-    (r"\^2(?!\w)", said("squared")),
-    (r"\^3(?!\w)", said("cubed")),
+    (r"\^2(?!\w)", constant("squared")),
+    (r"\^3(?!\w)", constant("cubed")),
     (rf"({_NUMBER})[eE]([+-]?[0-9]+)(?!\w)", counts.exponent),
     (r"[0-9]+(?:-[0-9]+){2,}(?!\w)", counts.sequence),
     (rf"{_RANGE}(?![^\W_])", counts.number),
@@ -152,22 +152,22 @@ _FORMS: tuple[tuple[str, Say], ...] = (
     (rf"({_any(list({**TITLES, **CONNECTIVES, **CLOSERS}))})(?!\w)(\.(?![a-z0-9_]))?", letters.abbreviation),
     (r"(?:[A-Z]\.)+[A-Z](?!\w)\.?|(?:[^\W\d_]\.){2,}(?!\w)", letters.dotted_initials),
     (r"[A-HJ-Z]\.(?=\s+[A-Z])", letters.initial),
-    (rf"{_any(SAID)}(?!\w)", letters.said_so),
+    (rf"{_any(PRONUNCIATIONS)}(?!\w)", letters.pronunciation),
     (r"[IVXLC]+\b", letters.roman),
     (r"([A-Z]{2,6})((?:[’']?s)?)\b(?!['’]\w)", letters.capitals),
-    (r"(?<=[a-z]\s)A(?=\s[a-z])", said("A-")),
+    (r"(?<=[a-z]\s)A(?=\s[a-z])", constant("A-")),
     (r"([A-Z])#(?!\w)", lambda match: whole(match, [match[1], "sharp"])),
-    (r"w/o\b", said("without")),
-    (r"w/(?=\s)", said("with")),
+    (r"w/o\b", constant("without")),
+    (r"w/(?=\s)", constant("with")),
     # signs
-    (r"(?<=[0-9])[-–—](?=[0-9])|(?<=[ap]m)[-–—](?=[0-9])", said("to")),
+    (r"(?<=[0-9])[-–—](?=[0-9])|(?<=[ap]m)[-–—](?=[0-9])", constant("to")),
     (r"(?<=[0-9]\s)[-*](?=\s[0-9])", lambda match: whole(match, ["minus" if match[0] == "-" else "times"])),
-    (r"~(?=[0-9])", said("about")),
-    (r"->|=>|→", said("to")),
-    (r"(?<![\w)\]’”])\.(?=\w)|(?<=[a-z0-9_])\.(?=[a-z_])", said("dot")),
-    (r"&amp;", said("and")),
-    (r"\(\)", said()),
-    (r"[:;]['’]?-?[()DPp/|](?!\w)", said()),  # a face
+    (r"~(?=[0-9])", constant("about")),
+    (r"->|=>|→", constant("to")),
+    (r"(?<![\w)\]’”])\.(?=\w)|(?<=[a-z0-9_])\.(?=[a-z_])", constant("dot")),
+    (r"&amp;", constant("and")),
+    (r"\(\)", constant()),
+    (r"[:;]['’]?-?[()DPp/|](?!\w)", constant()),  # a face
     (r"[<>]=", lambda match: whole(match, SIGNS["≤" if match[0] == "<=" else "≥"].split())),
     (r"[!=]=", lambda match: whole(match, (SIGNS["≠"] if match[0] == "!=" else SIGNS["="]).split())),
     ("[" + re.escape("".join(SIGNS)) + "]", letters.sign),
@@ -319,7 +319,7 @@ def _walk(text: str, known: Sequence[Sequence[str]], signs: int) -> _Line:
     global _forms
     if _forms is None:
         _forms = _Forms()
-    line, given = _Line(text, signs), iter(known)
+    line, readings = _Line(text, signs), iter(known)
     silent = {found.start(): found.end() for found in _SILENT.finditer(text)}
     place = 0
     while place < len(text):
@@ -330,7 +330,7 @@ def _walk(text: str, known: Sequence[Sequence[str]], signs: int) -> _Line:
         elif char.isspace():
             place += 1
         elif char == READ:
-            line.add(place, place + 1, list(next(given)))
+            line.add(place, place + 1, list(next(readings)))
             place += 1
         elif (word := _PLAIN.match(text, place)) is not None and word[0] not in POINTLESS:
             line.add(place, word.end(), [word[0]])

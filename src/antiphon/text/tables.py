@@ -168,7 +168,7 @@ INITIALS = set_of(
     """
 )
 # Words with capitals that have a pronunciation of their own.
-SAID = {
+PRONUNCIATIONS = {
     "JSON": "Jason", "JPEG": "jay peg", "JPG": "jay peg", "iOS": "I.O.S", "macOS": "Mac O.S", "iPadOS": "iPad O.S",
     "SaaS": "sass", "LaTeX": "lay tech", "SCSI": "scuzzy", "MySQL": "My S.Q.L", "NoSQL": "no S.Q.L",
     "PostgreSQL": "Postgres Q.L", "WYSIWYG": "wizzywig",

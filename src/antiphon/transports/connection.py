@@ -106,13 +106,13 @@ class Connection:
     async def _hear(self, talk: Talk, first: str | bytes | None) -> None:
         """Take messages; those that came together in turns, since nothing in between waits for anything."""
         message = first if first is not None else await self._carrier.receive()
-        spent_s = 0.0
+        turn_s = 0.0
         while True:
             begun_s = time.monotonic()
             await talk.take(message)
-            spent_s += time.monotonic() - begun_s
-            if spent_s >= TURN_S:
-                spent_s = 0.0
+            turn_s += time.monotonic() - begun_s
+            if turn_s >= TURN_S:
+                turn_s = 0.0
                 await asyncio.sleep(0)
             message = await self._carrier.receive()
 
@@ -168,8 +168,8 @@ class Stream:
                 await asyncio.sleep(min(IDLE_CHECK_S, wait_s))
 
     async def _follow(self, step: Step) -> None:
-        for given in step.inputs:
-            await self._session.feed(given)
+        for each in step.inputs:
+            await self._session.feed(each)
         if step.sends or step.close:
             await self._connection.say(step.sends, step.close)
         if step.close:

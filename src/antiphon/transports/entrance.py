@@ -112,15 +112,15 @@ class Stray:
         opening = opening_of(scope)
         routes = [each for each in self._routes if _has(each, opening.path)] if self.known(opening.path) else []
         methods = {method for each in routes if isinstance(each, Route) for method in each.methods or ()}
-        said = f"({opening.method} {opening.path[:MAX_SHOWN]})"
+        detail = f"({opening.method} {opening.path[:MAX_SHOWN]})"
         if any(isinstance(each, WebSocketRoute) for each in routes):
-            said += ": it is opened as a WebSocket"
+            detail += ": it is opened as a WebSocket"
         if not methods or scope["type"] == "websocket":
-            return answer(self._refuse(opening, NotFound(f"Invalid URL {said}")))
+            return answer(self._refuse(opening, NotFound(f"Invalid URL {detail}")))
         allow = ", ".join(sorted(methods | {"OPTIONS"}))
         if opening.method == "OPTIONS":
             return HttpResponse(status_code=204, headers={"allow": allow})
-        refused = self._refuse(opening, MethodNotAllowed(f"Invalid method for URL {said}"))
+        refused = self._refuse(opening, MethodNotAllowed(f"Invalid method for URL {detail}"))
         response = answer(refused)
         response.headers.append("allow", allow)
         return response

@@ -258,6 +258,6 @@ class WebSocketProtocol(Bounded, WebSocketsSansIOProtocol):
 
 def _has_left(transport: asyncio.Transport) -> bool:
     """Return whether the peer has ended the connection, after the bytes it sent before."""
-    asked = select.poll()
-    asked.register(transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
-    return bool(asked.poll(0))
+    poller = select.poll()
+    poller.register(transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
+    return bool(poller.poll(0))

@@ -208,13 +208,13 @@ class GrpcService:
         """Send the status now, and whenever it changes. A watch counts as an idle connection, which may be closed for
         another one.
         """
-        call, told = GrpcCall(context), b""
+        call, last_status = GrpcCall(context), b""
         try:
             room = self._places.enter(call, _address(context.peer()))
             while room and not call.dropped:
                 status = self._status(request)
-                if status != told:
-                    await call.send((told := status,))
+                if status != last_status:
+                    await call.send((last_status := status,))
                 await asyncio.sleep(WATCHED_S)
         except Gone:
             return

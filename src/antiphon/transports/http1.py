@@ -37,17 +37,17 @@ TARGET_TOO_LONG = (414, f"The request target is longer than {MAX_TARGET_BYTES} b
 _INVALID = (400, "Invalid HTTP request received.")
 
 
-def wrong_head(target: bytes, fields: Sequence[tuple[bytes, bytes]], given: Mapping[bytes, bytes]) -> str | None:
-    """Return why the head of a request is refused, in any version of HTTP, or `None`. `given` are the fields by
-    name.
+def wrong_head(target: bytes, fields: Sequence[tuple[bytes, bytes]], by_name: Mapping[bytes, bytes]) -> str | None:
+    """Return why the head of a request is refused, in any version of HTTP, or `None`. `by_name` maps the names of
+    the fields to their values.
     """
     if target.count(b"&") >= MAX_PARAMETERS:
         return f"The query has more than {MAX_PARAMETERS} parameters."
-    if len(given) < len(fields):
+    if len(by_name) < len(fields):
         names = [name for name, _ in fields]
         if twice := next((name for name in _ONCE if names.count(name) > 1), None):
             return f"There is more than one {twice.decode()} field."
-    host = given.get(b"host")
+    host = by_name.get(b"host")
     if host and not _HOST.fullmatch(host):
         return "The Host field is invalid."
     return None if target.isascii() else "The request target has other characters than ASCII."
@@ -236,14 +236,14 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
     def _wrong(self) -> str | None:
         """Return why the head is refused, or `None`."""
         version = self.parser.get_http_version()
-        given: dict[bytes, bytes] = dict(self.headers)
-        if wrong := wrong_head(self.url, self.headers, given):
+        by_name: dict[bytes, bytes] = dict(self.headers)
+        if wrong := wrong_head(self.url, self.headers, by_name):
             return wrong
-        if b"host" not in given and version == "1.1":
+        if b"host" not in by_name and version == "1.1":
             return "There is no Host field."  # RFC 9112 section 3.2
         if not self.parser.should_upgrade() or not self._should_upgrade():
             return None
-        has_body = b"transfer-encoding" in given or given.get(b"content-length", b"0").strip(b"0") != b""
+        has_body = b"transfer-encoding" in by_name or by_name.get(b"content-length", b"0").strip(b"0") != b""
         if has_body:
             return "A WebSocket is opened without a body."
         if self.parser.get_method() != b"GET" or version != "1.1":

@@ -50,12 +50,12 @@ class Origins:
         if scope["method"] == "OPTIONS" and fields[0][0] == _ALLOW_ORIGIN:
             fields += _preflight(scope)
 
-        def said(message: Message) -> Awaitable[None]:
+        def send_with_fields(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message.get("headers", ()), *fields]}
             return send(message)
 
-        await self._app(scope, receive, said)
+        await self._app(scope, receive, send_with_fields)
 
     def _fields(self, origin: bytes) -> Fields:
         if self._any:
@@ -77,8 +77,8 @@ def _preflight(scope: Scope) -> Fields:
     when it comes.
     """
     fields = [(b"access-control-max-age", str(MAX_AGE_S).encode())]
-    for asked, allowed in _PREFLIGHT:
-        names = _value(scope, asked)
+    for request_header, allowed in _PREFLIGHT:
+        names = _value(scope, request_header)
         if names and _NAMES.fullmatch(names):
             fields.append((allowed, names))
     return fields

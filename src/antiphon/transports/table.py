@@ -56,6 +56,6 @@ class ByHeader:
 
     def _whose(self, scope: Scope) -> ASGIApp:
         for name, begins, app in self._named:
-            if any(name == given and value.lstrip().lower().startswith(begins) for given, value in scope["headers"]):
+            if any(name == header and value.lstrip().lower().startswith(begins) for header, value in scope["headers"]):
                 return app
         return self._other

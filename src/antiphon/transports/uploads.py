@@ -138,8 +138,8 @@ class Uploads:
                 f"Compressed request bodies ({coding}) are not supported; send it without Content-Encoding."
             )
         most_bytes = min(most_bytes, self.each_bytes)
-        said = opening.headers.get("content-length", "")
-        declared = int(said) if said.isdecimal() else 0
+        length = opening.headers.get("content-length", "")
+        declared = int(length) if length.isdecimal() else 0
         if declared > most_bytes + slack_bytes:
             raise _too_large(most_bytes)
         held = _Held(principal, self._small, self._large, self._small)

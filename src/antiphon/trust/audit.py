@@ -71,7 +71,7 @@ class Auditor:
         self._counted_ns = clock.now_ns()
         self._forgot_ns = clock.now_ns() - FORGET_NS
         self._lost = 0
-        self._told_behind = False
+        self._was_behind = False
 
     def admit(self, action: Action, place: str, principal: Principal, address: str, request: str) -> None:
         """Record that a caller was admitted to `place`. Raises `LedgerUnavailable` if that cannot be recorded; the
@@ -208,9 +208,9 @@ class Auditor:
 
     def _look_at_clock(self) -> None:
         behind_ms = self._behind_ms()
-        if behind_ms > BEHIND_MS and not self._told_behind:
+        if behind_ms > BEHIND_MS and not self._was_behind:
             self.event(Action.CLOCK_SET_BACK, counts=(("behind_ms", behind_ms),))
-        self._told_behind = behind_ms > BEHIND_MS
+        self._was_behind = behind_ms > BEHIND_MS
 
     def _try(self, record: AuditRecord) -> None:
         try:

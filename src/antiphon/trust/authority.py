@@ -62,8 +62,8 @@ def own_names(host: str) -> tuple[str, ...]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         for _, interface in socket.if_nameindex():
             with suppress(OSError):  # it has no address
-                told = fcntl.ioctl(asking, _SIOCGIFADDR, struct.pack("256s", interface.encode()[:15]))
-                found.append(socket.inet_ntoa(told[20:24]))
+                reply = fcntl.ioctl(asking, _SIOCGIFADDR, struct.pack("256s", interface.encode()[:15]))
+                found.append(socket.inet_ntoa(reply[20:24]))
     with suppress(OSError):
         lines = Path("/proc/net/if_inet6").read_text().splitlines()
         found += [str(ipaddress.IPv6Address(bytes.fromhex(line.split()[0]))) for line in lines]

@@ -41,8 +41,8 @@ class Bucket:
         lines = "".join(f"{name}:{value}\n" for name, value in signed.items())
         request = f"PUT\n{path}\n\n{lines}\n{names}\n{digest}"
         scope = (time[:8].encode(), self.region.encode(), b"s3", TERMINATION)
-        said = f"{ALGORITHM}\n{time}\n{b'/'.join(scope).decode()}\n{hashlib.sha256(request.encode()).hexdigest()}"
-        signature = hmac.digest(signing_key(self.secret, scope), said.encode(), "sha256").hex()
+        message = f"{ALGORITHM}\n{time}\n{b'/'.join(scope).decode()}\n{hashlib.sha256(request.encode()).hexdigest()}"
+        signature = hmac.digest(signing_key(self.secret, scope), message.encode(), "sha256").hex()
         credential = f"{self.key_id}/{b'/'.join(scope).decode()}"
         headers = {name: value for name, value in signed.items() if name != "host"}
         headers["authorization"] = f"{ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature={signature}"

@@ -104,9 +104,9 @@ class Control:
                 param="id",
             )
         _check_name(name)
-        given = parse_policy(policy)
-        project = Project(project_id, name or project_id, now_unix_ms, self._beginning(given))
-        self.profiles.check(project_id, project.policy, given)
+        fields = parse_policy(policy)
+        project = Project(project_id, name or project_id, now_unix_ms, self._beginning(fields))
+        self.profiles.check(project_id, project.policy, fields)
         self._directory.add_project(project, self._at(now_unix_ms))
         return project
 
@@ -336,10 +336,10 @@ class Control:
             project = Project(DEFAULT_PROJECT, "Default", now_unix_ms, self._beginning({}))
             self._directory.add_project(project, self._at(now_unix_ms))
 
-    def _beginning(self, given: Mapping[str, str | int]) -> Policy:
+    def _beginning(self, fields: Mapping[str, str | int]) -> Policy:
         """Return the policy that a new project begins with: the given fields, and those of the profile for new ones."""
         profile = self.profiles.new
-        return read_policy({**dict(profile.fields if profile else ()), **given})[0]
+        return read_policy({**dict(profile.fields if profile else ()), **fields})[0]
 
 
 def check_url(url: str) -> None:
@@ -355,15 +355,15 @@ def check_url(url: str) -> None:
 
 def check_headers(headers: Iterable[tuple[str, str]]) -> None:
     """Raise `CallerError` for headers that cannot be sent with a notice."""
-    given = tuple(headers)
-    if len(given) > MAX_HEADERS:
+    pairs = tuple(headers)
+    if len(pairs) > MAX_HEADERS:
         raise CallerError(f"a webhook has at most {MAX_HEADERS} headers", param="request_headers")
-    for name, value in given:
+    for name, value in pairs:
         if not _HEADER.fullmatch(name) or name.lower() in _OWN_HEADERS or name.lower().endswith("-signature"):
             raise CallerError(f"the header {name[:64]!r} cannot be set", param="request_headers")
         if len(value) > MAX_HEADER_VALUE or not (value.isascii() and value.isprintable()):
-            said = f"a header's value has at most {MAX_HEADER_VALUE} printable ASCII characters"
-            raise CallerError(said, param="request_headers")
+            message = f"a header's value has at most {MAX_HEADER_VALUE} printable ASCII characters"
+            raise CallerError(message, param="request_headers")
 
 
 def check_environment_key(key: str) -> None:

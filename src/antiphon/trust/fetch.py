@@ -131,12 +131,12 @@ class Fetcher:
         async with self._session() as session:
             self._resolver.check_literal(url)
             async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
-                said = await response.content.read(max_bytes + 1)
-                while len(said) <= max_bytes and (more := await response.content.read(max_bytes + 1)):
-                    said += more
-                if len(said) > max_bytes:
+                content = await response.content.read(max_bytes + 1)
+                while len(content) <= max_bytes and (more := await response.content.read(max_bytes + 1)):
+                    content += more
+                if len(content) > max_bytes:
                     raise TooLarge(f"The answer of the URL is larger than {max_bytes} bytes.", param="url")
-                return Answer(response.status, response.content_type, said)
+                return Answer(response.status, response.content_type, content)
 
     async def _follow(self, url: URL, max_bytes: int) -> bytes:
         async with self._session() as session:

@@ -154,8 +154,8 @@ class Notary:
     # -- witnesses -----------------------------------------------------------------------------------------------------
 
     async def _witnessed(self, checkpoint: Checkpoint) -> list[Signature]:
-        asked = [self._witness(url, key, checkpoint) for url, key in self._outside.witnesses]
-        return [signature for given in await asyncio.gather(*asked) for signature in given]
+        requests = [self._witness(url, key, checkpoint) for url, key in self._outside.witnesses]
+        return [signature for signatures in await asyncio.gather(*requests) for signature in signatures]
 
     async def _witness(self, url: str, key: Verifier, checkpoint: Checkpoint) -> list[Signature]:
         """Return the valid signatures of one witness; none if it does not answer with one."""

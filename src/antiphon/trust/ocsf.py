@@ -69,7 +69,7 @@ def event(logged: LoggedRecord, origin: str) -> dict[str, Any] | None:
     record = parse(logged.body)
     kind, activity = _kind(record)
     failed = record.outcome in (Outcome.REFUSED, Outcome.FAILED)
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "activity_id": activity,
         "activity_name": record.action.value,
         "category_uid": kind // 1000,
@@ -90,8 +90,8 @@ def event(logged: LoggedRecord, origin: str) -> dict[str, Any] | None:
         },
     }
     if record.reason:
-        said["status_detail"] = record.reason
-    return said | _of_class(kind, record, origin)
+        fields["status_detail"] = record.reason
+    return fields | _of_class(kind, record, origin)
 
 
 def _kind(record: AuditRecord) -> tuple[int, int]:
@@ -125,7 +125,7 @@ def _of_class(kind: int, record: AuditRecord, origin: str) -> dict[str, Any]:
 
 
 def _metadata(logged: LoggedRecord, record: AuditRecord, origin: str) -> dict[str, Any]:
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "version": SCHEMA,
         "product": {"name": "Antiphon", "vendor_name": "Antiphon", "version": __version__},
         "log_name": origin,
@@ -133,10 +133,10 @@ def _metadata(logged: LoggedRecord, record: AuditRecord, origin: str) -> dict[st
         "uid": f"{origin}/{logged.number}",
     }
     if record.project:
-        said["tenant_uid"] = record.project
+        fields["tenant_uid"] = record.project
     if record.request:
-        said["correlation_uid"] = record.request
-    return said
+        fields["correlation_uid"] = record.request
+    return fields
 
 
 def _user(actor: str) -> dict[str, str]:

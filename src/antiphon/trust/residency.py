@@ -180,9 +180,10 @@ class Residency:
         """Return the refusal of a call that none of these engines may serve. It names requirements, not engines."""
         found = self.verdicts(self._policy(project), engines)
         unmet = dict.fromkeys(failure.required for verdict in found for failure in verdict.failures)
-        said = "; ".join(unmet) or "an engine"
+        requirements = "; ".join(unmet) or "an engine"
         return NoEngineAllowed(
-            f"No engine of model {model[:64]!r} satisfies what this project's policy requires: {said}.", param="model"
+            f"No engine of model {model[:64]!r} satisfies what this project's policy requires: {requirements}.",
+            param="model",
         )
 
     def _today(self) -> date:

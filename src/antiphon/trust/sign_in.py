@@ -86,7 +86,7 @@ class SignIns:
         """Begin a sign-in. Raises `KeysUnavailable` if the provider's addresses are not known."""
         endpoints = self._endpoints()
         state, nonce, verifier = (secrets.token_urlsafe(_SECRET_BYTES) for _ in range(3))
-        asked = {
+        query = {
             "response_type": "code",
             "client_id": self._oidc.provider.audience,
             "redirect_uri": self._returns,
@@ -98,7 +98,7 @@ class SignIns:
         }
         joint = "&" if urlsplit(endpoints.authorization).query else "?"
         pending: list[str | int] = [state, nonce, verifier, self._clock.unix_ms() + 1000 * PENDING_S]
-        return Beginning(f"{endpoints.authorization}{joint}{urlencode(asked)}", self._seal(pending))
+        return Beginning(f"{endpoints.authorization}{joint}{urlencode(query)}", self._seal(pending))
 
     async def finish(self, query: Mapping[str, str], pending: str) -> tuple[str, Session]:
         """Return a new session and its secret for the provider's answer and the browser's cookie. Raises
@@ -149,10 +149,10 @@ class SignIns:
         if answer.status >= 500:
             raise KeysUnavailable("The OpenID provider has failed.", retry_after_s=RETRY_AFTER_S)
         try:
-            said = json.loads(answer.body) if answer.status == 200 else {}
+            fields = json.loads(answer.body) if answer.status == 200 else {}
         except ValueError:
-            said = {}
-        token = said.get("id_token") if isinstance(said, dict) else None
+            fields = {}
+        token = fields.get("id_token") if isinstance(fields, dict) else None
         if not isinstance(token, str) or not is_token(token):
             raise Unauthenticated("the provider gave no ID token for the code")
         return token

@@ -217,8 +217,8 @@ class Outbox:
         position = cuts[low].position if low < len(cuts) else 0
         cut = Cut(position, await self._anchor(position), secrets.token_hex(4))
         await self._exports.cut(self.name, latest, cut, (), self._clock.unix_ms())
-        said = f"the ledger is another one: it goes on from position {position} instead of {latest.position}"
-        log.error("an export begins anew", extra={"task": self.name, "reason": said})
+        reason = f"the ledger is another one: it goes on from position {position} instead of {latest.position}"
+        log.error("an export begins anew", extra={"task": self.name, "reason": reason})
         return cut
 
     async def _anchor(self, position: int) -> str:
@@ -269,7 +269,7 @@ class Outbox:
         for batch in waiting:
             if not batch.body:  # its lane is known only then; it is sent in its turn
                 await self._make(batch)
-        marks = [mark for batch in whole if (mark := self._given_up(batch)) is not None]
+        marks = [mark for batch in whole if (mark := self._late_mark(batch)) is not None]
         gone = {mark.number for mark in marks}
         going = [batch for batch in whole if batch.number not in gone]
         if going:
@@ -283,7 +283,7 @@ class Outbox:
 
     async def _make(self, batch: Batch) -> None:
         """Make the body of a batch that is to be sent again, or the reason why it cannot be sent."""
-        reason = next((said for event in batch.events if (said := self._refusal(event))), None)
+        reason = next((refusal for event in batch.events if (refusal := self._refusal(event))), None)
         if reason is None:
             batch = replace(batch, body=self._receiver.body(batch.events), lane=self._receiver.lane(batch.events[0]))
         else:
@@ -291,7 +291,7 @@ class Outbox:
             self._alarm(batch, reason)
         await self._exports.write(self.name, batch)
 
-    def _given_up(self, batch: Batch) -> Mark | None:
+    def _late_mark(self, batch: Batch) -> Mark | None:
         """Return the mark of a batch that is too late to be sent, else `None`."""
         now, limits = self._clock.unix_ms(), self._receiver.limits
         if batch.doubtful_unix_ms is not None and now - batch.doubtful_unix_ms >= limits.memory_ms:
@@ -333,8 +333,8 @@ class Outbox:
         if any(each.verdict is not Verdict.LATER for each in judged):
             self._failures, self._resume_ms = 0, 0
             return
-        asked_ms = min(each.retry_after_ms for each in judged)
-        self._resume_ms = self._clock.unix_ms() + max(self._backoff_ms(self._failures), asked_ms)
+        retry_after_ms = min(each.retry_after_ms for each in judged)
+        self._resume_ms = self._clock.unix_ms() + max(self._backoff_ms(self._failures), retry_after_ms)
         self._failures += 1
         log.warning("a receiver takes no usage", extra={"task": self.name, "reason": judged[0].reason})
 

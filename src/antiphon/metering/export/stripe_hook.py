@@ -43,8 +43,8 @@ class StripeHook:
         if report is not None and (report.refusals or report.others):
             now = self._clock.unix_ms()
             await self._exports.refuse(account.target, report.refusals, report.others, now)
-            said = sorted({each.reason.partition(":")[0] for each in (*report.refusals, *report.others)})
-            log.error("a receiver does not count usage", extra={"task": account.target, "reason": ", ".join(said)})
+            reasons = sorted({each.reason.partition(":")[0] for each in (*report.refusals, *report.others)})
+            log.error("a receiver does not count usage", extra={"task": account.target, "reason": ", ".join(reasons)})
 
     def _whose(self, body: bytes, signature: str) -> Account:
         error: Unauthenticated | None = None

@@ -105,13 +105,13 @@ async def _ask(receiver: Stripe, post: Post, path: str, form: dict[str, str] | N
 
 def _whole(answer: Answer) -> dict[str, Any]:
     try:
-        said = json.loads(answer.body)
+        fields = json.loads(answer.body)
     except ValueError:
-        said = None
-    if answer.status >= 500 or not isinstance(said, dict):
+        fields = None
+    if answer.status >= 500 or not isinstance(fields, dict):
         raise EngineError(f"Stripe answers with status {answer.status}")
     if answer.status >= 400:
-        error = said.get("error")
+        error = fields.get("error")
         message = error.get("message", "") if isinstance(error, dict) else ""
         raise CallerError(f"Stripe answers with status {answer.status}: {str(message)[:300]}")
-    return said
+    return fields

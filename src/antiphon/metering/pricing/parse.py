@@ -324,8 +324,8 @@ class _Reader:
         """Return a price of which a part is written elsewhere; errors in that part are reported there only."""
         known = len(self.problems)
         price = self._price(path, values)
-        said = {problem.message for problem in self.problems[:known]}
-        self.problems[known:] = [problem for problem in self.problems[known:] if problem.message not in said]
+        messages = {problem.message for problem in self.problems[:known]}
+        self.problems[known:] = [problem for problem in self.problems[known:] if problem.message not in messages]
         return price
 
     # -- values --------------------------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ CREATE TABLE answers (
         "CREATE INDEX answers_by_age ON answers (project, created_unix_ms)",
     ),
     (
-        # Before, it was stored as it was said; `seal` is a function of ours.
+        # Before, it was stored unsealed; `seal` is a function of ours.
         "UPDATE answers SET body = seal(project, 'answers.body/' || id, body),"
         " conversation = seal(project, 'answers.conversation/' || id, conversation)",
         # The pseudonyms of the people it is about, each between spaces.
@@ -226,34 +226,36 @@ class SqliteAnswers:
         for put in puts:
             keep = put.keep
             try:
-                conversation = msgspec.json.encode(keep.conversation)
+                plain = msgspec.json.encode(keep.conversation)
                 body = self._sealer.seal(put.project, f"answers.body/{keep.id}", keep.body)
-                said = self._sealer.seal(put.project, f"answers.conversation/{keep.id}", conversation)
-                self._check_room(put.project, keep.id, len(body) + len(said))
+                conversation = self._sealer.seal(put.project, f"answers.conversation/{keep.id}", plain)
+                self._check_room(put.project, keep.id, len(body) + len(conversation))
             except (InternalError, StorageFull, ValueError) as error:
                 put.error = error
                 continue
             subjects = "".join(f" {subject} " for subject in keep.subjects)
-            yield (put.project, keep.id, put.created_unix_ms, put.expires_unix_ms, subjects, body, said)
+            yield (put.project, keep.id, put.created_unix_ms, put.expires_unix_ms, subjects, body, conversation)
 
     def _check_room(self, project: str, id: str, size: int) -> None:
         """Raise `StorageFull` if the project has no room for an answer of this size, in place of one with its id."""
         others = self._connection.execute(_TAKEN, {"project": project, "id": id}).fetchone()[0]
         if others + size > self._project_bytes:
-            said = f"The stored answers of this project would take more than {self._project_bytes} bytes. Delete some."
-            raise StorageFull(said, retry_after_s=RETRY_AFTER_S)
+            raise StorageFull(
+                f"The stored answers of this project would take more than {self._project_bytes} bytes. Delete some.",
+                retry_after_s=RETRY_AFTER_S,
+            )
 
     def _find(self, query: str, project: str, keep_s: int, *values: str) -> Keep | None:
         """Return the readable answer that a query finds."""
         now = self._clock.unix_ms()
-        given = (project, now, now - keep_s * 1000, *values)
-        row = self._transact(lambda t: t.execute(query, given).fetchone())
+        parameters = (project, now, now - keep_s * 1000, *values)
+        row = self._transact(lambda t: t.execute(query, parameters).fetchone())
         if row is None:
             return None
         id, subjects = row["id"], tuple(row["subjects"].split())
         body = self._sealer.unseal(project, f"answers.body/{id}", row["body"])
-        said = self._sealer.unseal(project, f"answers.conversation/{id}", row["conversation"])
-        return Keep(id, body, _conversation.decode(said), subjects)
+        conversation = self._sealer.unseal(project, f"answers.conversation/{id}", row["conversation"])
+        return Keep(id, body, _conversation.decode(conversation), subjects)
 
     def _transact(self, work: Callable[[Connection], T]) -> T:
         with self._connection:

@@ -119,12 +119,12 @@ class SqliteTrail:
 
     def _logged(self, start: int, limit: int, project: str | None, since_unix_ms: int | None) -> list[LoggedRecord]:
         limits = {"number >= ?": start, "project = ?": project, "at_unix_ms >= ?": since_unix_ms}
-        asked = {condition: value for condition, value in limits.items() if value is not None}
-        query = f"SELECT number, hashes, body FROM audit WHERE {' AND '.join(asked)} ORDER BY number LIMIT ?"
+        filters = {condition: value for condition, value in limits.items() if value is not None}
+        query = f"SELECT number, hashes, body FROM audit WHERE {' AND '.join(filters)} ORDER BY number LIMIT ?"
         with reading(self._path) as connection:
             if not has_audit(version_of(connection)):
                 return []
-            return [LoggedRecord(*row) for row in connection.execute(query, (*asked.values(), limit))]
+            return [LoggedRecord(*row) for row in connection.execute(query, (*filters.values(), limit))]
 
     def _hashes(self, places: Sequence[Place]) -> list[bytes]:
         if not places:

@@ -75,17 +75,21 @@ def tag_key_row(project: str, master: Master, key: bytes | None = None) -> KeyRo
 
 
 def to_webhook(row: Row, master: Master) -> Webhook:
-    said = json.loads(master.unwrap(row["wrapped"], row["project"], "webhooks", row["id"].encode()))
-    settings = said["settings"]
+    fields = json.loads(master.unwrap(row["wrapped"], row["project"], "webhooks", row["id"].encode()))
+    settings = fields["settings"]
     headers = tuple((name, value) for name, value in settings.pop("headers", ()))
     more = WebhookSettings(**settings, headers=headers)
-    return Webhook(row["id"], row["project"], said["name"], said["url"], row["created_unix_ms"], said["secret"], more)
+    return Webhook(
+        row["id"], row["project"], fields["name"], fields["url"], row["created_unix_ms"], fields["secret"], more
+    )
 
 
 def wrap_webhook(webhook: Webhook, master: Master) -> bytes:
     """Return all of a webhook that may be secret: a URL can have a token in it, a header a password."""
-    said = {name: getattr(webhook, name) for name in ("name", "url", "secret")} | {"settings": asdict(webhook.settings)}
-    return master.wrap(json.dumps(said).encode(), webhook.project, "webhooks", webhook.id.encode())
+    fields = {name: getattr(webhook, name) for name in ("name", "url", "secret")} | {
+        "settings": asdict(webhook.settings)
+    }
+    return master.wrap(json.dumps(fields).encode(), webhook.project, "webhooks", webhook.id.encode())
 
 
 def wrap_bare(path: Path, master: Master) -> None:
@@ -101,9 +105,9 @@ def wrap_bare(path: Path, master: Master) -> None:
             for row in keys.execute("SELECT project, key FROM bare_tag_keys").fetchall():
                 keys.execute(ADD, tag_key_row(row["project"], master, row["key"]))
             for row in keys.execute("SELECT * FROM bare_webhooks").fetchall():
-                said = {name: row[name] for name in ("name", "url", "secret")}
-                said["settings"] = json.loads(row["settings"])
-                wrapped = master.wrap(json.dumps(said).encode(), row["project"], "webhooks", row["id"].encode())
+                fields = {name: row[name] for name in ("name", "url", "secret")}
+                fields["settings"] = json.loads(row["settings"])
+                wrapped = master.wrap(json.dumps(fields).encode(), row["project"], "webhooks", row["id"].encode())
                 values = (row["id"], row["project"], row["created_unix_ms"], wrapped)
                 keys.execute("INSERT INTO webhooks VALUES (?, ?, ?, ?)", values)
             for table in tables:

@@ -1,7 +1,7 @@
 """Jobs and the blobs that they read and write, in `jobs.db`, or in memory for projects that keep nothing.
 
 A blob is rows of pieces in order; an output gets one more with each item's outcome, in the same transaction, so that
-each item is in it exactly once. What callers said is sealed with their project's key, piece by piece; deleted data is
+each item is in it exactly once. Callers' content is sealed with their project's key, piece by piece; deleted data is
 overwritten in the file. One thread owns the only connection.
 """
 
@@ -164,8 +164,8 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
                 return self._rows.to_job(known)
             query = f"SELECT count(*) FROM jobs WHERE project = ? AND kind = ? AND NOT {_IS_OVER}"
             if t.execute(query, (job.project, job.kind)).fetchone()[0] >= most_open:
-                said = f"A project can have at most {most_open} jobs that are not over."
-                raise CapacityError(said, retry_after_s=RETRY_AFTER_S)
+                message = f"A project can have at most {most_open} jobs that are not over."
+                raise CapacityError(message, retry_after_s=RETRY_AFTER_S)
             self._check_room(t, job.project, RECORD_BYTES + len(job.request))
             t.execute(_PUT_JOB, [self._rows.column(job, name, getattr(job, name)) for name in JOB])
             if data:
@@ -283,8 +283,8 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
             t.execute("DELETE FROM items WHERE project = ? AND job = ?", (job.project, job.id))
             t.execute(_DELETE_OWN, (job.project, job.input))
             output, errors = written
-            said = now.result if result is None else result
-            return self._set(t, now, state=state, over_unix_ms=at, output=output, errors=errors, result=said)
+            final_result = now.result if result is None else result
+            return self._set(t, now, state=state, over_unix_ms=at, output=output, errors=errors, result=final_result)
 
         return await self._run(finish)
 
@@ -394,11 +394,11 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
         def read(t: Connection) -> list[Row]:
             now = self._clock.unix_ms()
             readable = f"project = ? AND ends_unix_ms > ? AND created_unix_ms > ? AND {where}"
-            given: tuple[Any, ...] = (project, now, now - keep_s * 1000, *values)
+            parameters: tuple[Any, ...] = (project, now, now - keep_s * 1000, *values)
             if page.since_unix_ms:
-                readable, given = f"{readable} AND created_unix_ms >= ?", (*given, page.since_unix_ms)
+                readable, parameters = f"{readable} AND created_unix_ms >= ?", (*parameters, page.since_unix_ms)
             if page.until_unix_ms:
-                readable, given = f"{readable} AND created_unix_ms < ?", (*given, page.until_unix_ms)
+                readable, parameters = f"{readable} AND created_unix_ms < ?", (*parameters, page.until_unix_ms)
             order, beyond = ("DESC", "<") if page.newest_first else ("ASC", ">")
             query = f"SELECT * FROM {table} WHERE {readable}"
             if page.after:
@@ -406,9 +406,9 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
                 last = t.execute(place, (project, page.after)).fetchone()
                 if last is None:
                     raise NotFound("Nothing in this list has the id 'after'.", param="after")
-                query, given = f"{query} AND (created_unix_ms, id) {beyond} (?, ?)", (*given, *last)
+                query, parameters = f"{query} AND (created_unix_ms, id) {beyond} (?, ?)", (*parameters, *last)
             query = f"{query} ORDER BY created_unix_ms {order}, id {order} LIMIT ?"
-            return t.execute(query, (*given, page.limit + 1)).fetchall()
+            return t.execute(query, (*parameters, page.limit + 1)).fetchall()
 
         rows = await self._run(read)
         return rows[: page.limit], len(rows) > page.limit

@@ -154,7 +154,7 @@ SEALED = ("request", "result", "tags")  # of a job
 
 
 class Rows:
-    """The conversion of blobs and jobs to rows and back; what callers said in them is sealed."""
+    """The conversion of blobs and jobs to rows and back; the callers' content in them is sealed."""
 
     def __init__(self, sealer: Sealer) -> None:
         self._sealer = sealer

@@ -100,8 +100,8 @@ def _conditions(query: UsageQuery) -> tuple[list[str], list[str | int]]:
         "at_unix_ms < ?": query.until_unix_ms,
         "project = ?": query.project,
     }
-    asked = {condition: value for condition, value in limits.items() if value is not None}
-    conditions, values = list(asked), list(asked.values())
+    filters = {condition: value for condition, value in limits.items() if value is not None}
+    conditions, values = list(filters), list(filters.values())
     if query.labels is not None:
         marks = ", ".join("?" * len(query.labels))
         conditions.append(f"EXISTS (SELECT 1 FROM json_each(entries.tags) WHERE value IN ({marks}))")

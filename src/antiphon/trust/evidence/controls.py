@@ -25,7 +25,7 @@ class Finding:
     """What the data show."""
 
     status: Status
-    said: str
+    text: str
 
 
 Find = Callable[[Facts], Finding]
@@ -50,8 +50,8 @@ class Control:
         return self.find(facts)
 
 
-def _shown(good: bool, said: str) -> Finding:
-    return Finding(Status.SHOWN if good else Status.LACKING, said)
+def _shown(good: bool, text: str) -> Finding:
+    return Finding(Status.SHOWN if good else Status.LACKING, text)
 
 
 def _integrity(facts: Facts) -> Finding:
@@ -59,9 +59,9 @@ def _integrity(facts: Facts) -> Finding:
     if whole.trouble:
         return _shown(False, f"The audit log could not be verified: {whole.trouble}.")
     unsigned = max(0, (log.last.number + 1 if log.last else 0) - whole.signed)
-    said = f"{whole.records} records are whole, {log.records} of them of this period"
-    said += f"; the last {unsigned} of the period are not signed for yet." if unsigned else ", all signed for."
-    return _shown(log.records > unsigned, said)
+    text = f"{whole.records} records are whole, {log.records} of them of this period"
+    text += f"; the last {unsigned} of the period are not signed for yet." if unsigned else ", all signed for."
+    return _shown(log.records > unsigned, text)
 
 
 def _log_kept(days: int) -> Find:
@@ -111,9 +111,9 @@ def _erasures(facts: Facts) -> Finding:
     actions = facts.log.actions
     kinds = (Action.PROJECT_ERASE, Action.ANSWER_DELETE, Action.FILE_DELETE, Action.JOB_DELETE, Action.TAGS_FORGET)
     done = sum(actions[kind] for kind in kinds)
-    said = f"{actions[Action.SUBJECT_ERASE]} erasures of people, {done} other deletions and"
-    said += f" {actions[Action.ANSWERS_EXPIRE] + actions[Action.FILES_EXPIRE]} expiries were recorded, each in the log."
-    return _shown(facts.log.records > 0, said)
+    text = f"{actions[Action.SUBJECT_ERASE]} erasures of people, {done} other deletions and"
+    text += f" {actions[Action.ANSWERS_EXPIRE] + actions[Action.FILES_EXPIRE]} expiries were recorded, each in the log."
+    return _shown(facts.log.records > 0, text)
 
 
 def _exports(facts: Facts) -> Finding:
@@ -126,23 +126,23 @@ def _sealed(facts: Facts) -> Finding:
     source = (
         "a command" if encryption["key_command"] else encryption["key_file"] or "ANTIPHON_MASTER_KEY or a local file"
     )
-    said = f"Kept content is encrypted by a key of its project (AES-256-GCM), which a master key protects: {source}."
-    return _shown(True, said)
+    text = f"Kept content is encrypted by a key of its project (AES-256-GCM), which a master key protects: {source}."
+    return _shown(True, text)
 
 
 def _retention(facts: Facts) -> Finding:
     keeping = [name for name, each in facts.view.projects.items() if facts.policy(name).keep_answers_s]
     total = len(facts.view.projects)
-    said = f"{total - len(keeping)} of {total} projects keep no answers; the others have a time that ends by itself."
-    return _shown(True, said)
+    text = f"{total - len(keeping)} of {total} projects keep no answers; the others have a time that ends by itself."
+    return _shown(True, text)
 
 
 def _agreement(agreement: Agreement) -> Find:
     def find(facts: Facts) -> Finding:
         getting = [each for each in facts.processors if each.content]
         without = [each.setting for each in getting if not each.has(agreement, facts.at_ms)]
-        said = f"{len(getting) - len(without)} of {len(getting)} engines have one, or are the operator's own"
-        return _shown(not without, f"{said}; without: {', '.join(without)}." if without else f"{said}.")
+        text = f"{len(getting) - len(without)} of {len(getting)} engines have one, or are the operator's own"
+        return _shown(not without, f"{text}; without: {', '.join(without)}." if without else f"{text}.")
 
     return find
 
@@ -154,17 +154,17 @@ def _regions(facts: Facts) -> Finding:
         if each.content and not f"{each.processing.region}-".startswith("eu-")
     ]
     bound = [name for name in facts.view.projects if facts.policy(name).regions]
-    said = f"{len(bound)} of {len(facts.view.projects)} projects require regions, which is enforced."
+    text = f"{len(bound)} of {len(facts.view.projects)} projects require regions, which is enforced."
     if not outside:
-        return _shown(True, f"All engines are in the EU. {said}")
-    return Finding(Status.OPERATOR, f"Not in the EU: {', '.join(outside)}. {said}")
+        return _shown(True, f"All engines are in the EU. {text}")
+    return Finding(Status.OPERATOR, f"Not in the EU: {', '.join(outside)}. {text}")
 
 
 def _lost(facts: Facts) -> Finding:
     lost, failed = facts.log.actions[Action.AUDIT_LOSE], facts.log.actions[Action.REDACTION_FAIL]
     back = facts.log.actions[Action.CLOCK_SET_BACK]
-    said = f"Audit records lost: {lost} events; redaction failed closed: {failed}; clock set back: {back}."
-    return _shown(not lost, said)
+    text = f"Audit records lost: {lost} events; redaction failed closed: {failed}; clock set back: {back}."
+    return _shown(not lost, text)
 
 
 def _marked(facts: Facts) -> Finding:
@@ -173,9 +173,9 @@ def _marked(facts: Facts) -> Finding:
 
 def _disclosed(facts: Facts) -> Finding:
     without = [name for name in facts.view.projects if not facts.policy(name).disclosure]
-    said = "The policies of all projects have a sentence with which spoken conversations begin."
+    text = "The policies of all projects have a sentence with which spoken conversations begin."
     if not without:
-        return _shown(True, said)
+        return _shown(True, text)
     return Finding(Status.OPERATOR, f"The policies of these projects have no such sentence: {', '.join(without)}.")
 
 

@@ -126,7 +126,7 @@ def _controls(title: str, facts: Facts, controls: Iterable[Control]) -> Iterator
         yield from ("", f"## {control.reference}: {control.subject}", "")
         if control.does:
             yield f"- The server: {control.does}"
-        yield f"- Status: **{finding.status}**. {finding.said}"
+        yield f"- Status: **{finding.status}**. {finding.text}"
         if control.files:
             yield f"- See: {', '.join(control.files)}"
         if control.remains:
@@ -140,7 +140,7 @@ def _control(control: Control, facts: Facts) -> dict[str, Any]:
         "subject": control.subject,
         "server": control.does,
         "status": finding.status.value,
-        "finding": finding.said,
+        "finding": finding.text,
         "files": control.files,
         "operator": control.remains,
     }
@@ -205,13 +205,13 @@ def _processors(facts: Facts) -> Iterator[str]:
 
 
 def _processor(processor: Processor) -> dict[str, Any]:
-    said = processor.processing
+    processing = processor.processing
     return {
         "setting": processor.setting,
-        "processor": said.processor,
-        "region": said.region,
-        "agreements": {name.value: until and until.isoformat() for name, until in said.agreements.items()},
-        "retention": shown_retention(said.retention_s),
+        "processor": processing.processor,
+        "region": processing.region,
+        "agreements": {name.value: until and until.isoformat() for name, until in processing.agreements.items()},
+        "retention": shown_retention(processing.retention_s),
         "gets": processor.gets,
         "content": processor.content,
     }
@@ -219,5 +219,5 @@ def _processor(processor: Processor) -> dict[str, Any]:
 
 def _policy(project: str, facts: Facts) -> dict[str, Any]:
     profile = facts.profiles.projects.get(project)
-    told = [urlsplit(each.url).hostname for each in facts.view.webhooks.values() if each.project == project]
-    return {"profile": profile.name if profile else None, "policy": facts.policy(project).values(), "webhooks": told}
+    hosts = [urlsplit(each.url).hostname for each in facts.view.webhooks.values() if each.project == project]
+    return {"profile": profile.name if profile else None, "policy": facts.policy(project).values(), "webhooks": hosts}

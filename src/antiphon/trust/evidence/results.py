@@ -132,10 +132,10 @@ def read_results(path: Path) -> ResultsFile:
     if root.tag not in ("testsuites", "testsuite"):
         raise CallerError(f"{path} is not a file of test results (JUnit XML)", param="results")
     begun = dict.fromkeys(suite.get("timestamp", "") for suite in root.iter("testsuite"))
-    said = (each.get("value", "") for each in root.iter("property") if each.get("name") == "version")
+    versions = (each.get("value", "") for each in root.iter("property") if each.get("name") == "version")
     tests = tuple((_module(case), case.get("name", ""), _outcome(case)) for case in root.iter("testcase"))
     digest = hashlib.sha256(data).hexdigest()
-    return ResultsFile(path.name, digest, tuple(each for each in begun if each), next(said, ""), tests)
+    return ResultsFile(path.name, digest, tuple(each for each in begun if each), next(versions, ""), tests)
 
 
 def _module(case: ElementTree.Element) -> str:

@@ -93,8 +93,8 @@ def spelled_from(tokens: Sequence[Token], run: Run, start: int) -> int:
 def is_extension(tokens: Sequence[Token], phone: Run, run: Run) -> bool:
     """Return whether a run is the extension of the phone number before it."""
     between = [token.word for token in tokens[phone.end : run.start]] if run.start - phone.end <= MAX_BETWEEN else []
-    said = [word for word in between if word not in (",", ".")]
-    return len(said) == 1 and said[0] in _EXTENSIONS and len(phone.digits) >= MIN_PHONE
+    words = [word for word in between if word not in (",", ".")]
+    return len(words) == 1 and words[0] in _EXTENSIONS and len(phone.digits) >= MIN_PHONE
 
 
 def is_another(tokens: list[Token], hidden: Run, run: Run) -> bool:

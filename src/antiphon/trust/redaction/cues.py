@@ -163,16 +163,16 @@ def cue_behind(tokens: list[Token], at: int) -> Cue | None:
     the token `at`, after a number.
     """
     at += at < len(tokens) and tokens[at].word == ","
-    said = [token.word for token in tokens[at : at + 7]]
-    if said[:1] != ["my"]:
-        if not said or said.pop(0) not in ("is", "was", "as", "for", "that's", "that", "which"):
+    words = [token.word for token in tokens[at : at + 7]]
+    if words[:1] != ["my"]:
+        if not words or words.pop(0) not in ("is", "was", "as", "for", "that's", "that", "which"):
             return None
-        said = said[said[:1] in (["is"], ["was"]) :]
-        if not {"my", "the", "our", "her", "his", "their", "your", "when"} & set(said[:1]):
+        words = words[words[:1] in (["is"], ["was"]) :]
+        if not {"my", "the", "our", "her", "his", "their", "your", "when"} & set(words[:1]):
             return None
-    for begin in range(1, len(said)):
-        for length in range(min(LONGEST, len(said) - begin), 0, -1):
-            cue = CUES.get(tuple(said[begin : begin + length]))
+    for begin in range(1, len(words)):
+        for length in range(min(LONGEST, len(words) - begin), 0, -1):
+            cue = CUES.get(tuple(words[begin : begin + length]))
             if cue is not None:
                 return cue
     return None

@@ -115,9 +115,9 @@ def _written(value: Any, show: Show, place: _Place) -> Iterator[str]:
             yield from _written(each, show, replace(place, depth=place.depth + 1))
         yield "]"
     elif isinstance(value, str):
-        said = str(value)
-        shown = said if place.schema and place.name in _WORDS else show(Piece(said, words_of(place.name)))
-        yield said if isinstance(value, _Number) and shown == said else _text(shown)
+        text = str(value)
+        shown = text if place.schema and place.name in _WORDS else show(Piece(text, words_of(place.name)))
+        yield text if isinstance(value, _Number) and shown == text else _text(shown)
     else:
         yield json.dumps(value)
 

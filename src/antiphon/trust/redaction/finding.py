@@ -94,8 +94,8 @@ def find(
                 start, end = with_letters(tokens, run) if coded else (run.start, run.end)
                 start = spelled_from(tokens, run, start)
                 found.append(Span(tokens[start].start, tokens[end - 1].end, kinds))
-    told = (span for span in found if not sought.isdisjoint(span.kinds) or span.kinds == (Entity.CUSTOM,))
-    return merged(list(told), unsure)
+    spans = (span for span in found if not sought.isdisjoint(span.kinds) or span.kinds == (Entity.CUSTOM,))
+    return merged(list(spans), unsure)
 
 
 def merged(spans: Sequence[Span], unsure: Set[Span] = frozenset()) -> list[Span]:
@@ -119,11 +119,11 @@ def _plausible(text: str, tagged: Sequence[Span]) -> list[Span]:
     """Return the spans that the model is not known to have wrongly."""
     kept = []
     for at, span in enumerate(tagged):
-        said = text[span.start : span.end]
-        if _says_nothing(said):
+        phrase = text[span.start : span.end]
+        if _says_nothing(phrase):
             continue
         before = text[max(0, span.start - NEAR_CHARS) : span.start].lower().split()
-        if _is_number(said):
+        if _is_number(phrase):
             # A number is a part of an address where something says so: a word of it, or one before it.
             beside = (*tagged[max(0, at - 1) : at], *tagged[at + 1 : at + 2])
             near = any(
@@ -133,7 +133,7 @@ def _plausible(text: str, tagged: Sequence[Span]) -> list[Span]:
             )
             if not near and _OF_ADDRESSES.isdisjoint(before):
                 continue
-        if said.lower() in MONTHS and before and before[-1] in _BEFORE_MONTHS:
+        if phrase.lower() in MONTHS and before and before[-1] in _BEFORE_MONTHS:
             continue
         kept.append(span)
     return kept
@@ -145,8 +145,8 @@ def _says_nothing(tagged: str) -> bool:
     return all(token.word in _NEVER or token.word in STOPWORDS or token.kind in spoken for token in words)
 
 
-def _is_number(said: str) -> bool:
-    return all(_HAS_DIGIT.search(word) for word in said.split())
+def _is_number(phrase: str) -> bool:
+    return all(_HAS_DIGIT.search(word) for word in phrase.split())
 
 
 def needs_model(wanted: Redaction) -> bool:
@@ -168,15 +168,15 @@ def _matches(pattern: Any, text: str) -> list[Any]:
     The library counts the time of all threads together, which is many times that of this one where models compute on
     many processors. So it gets more, until this thread has spent what it may.
     """
-    most_s = given_s = PATTERN_S + len(text) / CHARS_PER_S
+    most_s = timeout_s = PATTERN_S + len(text) / CHARS_PER_S
     begun_s = thread_time()
     while True:
         try:
-            return list(pattern.finditer(text, timeout=given_s))
+            return list(pattern.finditer(text, timeout=timeout_s))
         except TimeoutError:
             if thread_time() - begun_s >= most_s:
                 raise
-            given_s *= 2
+            timeout_s *= 2
 
 
 @lru_cache(maxsize=256)

@@ -58,8 +58,8 @@ def _joins_nothing(token: Token) -> bool:
 
 def _spells(tokens: Sequence[Token], at: int) -> bool:
     """Return whether a word spells a letter before it: "b as in bravo"."""
-    said = [token.word for token in tokens[max(0, at - 2) : at]]
-    return said in (["as", "in"], ["like", "in"])
+    words = [token.word for token in tokens[max(0, at - 2) : at]]
+    return words in (["as", "in"], ["like", "in"])
 
 
 def _street_from(tokens: Sequence[Token]) -> int:
@@ -74,9 +74,9 @@ def _street_from(tokens: Sequence[Token]) -> int:
         last = at
         while at > 0 and tokens[at - 1].kind in NUMERALS:
             at -= 1
-        said = any(token.word in _HOMES for token in tokens[max(0, at - NEAR) : at])
+        has_cue = any(token.word in _HOMES for token in tokens[max(0, at - NEAR) : at])
         several = at < last or len(tokens[at].text) > 1
-        return at if said or (named and several and tokens[at].kind is not Kind.UNIT) else len(tokens)
+        return at if has_cue or (named and several and tokens[at].kind is not Kind.UNIT) else len(tokens)
     return len(tokens)
 
 

@@ -3,7 +3,7 @@
 from antiphon.trust.redaction.tokens import word_set
 
 # Usual given names.
-GIVEN = word_set(
+GIVEN_NAMES = word_set(
     "aaliyah aanya aarav aaron abdul abdullah abebe abel abena abigail abiodun adaeze adam adebayo adel aditi "
     "aditya adrian adriana adunni agnes agnieszka ahmad ahmed aidan aiden aiko aileen aino aisha akiko akira alaa "
     "alan alana alastair albert albrecht alejandro aleksandr aleksandra alessandro alessia alex alexander alexandra "

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from antiphon.core.redaction import Entity, Span
 from antiphon.trust.redaction.cues import STOPWORDS
-from antiphon.trust.redaction.lexicon import GIVEN, SURNAMES
+from antiphon.trust.redaction.lexicon import GIVEN_NAMES, SURNAMES
 from antiphon.trust.redaction.tokens import Kind, Token, word_set
 
 MAX_WORDS = 3
@@ -47,7 +47,7 @@ _IAM = _phrases("this is|i'm|i am")
 LONGEST = max(map(len, _SAYS | _MAY | _WHO))
 # A sentence that begins with one of these and a capitalised word asks about somebody.
 _ASKS = word_set("is was did does has had can could will would should")
-_KNOWN = GIVEN | SURNAMES
+_KNOWN = GIVEN_NAMES | SURNAMES
 _OF_PEOPLES = ("ish", "ese", "ican", "ian", "ist")  # ends of words like "English", "Canadian"
 
 
@@ -60,7 +60,7 @@ def names(tokens: Sequence[Token]) -> Iterator[Span]:
             end = _end(tokens, start, sure=token.word != "nurse" and token.word != "miss")
             if end > start:
                 yield Span(token.start, tokens[end - 1].end, (Entity.NAME,))
-        elif token.word in GIVEN and (token.text[0].isupper() or lower or _introduced(words, at)):
+        elif token.word in GIVEN_NAMES and (token.text[0].isupper() or lower or _introduced(words, at)):
             end = _surname(tokens, at + 1, lower)
             if end == at + 1 and lower and _follows(words, at, _IAM):
                 end = _end(tokens, at, sure=True, most=2)
@@ -68,7 +68,7 @@ def names(tokens: Sequence[Token]) -> Iterator[Span]:
         elif token.word in SURNAMES and (lower or token.text[0].isupper()):
             yield Span(token.start, token.end, (Entity.NAME,))
         says = _follows(words, at, _SAYS)
-        if says or (token.text[0].isupper() and (_follows(words, at, _WHO) or _asked_for(tokens, at))):
+        if says or (token.text[0].isupper() and (_follows(words, at, _WHO) or _in_question(tokens, at))):
             start = at + (says and token.word in ("is", ":", "'s"))
             end = _end(tokens, start, sure=says)
             if end > start:
@@ -79,7 +79,7 @@ def _follows(words: Sequence[str], at: int, phrases: frozenset[tuple[str, ...]])
     return any(tuple(words[at - size : at]) in phrases for size in range(1, min(at, LONGEST) + 1))
 
 
-def _asked_for(tokens: Sequence[Token], at: int) -> bool:
+def _in_question(tokens: Sequence[Token], at: int) -> bool:
     """Return whether the capitalised word at the token `at` is the second one of a question: "Did Kwame pay"."""
     begins = at == 1 or (at > 1 and tokens[at - 2].kind is Kind.MARK)
     return begins and tokens[at - 1].word in _ASKS and tokens[at - 1].text[0].isupper()
@@ -99,7 +99,7 @@ def _end(tokens: Sequence[Token], start: int, *, sure: bool, most: int = MAX_WOR
             break
         if not sure and token.word.endswith(_OF_PEOPLES) and token.word not in _KNOWN:
             break
-        if not token.text[0].isupper() and (capital or not sure) and token.word not in GIVEN:
+        if not token.text[0].isupper() and (capital or not sure) and token.word not in GIVEN_NAMES:
             break
         if end > start and tokens[end - 1].word in ("name", "is"):
             break

@@ -16,7 +16,7 @@ _SYMBOLS = word_set(
 _SURE_SYMBOLS = _SYMBOLS - STOPWORDS - {"space", "point"}  # that are no other words
 _WORDS_OF_SECRETS = STOPWORDS | _SYMBOLS
 _PASSWORD_CUES = word_set("password password's passphrase passphrase's passcode passcode's pwd pw passwd passwords")
-_ASKED = frozenset(("word", "answer", "phrase"))
+_SECRETS = frozenset(("word", "answer", "phrase"))
 _OF_SECURITY = word_set("memorable security secret safe recovery seed verification magic")  # before one of these
 _USER_CUES = frozenset(("login", "username", "userid", "nickname"))
 _FOR = frozenset(("for", "to", "on", "of", "at", "i", "i've", "we", "that", "you", "he", "she"))
@@ -38,7 +38,7 @@ def passwords(tokens: Sequence[Token]) -> Iterator[Span]:
     """Yield passwords, and names of users."""
     end, named = 0, False
     for at, token in enumerate(tokens):
-        kinds = _asked_for(tokens, at)
+        kinds = _kinds_at(tokens, at)
         changed = named and (
             (token.word == "to" and any(each.word in _CHANGES for each in tokens[max(0, at - 3) : at]))
             or (token.word == "or" and at + 1 < len(tokens) and _odd(tokens, at + 1))
@@ -47,9 +47,9 @@ def passwords(tokens: Sequence[Token]) -> Iterator[Span]:
         if at < end or not (kinds or changed):
             continue
         start = _after_cue(tokens, at + 1)
-        told = (start > at + 1 and tokens[start - 1].word != ",") or token.word.endswith("'s")
+        is_explicit = (start > at + 1 and tokens[start - 1].word != ",") or token.word.endswith("'s")
         user = kinds[:1] == (Entity.ACCOUNT,)
-        if start >= len(tokens) or (user and not told):
+        if start >= len(tokens) or (user and not is_explicit):
             continue
         if tokens[start].word in _QUOTES and (close := _quoted(tokens, start)) is not None:
             end = close
@@ -57,7 +57,7 @@ def passwords(tokens: Sequence[Token]) -> Iterator[Span]:
                 yield Span(tokens[start].end, tokens[end].start, kinds or (Entity.PASSWORD,))
             continue
         plain = tokens[start].kind is Kind.WORD and not _odd(tokens, start)
-        if plain and (user or not told or tokens[start].word in _NOT_A_PASSWORD | STOPWORDS):
+        if plain and (user or not is_explicit or tokens[start].word in _NOT_A_PASSWORD | STOPWORDS):
             continue
         if tokens[start].word in STOPWORDS and not _odd(tokens, start):
             continue
@@ -66,23 +66,23 @@ def passwords(tokens: Sequence[Token]) -> Iterator[Span]:
             yield Span(tokens[start].start, tokens[end - 1].end, kinds or (Entity.PASSWORD,))
 
 
-def _asked_for(tokens: Sequence[Token], at: int) -> tuple[Entity, ...]:
+def _kinds_at(tokens: Sequence[Token], at: int) -> tuple[Entity, ...]:
     """Return the kinds of the secret, or of the name of a user, that the token `at` announces; empty if it does not."""
     word = tokens[at].word
     behind = tokens[at + 1].word if at + 1 < len(tokens) else ""
     if word in _USER_CUES or (word == "user" and behind in (":", "=")):
         return Entity.ACCOUNT, Entity.PASSWORD
     signed = word == "pass" and behind in (":", "=")
-    of_security = word in _ASKED and at > 0 and tokens[at - 1].word in _OF_SECURITY
+    of_security = word in _SECRETS and at > 0 and tokens[at - 1].word in _OF_SECURITY
     return (Entity.PASSWORD,) if word in _PASSWORD_CUES or signed or of_security else ()
 
 
 def _after_cue(tokens: Sequence[Token], start: int) -> int:
     """Return the first token of what a cue before the token `start` announces: "is", "for the portal is", "i use"."""
     if start < len(tokens) and tokens[start].word in _FOR:
-        said = [each.word for each in tokens[start : start + MAX_FOR]]
-        told = next((at for at, word in enumerate(said) if word in ("is", "was")), None)
-        start += told if told is not None else 2 * (said[:2] == ["i", "use"])
+        words = [each.word for each in tokens[start : start + MAX_FOR]]
+        verb = next((at for at, word in enumerate(words) if word in ("is", "was")), None)
+        start += verb if verb is not None else 2 * (words[:2] == ["i", "use"])
     while start < len(tokens) and tokens[start].word in _BEFORE_SECRETS:
         start += 1
     return start
@@ -137,5 +137,5 @@ def _odd(tokens: Sequence[Token], at: int) -> bool:
     )
     plain = at + 1 < len(tokens) and tokens[at + 1].kind is Kind.WORD and tokens[at + 1].word not in _WORDS_OF_SECRETS
     behind = tokens[at + 1 + plain] if at + 1 + plain < len(tokens) else None
-    said = behind is not None and (behind.kind in NUMERALS or behind.word in _SURE_SYMBOLS)
-    return cased or signed or numbered or said
+    has_symbol = behind is not None and (behind.kind in NUMERALS or behind.word in _SURE_SYMBOLS)
+    return cased or signed or numbered or has_symbol

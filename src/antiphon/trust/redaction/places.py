@@ -83,13 +83,13 @@ def _long_town(tokens: Sequence[Token], at: int) -> int | None:
 
 def _flat_before(tokens: Sequence[Token], at: int) -> int:
     """Return the beginning of the address with a "flat three," before it."""
-    said = at - (at > 0 and tokens[at - 1].word == "number")
+    begin = at - (at > 0 and tokens[at - 1].word == "number")
     for start in range(at - 1, max(-1, at - 5), -1):
         if tokens[start].word in _PARTS:
             return start
         if tokens[start].kind not in NUMERALS | {Kind.MARK, Kind.LETTER} and tokens[start].word not in ("no", "number"):
             break
-    return said
+    return begin
 
 
 def _address(tokens: Sequence[Token], at: int) -> int | None:

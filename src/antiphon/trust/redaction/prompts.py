@@ -23,7 +23,7 @@ from antiphon.trust.redaction.labels import HASHED, Labels, same_text
 MAX_CHARS = 1 << 20  # of a prompt, with everything around it
 PROMPT_S = 30.0  # to search it
 
-Asked = TypeVar("Asked", bound=Spec)
+AnySpec = TypeVar("AnySpec", bound=Spec)
 
 
 class _How(Enum):
@@ -61,7 +61,7 @@ class Prompts:
     def finish(self) -> tuple[Any, ...]:
         return ()
 
-    async def hide(self, spec: Asked) -> Asked:
+    async def hide(self, spec: AnySpec) -> AnySpec:
         """Return the spec without what is to be hidden. Raises `PolicyError`, `TooLarge`, `EngineTimeout`, and what the
         model raises.
         """
@@ -76,7 +76,7 @@ class Prompts:
             log.error("a prompt could not be redacted: %s", type(error).__name__)
             raise InternalError("The prompt could not be redacted.") from None
 
-    async def _hidden(self, spec: Asked) -> Asked:
+    async def _hidden(self, spec: AnySpec) -> AnySpec:
         pieces: dict[Piece, None] = {}
 
         def gather(text: str, how: _How) -> str:
@@ -95,7 +95,7 @@ class Prompts:
                 return found[Piece(text)]
             return rewritten(text, found.__getitem__, schema=how is _How.SCHEMA)
 
-        written: Asked = _mapped(spec, write)
+        written: AnySpec = _mapped(spec, write)
         return written
 
     async def _tagged(self, texts: Sequence[str]) -> Sequence[Sequence[Span]]:
@@ -173,18 +173,18 @@ def _format(form: Format, write: _Write) -> Format:
     return form
 
 
-def _message(said: Message, write: _Write) -> Message:
+def _message(message: Message, write: _Write) -> Message:
     """Return the message; the name of whoever wrote it is left out."""
-    how = _How.DOCUMENT if said.role is Role.TOOL else _How.TEXT
+    how = _How.DOCUMENT if message.role is Role.TOOL else _How.TEXT
     parts = []
-    for part in said.parts:
+    for part in message.parts:
         if isinstance(part, Image):
             raise PolicyError("Pictures cannot be redacted, and this project's prompts must be.", param=part.param)
         parts.append(write(part, how))
     return replace(
-        said,
-        text=write(said.text, how),
-        name=said.name if said.role is Role.TOOL else "",
-        tool_calls=tuple(replace(call, arguments=write(call.arguments, _How.DOCUMENT)) for call in said.tool_calls),
+        message,
+        text=write(message.text, how),
+        name=message.name if message.role is Role.TOOL else "",
+        tool_calls=tuple(replace(call, arguments=write(call.arguments, _How.DOCUMENT)) for call in message.tool_calls),
         parts=tuple(parts),
     )

@@ -43,8 +43,8 @@ class Redactions:
     def of(self, call: Call[Any]) -> Redaction | None:
         """Return the redaction of a call; `None` if nothing is hidden or reported."""
         least = required(self._policy(call.principal.project))
-        asked: Redaction | None = getattr(call.spec, "redaction", None)
-        return asked.joined(least) if asked is not None else least
+        redaction: Redaction | None = getattr(call.spec, "redaction", None)
+        return redaction.joined(least) if redaction is not None else least
 
     def filters(self, call: Call[Any]) -> Sequence[EventFilter]:
         """Return the filters of a call. Raises `PolicyError` if names must be hidden and no model finds them, or if the
@@ -62,8 +62,8 @@ class Redactions:
         whole = False
         if isinstance(call.spec, GenerateSpec):
             if call.spec.sampling.logprobs:
-                said = "Log probabilities are not available where prompts are redacted and restored."
-                raise UnsupportedParameter(said, param="logprobs")
+                message = "Log probabilities are not available where prompts are redacted and restored."
+                raise UnsupportedParameter(message, param="logprobs")
             whole = _is_json(call.spec)
         placeholders = Placeholders(prompts.texts)
         return (prompts, Masking(placeholders), *shown, Restoring(placeholders, whole=whole))
@@ -82,12 +82,12 @@ class Redactions:
                 if wanted.hides and spec.tokens:
                     raise UnsupportedParameter("Log probabilities are not available where transcripts are redacted.")
                 if language not in ("", "en") and not translated:
-                    said = "Redaction is for English only, and another language was named."
-                    raise UnsupportedParameter(said) if by_caller else PolicyError(said)
+                    message = "Redaction is for English only, and another language was named."
+                    raise UnsupportedParameter(message) if by_caller else PolicyError(message)
             case GenerateSpec() as spec:
                 if wanted.hides and spec.sampling.logprobs:
-                    said = "Log probabilities are not available where answers are redacted."
-                    raise UnsupportedParameter(said, param="logprobs")
+                    message = "Log probabilities are not available where answers are redacted."
+                    raise UnsupportedParameter(message, param="logprobs")
                 whole = _is_json(spec)
         named = needs_model(wanted)
         if named and self._tagger is None:

@@ -86,19 +86,19 @@ class Masking:
         out = self._rest(event.choice, but=key)
         held = self._held.pop(key, None)
         if held is not None:
-            event = replace(_with(event, _said(held) + _said(event)), tokens=held.tokens + event.tokens)
-        text = _said(event)
+            event = replace(_with(event, _text(held) + _text(event)), tokens=held.tokens + event.tokens)
+        text = _text(event)
         begins = _BEGINS.search(text, max(0, len(text) - MAX_PLACEHOLDER))
         if begins is None:
             return [*out, _with(event, self._placeholders.mask(text))]
         self._held[key] = replace(_with(event, text[begins.start() :]), tokens=0)
         sent = _with(event, self._placeholders.mask(text[: begins.start()]))
-        return [*out, sent] if _said(sent) or sent.tokens else out
+        return [*out, sent] if _text(sent) or sent.tokens else out
 
     def _rest(self, choice: int, but: _Key | None = None) -> list[Delta]:
         keys = [key for key in self._held if key[1] == choice and key != but]
         held = [self._held.pop(key) for key in keys]
-        return [_with(event, self._placeholders.mask(_said(event))) for event in held]
+        return [_with(event, self._placeholders.mask(_text(event))) for event in held]
 
 
 class Restoring:
@@ -120,7 +120,7 @@ class Restoring:
         if not isinstance(event, TextDelta | ReasoningDelta | ToolCallDelta):
             return event
         json_text = isinstance(event, ToolCallDelta) or (self._whole and isinstance(event, TextDelta))
-        return _with(event, self._placeholders.restore(_said(event), _escaped if json_text else str))
+        return _with(event, self._placeholders.restore(_text(event), _escaped if json_text else str))
 
 
 def _escaped(text: str) -> str:
@@ -128,7 +128,7 @@ def _escaped(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
-def _said(event: Delta) -> str:
+def _text(event: Delta) -> str:
     return event.arguments if isinstance(event, ToolCallDelta) else event.text
 
 

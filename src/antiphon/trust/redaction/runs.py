@@ -129,11 +129,11 @@ def _sign(tokens: Sequence[Token], at: int, run: Run) -> int | None:
         if number is not None:
             _take(tokens, at, number, run)
             return number.end
-        said = _repeated_letter(tokens, at)
-        if said:
-            part.letters += said
+        letters = _repeated_letter(tokens, at)
+        if letters:
+            part.letters += letters
             part.row = 0
-        return at + 2 if said else None
+        return at + 2 if letters else None
     if token.kind is Kind.LETTER and token.text.isascii():
         part.letters += LETTERS.get(token.word, token.word)
         part.row = 0
@@ -257,10 +257,10 @@ def _begins_with(tokens: Sequence[Token], run: Run, word: str) -> bool:
 
 def _trim(tokens: Sequence[Token], run: Run) -> None:
     """Remove an article or pronoun at an end, or a spelled cue at the beginning: "a five", "six I", "c v v 123"."""
-    said = next((each for each in _SPELLED_CUES if _begins_with(tokens, run, each)), None)
-    if said is not None:
-        run.start += len(said)
-        run.parts[0].letters = run.parts[0].letters[len(said) :]
+    spelling = next((each for each in _SPELLED_CUES if _begins_with(tokens, run, each)), None)
+    if spelling is not None:
+        run.start += len(spelling)
+        run.parts[0].letters = run.parts[0].letters[len(spelling) :]
     first = tokens[run.start]
     if run.end - run.start > 1 and first.word in ("a", "i") and first.kind is Kind.LETTER:
         behind = tokens[run.start + 1]

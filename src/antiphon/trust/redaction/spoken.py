@@ -191,10 +191,10 @@ def _spelled_top(tokens: Sequence[Token], at: int) -> int | None:
 def _long_domain(tokens: Sequence[Token], at: int) -> int | None:
     """Return the end of a domain whose name is spoken in two or three words, like "proton mail dot com"."""
     for first in range(at + 1, min(at + MAX_DOMAIN_WORDS, len(tokens))):
-        said = tokens[at:first]
+        name = tokens[at:first]
         if any(
             token.kind is not Kind.WORD or (token.word in _OF_NO_NAMES and not (token.word == "and" and place))
-            for place, token in enumerate(said)
+            for place, token in enumerate(name)
         ):
             return None
         end = _domain(tokens, first, alone=False, houses=False)
@@ -244,9 +244,9 @@ def _is_dot(tokens: Sequence[Token], at: int) -> bool:
 def _path(tokens: Sequence[Token], end: int) -> int:
     """Return the end of the address with "slash something" after it."""
     while end + 1 < len(tokens) and tokens[end].word in ("slash", "/"):
-        said = tokens[end].word == "slash"
+        is_spoken = tokens[end].word == "slash"
         end += 2
-        while said and end < len(tokens) and spelled(tokens[end]):
+        while is_spoken and end < len(tokens) and spelled(tokens[end]):
             end += 1
     return end
 

@@ -91,8 +91,8 @@ class TextStream:
             at = span.end
         out += text[at:end]
         self._context, self._held = whole[:end][-CONTEXT_CHARS:], whole[end:]
-        spent, self._tokens = self._tokens, 0
-        return out, spent
+        model_tokens, self._tokens = self._tokens, 0
+        return out, model_tokens
 
     def _safe(self, text: str, begin: int) -> int:
         """Return where the words begin that must be held in any case; after a sentence only those of the next one."""

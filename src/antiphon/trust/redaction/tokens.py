@@ -124,20 +124,20 @@ def tokens_of(text: str) -> list[Token]:
     end = -1
     seen, places = legible(text)
     for match in _TOKEN.finditer(seen):
-        said = match[0]
-        word = said.lower().replace("’", "'")
+        token_text = match[0]
+        word = token_text.lower().replace("’", "'")
         start, stop = placed(match.start(), match.end(), places)
-        found.append(Token(said, word, start, stop, _kind(said, word), match.start() == end))
+        found.append(Token(token_text, word, start, stop, _kind(token_text, word), match.start() == end))
         end = match.end()
     return found
 
 
-def _kind(said: str, word: str) -> Kind:
-    if said.isdecimal():
+def _kind(token_text: str, word: str) -> Kind:
+    if token_text.isdecimal():
         return Kind.DIGITS
-    if not said[0].isalpha():
+    if not token_text[0].isalpha():
         return Kind.MARK
-    if len(said) == 1 or word in LETTERS:
+    if len(token_text) == 1 or word in LETTERS:
         return Kind.LETTER
     return _BY_WORD.get(word, Kind.WORD)
 

@@ -75,37 +75,43 @@ class Transcripts:
         return f"{tail.text} "
 
     def _rewritten(
-        self, heard: Transcript, spans: Sequence[Span], end: int, stable: int, *, lasts: bool
+        self, transcript: Transcript, spans: Sequence[Span], end: int, stable: int, *, lasts: bool
     ) -> tuple[Transcript, int]:
         """Return the transcript up to the character `end`, redacted, and how many of its words are stable."""
         hidden = [span for span in spans if self._labels.hides(span)]
-        placed = list(_placed(heard)) if heard.words else []
-        if not spans and end >= len(heard.text):
-            return (replace(heard, tokens=()) if heard.tokens else heard), stable
-        puts = [(span, self._labels.label(span, heard.text[span.start : span.end], lasts=lasts)) for span in hidden]
+        placed = list(_placed(transcript)) if transcript.words else []
+        if not spans and end >= len(transcript.text):
+            return (replace(transcript, tokens=()) if transcript.tokens else transcript), stable
+        puts = [
+            (span, self._labels.label(span, transcript.text[span.start : span.end], lasts=lasts)) for span in hidden
+        ]
         text, at = "", 0
         for span, label in puts:
-            text += heard.text[at : span.start] + label
+            text += transcript.text[at : span.start] + label
             at = span.end
-        text += heard.text[at : max(at, end)]
+        text += transcript.text[at : max(at, end)]
         words, kept = _words(placed, puts, end, stable)
-        told = tuple(self._identified(heard, placed, span, puts) for span in spans)
+        entities = tuple(self._identified(transcript, placed, span, puts) for span in spans)
         return replace(
-            heard, text=text.rstrip() if end < len(heard.text) else text, words=words, tokens=(), entities=told
+            transcript,
+            text=text.rstrip() if end < len(transcript.text) else text,
+            words=words,
+            tokens=(),
+            entities=entities,
         ), kept
 
     def _identified(
         self,
-        heard: Transcript,
+        transcript: Transcript,
         placed: Sequence[tuple[int, int, Word]],
         span: Span,
         puts: Sequence[tuple[Span, str]],
     ) -> Identified:
         label = dict(puts).get(span)
         words = [word for start, end, word in placed if start < span.end and end > span.start]
-        sure = sum(word.confidence for word in words) / len(words) if words else heard.confidence
+        sure = sum(word.confidence for word in words) / len(words) if words else transcript.confidence
         start_ms, end_ms = (words[0].start_ms, words[-1].end_ms) if words else (0, 0)
-        text = heard.text[span.start : span.end] if label is None else label
+        text = transcript.text[span.start : span.end] if label is None else label
         place = span.start + sum(len(put) - (each.end - each.start) for each, put in puts if each.end <= span.start)
         return Identified(self._labels.kind(span), text, start_ms, end_ms, sure, label is not None, place)
 
@@ -130,16 +136,16 @@ def _clipped(spans: Iterable[Span], before: int) -> list[Span]:
     return [Span(max(0, s.start - before), s.end - before, s.kinds) for s in spans if s.end > before]
 
 
-def _placed(heard: Transcript) -> Iterable[tuple[int, int, Word]]:
+def _placed(transcript: Transcript) -> Iterable[tuple[int, int, Word]]:
     """Yield every word with its start and end in the text. Raises `Unfit`."""
     at = 0
-    for word in heard.words:
-        start = heard.text.find(word.text, at)
-        if start < 0 or heard.text[at:start].strip():
+    for word in transcript.words:
+        start = transcript.text.find(word.text, at)
+        if start < 0 or transcript.text[at:start].strip():
             raise Unfit
         at = start + len(word.text)
         yield start, at, word
-    if heard.text[at:].strip():
+    if transcript.text[at:].strip():
         raise Unfit
 
 

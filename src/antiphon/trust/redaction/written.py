@@ -14,10 +14,10 @@ def _is_iban(text: str) -> bool:
     """Return whether it is an IBAN (ISO 13616): with the first four characters last and letters as numbers, modulo 97
     is 1.
     """
-    said = re.sub("[ -]", "", text)
-    if len(said) not in _IBAN_CHARS:
+    iban = re.sub("[ -]", "", text)
+    if len(iban) not in _IBAN_CHARS:
         return False
-    return int("".join(str(int(char, 36)) for char in said[4:] + said[:4])) % 97 == 1
+    return int("".join(str(int(char, 36)) for char in iban[4:] + iban[:4])) % 97 == 1
 
 
 def _ibans(text: str) -> Iterator[Span]:
