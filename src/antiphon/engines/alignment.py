@@ -37,10 +37,10 @@ def attention(queries: NDArray[np.float32], keys: NDArray[np.float32]) -> NDArra
 def quiet_frames(samples: NDArray[np.int16], frames: int) -> NDArray[np.bool_]:
     """Return which frames of an utterance contain only background."""
     start = _CENTRE_SAMPLES - FRAME_SAMPLES // 2
-    heard = np.zeros((frames, FRAME_SAMPLES), np.float32)
-    part = samples[start : start + heard.size]
-    heard.reshape(-1)[: len(part)] = part
-    loudness = 10 * np.log10(np.square(heard).mean(axis=1) + 1)
+    signal = np.zeros((frames, FRAME_SAMPLES), np.float32)
+    part = samples[start : start + signal.size]
+    signal.reshape(-1)[: len(part)] = part
+    loudness = 10 * np.log10(np.square(signal).mean(axis=1) + 1)
     low, high = np.percentile(loudness, (5, 95))
     silent: NDArray[np.bool_] = loudness < min(low + _QUIET_SHARE * (high - low), high - _QUIET_BELOW_DB)
     return silent

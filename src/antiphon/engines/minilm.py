@@ -66,8 +66,8 @@ class MiniLM:
         rows = await asyncio.to_thread(self._rows, texts)
         tokens = sum(map(len, rows))
         if tokens > MOST_TOKENS:
-            said = f"The inputs have {tokens} tokens together; a request has at most {MOST_TOKENS}."
-            raise CallerError(said, param="input")
+            message = f"The inputs have {tokens} tokens together; a request has at most {MOST_TOKENS}."
+            raise CallerError(message, param="input")
         return Embedded(await self._batches.compute(rows, call.project), tokens)
 
     async def check(self) -> None:
@@ -93,8 +93,8 @@ class MiniLM:
 
     def _framed(self, tokens: tuple[int, ...], number: int) -> Row:
         if not all(0 <= token < self._words for token in tokens):
-            said = f"Input {number} has a token this model does not have; its own are 0 to {self._words - 1}."
-            raise CallerError(said, param="input")
+            message = f"Input {number} has a token this model does not have; its own are 0 to {self._words - 1}."
+            raise CallerError(message, param="input")
         return (self._start, *tokens, self._end)
 
     def _run(self, rows: list[Row]) -> list[Vector]:
@@ -125,8 +125,8 @@ def _feeds(rows: list[Row]) -> dict[str, Array]:
 
 
 def _too_long(number: int, size: str) -> ContextLengthExceeded:
-    said = f"This model's maximum context length is {CONTEXT} tokens, however input {number} has {size}."
-    return ContextLengthExceeded(f"{said} Please reduce it.", param="input")
+    message = f"This model's maximum context length is {CONTEXT} tokens, however input {number} has {size}."
+    return ContextLengthExceeded(f"{message} Please reduce it.", param="input")
 
 
 def _session(model: bytes) -> Any:

@@ -75,10 +75,10 @@ class _Graph:
         by_head = self.node("Reshape", padded, self.constant(np.array([0, 0, 3 * HEADS, HEAD_SIZE])))
         by_head = self.node("Transpose", by_head, perm=(0, 2, 1, 3))
         self.nodes.append(helper.make_node("Split", [by_head], names, axis=1, num_outputs=3))
-        heard = self.node("Attention", *names, "", "", "", "lengths", scale=HEAD_SIZE**-0.5)
-        heard = self.node("Transpose", heard, perm=(0, 2, 1, 3))
-        heard = self.node("Reshape", heard, self.constant(np.array([0, 0, WIDTH])))
-        return self.node("GatherND", heard, "cells")
+        attention = self.node("Attention", *names, "", "", "", "lengths", scale=HEAD_SIZE**-0.5)
+        attention = self.node("Transpose", attention, perm=(0, 2, 1, 3))
+        attention = self.node("Reshape", attention, self.constant(np.array([0, 0, WIDTH])))
+        return self.node("GatherND", attention, "cells")
 
 
 def encoder(weights: Weights) -> bytes:
@@ -99,8 +99,8 @@ def encoder(weights: Weights) -> bytes:
     x = g.norm(x, "embeddings")
     for i in range(LAYERS):
         layer = f"encoder.layer.{i}"
-        heard = g.attend(g.linear(x, *(f"{layer}.attention.self.{part}" for part in ("query", "key", "value"))))
-        change = g.linear(heard, f"{layer}.attention.output.dense")
+        attention = g.attend(g.linear(x, *(f"{layer}.attention.self.{part}" for part in ("query", "key", "value"))))
+        change = g.linear(attention, f"{layer}.attention.output.dense")
         x = g.norm(g.node("Add", x, change), f"{layer}.attention.output")
         wide = g.node("Gelu", g.linear(x, f"{layer}.intermediate.dense"), domain=_MS)
         x = g.norm(g.node("Add", x, g.linear(wide, f"{layer}.output.dense")), f"{layer}.output")

@@ -255,8 +255,8 @@ class _Caches:
     def __init__(self, memory: Any, decoder: Any, frames: list[Array], room: int) -> None:
         self._decoder = decoder
         self.rows = len(frames)
-        self._heard = np.array([len(row) for row in frames])
-        padded = np.zeros((self.rows, self._heard.max(), graphs.WIDTH), np.float32)
+        self._lengths = np.array([len(row) for row in frames])
+        padded = np.zeros((self.rows, self._lengths.max(), graphs.WIDTH), np.float32)
         for i, row in enumerate(frames):
             padded[i, : len(row)] = row
         self._names = [output.name for output in memory.get_outputs()]
@@ -267,9 +267,9 @@ class _Caches:
     def _bind(self) -> None:
         self._binding = self._decoder.io_binding()
         self._held: dict[str, Any] = {}
-        self._input("heard", self._heard)
-        for name, heard, own in zip(self._names, self._memory, self._own, strict=True):
-            self._input(name, heard)
+        self._input("lengths", self._lengths)
+        for name, memory, own in zip(self._names, self._memory, self._own, strict=True):
+            self._input(name, memory)
             self._binding.bind_ortvalue_output(f"n{name}", self._input(f"p{name}", own))
 
     def _input(self, name: str, value: Array) -> Any:
@@ -311,14 +311,14 @@ class _Caches:
 
     def keys(self, slot: int) -> Array:
         """Return a row's keys of the head that follows the audio, (frames, HEAD_SIZE)."""
-        heard = self._memory[self._names.index(f"k{graphs.FOLLOWING_LAYER}")]
-        return heard[slot, graphs.FOLLOWING_HEAD, : self._heard[slot]].copy()
+        keys = self._memory[self._names.index(f"k{graphs.FOLLOWING_LAYER}")]
+        return keys[slot, graphs.FOLLOWING_HEAD, : self._lengths[slot]].copy()
 
     def keep(self, slots: list[int]) -> None:
         """Drop all other rows."""
         self.rows = len(slots)
-        self._heard = self._heard[slots]
-        longest = self._heard.max()
+        self._lengths = self._lengths[slots]
+        longest = self._lengths.max()
         self._memory = [value[slots, :, :longest] for value in self._memory]
         self._own = [value[slots] for value in self._own]
         self._bind()

@@ -127,8 +127,8 @@ class _Graph:
         """Add attention of q (rows, tokens, WIDTH) to keys and values from `by_head`, as many of them as each row
         has.
         """
-        heard = self.node("Attention", self.by_head(q), k, v, "", "", "", lengths, scale=HEAD_SIZE**-0.5)
-        return self.reshape(self.node("Transpose", heard, perm=(0, 2, 1, 3)), 0, 0, WIDTH)
+        attention = self.node("Attention", self.by_head(q), k, v, "", "", "", lengths, scale=HEAD_SIZE**-0.5)
+        return self.reshape(self.node("Transpose", attention, perm=(0, 2, 1, 3)), 0, 0, WIDTH)
 
     def by_head(self, x: str, *outputs: str) -> str:
         """Split heads: (rows, tokens, WIDTH) -> (rows, HEADS, tokens, HEAD_SIZE)."""
@@ -242,8 +242,8 @@ def decoder(weights: Weights, kept: Array, *, signed: bool) -> bytes:
     them, are chosen. Linear layers see the tokens packed, without padding; attention sees them as (B, S).
 
     Inputs, int64: `tokens` (N,); `cells` (N, 2), where each token is in (B, S); `positions` (B, S); `sources` (B, S),
-    the token in each cell, any for an empty one; `past` (B,), how many tokens came before; `heard` (B,), the frames of
-    each row; `wanted` (M,), the tokens after which to choose the next.
+    the token in each cell, any for an empty one; `past` (B,), how many tokens came before; `lengths` (B,), the frames
+    of each row; `wanted` (M,), the tokens after which to choose the next.
 
     Inputs, float: `k*`, `v*` of `memory`; `pk*`, `pv*` (B, L, WIDTH), buffers of the rows' own keys and values, to be
     bound as the outputs `nk*`, `nv*` too; beyond a row's length they are never read.
@@ -267,7 +267,7 @@ def decoder(weights: Weights, kept: Array, *, signed: bool) -> bytes:
         "cells": (_INT64, ["new", 2]),
         "sources": (_INT64, ["rows", "widest"]),
         "past": (_INT64, ["rows"]),
-        "heard": (_INT64, ["rows"]),
+        "lengths": (_INT64, ["rows"]),
         "wanted": (_INT64, ["wanted"]),
     }
     outputs = {"best": _INT64, "logprob": _FLOAT, "query": _FLOAT}
@@ -280,7 +280,7 @@ def decoder(weights: Weights, kept: Array, *, signed: bool) -> bytes:
         layer = f"/model/decoder/layers.{i}"
         gain = f"model.decoder.layers.{i}.%s_layernorm.weight_merged_0"
         own = {part: weights.linear(f"{layer}/self_attn/{part}_proj/MatMul_output_0") for part in "qkvo"}
-        heard = {part: weights.linear(f"{layer}/encoder_attn/{part}_proj/MatMul_output_0") for part in "qo"}
+        cross = {part: weights.linear(f"{layer}/encoder_attn/{part}_proj/MatMul_output_0") for part in "qo"}
         qkv = g.node("Gather", g.row_product(g.by_row(y), join([own["q"], own["k"], own["v"]])), "sources")
         qk, v = g.fork("Split", qkv, g.constant(np.array([2 * WIDTH, WIDTH])), count=2, axis=-1)
         q, k = g.fork("Split", g.turn(qk, "positions", rotations, heads=2 * HEADS), count=2, axis=-1, num_outputs=2)
@@ -291,12 +291,12 @@ def decoder(weights: Weights, kept: Array, *, signed: bool) -> bytes:
             outputs[f"n{part}{i}"] = _FLOAT
         change = g.row_product(g.by_row(packed(g.attend(q, f"nk{i}", f"nv{i}", mask))), own["o"])
         y, x = g.add_norm(x, change, weights.tensor(gain % "post_attention"))
-        q = g.row_product(g.by_row(y), heard["q"])
+        q = g.row_product(g.by_row(y), cross["q"])
         if i == FOLLOWING_LAYER:
             at = FOLLOWING_HEAD * HEAD_SIZE
             g.node("Identity", g.cut(q, at, at + HEAD_SIZE, axis=1), outputs=("query",))
         q = g.node("Gather", q, "sources")
-        change = g.row_product(g.by_row(packed(g.listen(q, f"k{i}", f"v{i}", "heard"))), heard["o"])
+        change = g.row_product(g.by_row(packed(g.listen(q, f"k{i}", f"v{i}", "lengths"))), cross["o"])
         y, x = g.add_norm(x, change, weights.tensor(gain % "final"))
         f = g.row_product(g.by_row(y), weights.linear(f"{layer}/mlp/fc1/Add_output_0"))
         value, gate = g.fork("Split", f, count=2, axis=-1, num_outputs=2)

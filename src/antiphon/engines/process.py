@@ -144,7 +144,7 @@ class KeptProcess(ABC):
     # -- for the subclass ----------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def heard(self, body: bytes) -> msgspec.Struct | None:
+    def handle(self, body: bytes) -> msgspec.Struct | None:
         """Handle one message. Returns it if it ends the loading."""
 
     @abstractmethod
@@ -158,7 +158,7 @@ class KeptProcess(ABC):
     # -- hearing -------------------------------------------------------------------------------------------------------
 
     def received(self, body: bytes) -> None:
-        message = self.heard(body)
+        message = self.handle(body)
         if message is None or self._loaded is None or self._loaded.done():
             return
         if isinstance(message, Unloadable):
@@ -175,8 +175,8 @@ class KeptProcess(ABC):
         kind, how = (EngineTimeout, "was stuck") if self.pulse.stuck else (EngineError, "has ended")
         if self._loaded is not None and not self._loaded.done():
             self._loaded.set_exception(kind(f"The {self.name}'s process {how} while it loaded."))
-        said = f"The {self.name}'s process {how}; it is started again."
-        self.forsaken(kind(said, retry_after_s=self._retry_after_s()))
+        message = f"The {self.name}'s process {how}; it is started again."
+        self.forsaken(kind(message, retry_after_s=self._retry_after_s()))
         self._gone.set()
 
     def _retry_after_s(self) -> int:

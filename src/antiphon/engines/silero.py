@@ -64,12 +64,12 @@ class SileroVad:
         ends = np.cumsum(counts)
         firsts = ends - counts
         windows = _windows(b"".join(runs), firsts, before[:, _STATE:])
-        given = {"windows": windows, "state": before[:, :_STATE]}
+        feeds = {"windows": windows, "state": before[:, :_STATE]}
         if (steps := int(counts.max())) == 1:
-            speech, recurrent = self._one.run(None, given)
+            speech, recurrent = self._one.run(None, feeds)
         else:  # a shorter run has places of another's frames after its own, which are not looked at
             places = np.minimum(firsts + np.arange(steps)[:, None], ends[-1] - 1)
-            speech, recurrent = self._many.run(None, {**given, "places": places, "counts": counts})
+            speech, recurrent = self._many.run(None, {**feeds, "places": places, "counts": counts})
         after = np.concatenate((recurrent, windows[ends - 1, -2 * _CONTEXT : -_CONTEXT]), axis=1)
         return [speech[:count, stream].tolist() for stream, count in enumerate(counts)], list(after)
 
@@ -161,10 +161,10 @@ def _build(weights: Weights, many: bool) -> bytes:
     node = graph.node
     hidden, cell = node("Split", node("Unsqueeze", "state", np.array([0])), count=2, axis=2, num_outputs=2)
     recur = _recur_many if many else _recur_one
-    heard, hidden, cell = recur(graph, weights, _encode(graph, weights), hidden, cell)
+    output, hidden, cell = recur(graph, weights, _encode(graph, weights), hidden, cell)
     node("Squeeze", node("Concat", hidden, cell, axis=2), np.array([0]), out="next")
     out_weight, out_bias = weights["decoder.decoder.2.weight"][:, :, 0].T, weights["decoder.decoder.2.bias"]
-    scores = node("Add", node("MatMul", node("Relu", heard), out_weight), out_bias)
+    scores = node("Add", node("MatMul", node("Relu", output), out_weight), out_bias)
     node("Squeeze", node("Sigmoid", scores), np.array([2]), out="speech")
 
     inputs = [
@@ -209,8 +209,8 @@ def _recur_one(graph: _Graph, weights: Weights, x: str, hidden: str, cell: str) 
     enter, forget, fresh, leave = node("Split", gates, count=4, axis=2, num_outputs=4)
     kept = node("Mul", node("Sigmoid", forget), cell)
     cell = node("Add", kept, node("Mul", node("Sigmoid", enter), node("Tanh", fresh)))
-    heard = node("Mul", node("Sigmoid", leave), node("Tanh", cell))
-    return heard, heard, cell
+    output = node("Mul", node("Sigmoid", leave), node("Tanh", cell))
+    return output, output, cell
 
 
 def _recur_many(graph: _Graph, weights: Weights, x: str, hidden: str, cell: str) -> tuple[str, str, str]:
@@ -219,12 +219,12 @@ def _recur_many(graph: _Graph, weights: Weights, x: str, hidden: str, cell: str)
     inner, outer, of_inner, of_outer = _recurrent(weights)
     x = node("Gather", x, "places", axis=0)
     biases = np.concatenate((of_inner[_GATES], of_outer[_GATES]))[None]
-    heard, hidden, cell = node(
+    output, hidden, cell = node(
         *("LSTM", x, inner[_GATES][None], outer[_GATES][None], biases, "counts", hidden, cell),
         count=3,
         hidden_size=_WIDTH,
     )
-    return node("Squeeze", heard, np.array([1])), hidden, cell
+    return node("Squeeze", output, np.array([1])), hidden, cell
 
 
 def _recurrent(weights: Weights) -> list[NDArray[np.float32]]:

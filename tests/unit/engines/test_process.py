@@ -30,7 +30,7 @@ class Kept(KeptProcess):
     worker = "antiphon.engines.nothing"
     name = "thing"
 
-    def heard(self, body):
+    def handle(self, body):
         pass
 
     def ready(self, loaded):
@@ -98,7 +98,7 @@ class Watched(Kept):
     async def _spawn(self):
         return Far.spawned(self.ends)
 
-    def heard(self, body):
+    def handle(self, body):
         return decoder.decode(body)
 
     def forsaken(self, failure):

@@ -48,12 +48,12 @@ def test_fields_of_the_query_that_are_messages_change_nothing() -> None:
 def test_a_phrase_of_many_classes_is_refused_in_little_time(phrase: str, items: list[str]) -> None:
     began = process_time()
     with pytest.raises(CallerError):
-        v2.asked(_config(phrase, items))
+        v2.request_of(_config(phrase, items))
     assert process_time() - began < 1  # to write out each choice takes many seconds, and as many megabytes
 
 
 def test_a_phrase_of_several_classes_stands_for_each_choice() -> None:
-    assert v2.asked(_config("${c} ${c}", ["a", "b"])).features.keyterms == ("a a", "a b", "b a", "b b")
+    assert v2.request_of(_config("${c} ${c}", ["a", "b"])).features.keyterms == ("a a", "a b", "b a", "b b")
 
 
 def _batch(phrases: int) -> tuple[Any, int, float]:
@@ -102,4 +102,4 @@ def test_no_phrase_is_left_out_after_many_equal_ones(phrase: str) -> None:
     for value in [phrase] * MAX_PHRASES + ["b"]:
         phrases.add().value = value
     with pytest.raises(CallerError, match="5000 phrases"):
-        v2.asked(config)
+        v2.request_of(config)

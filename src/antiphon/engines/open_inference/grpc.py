@@ -73,19 +73,19 @@ class OpenInferenceGrpc:
 
         request = pb.ModelMetadataRequest(name=self._model, version=version)
         spec = InferSpec(self._model, (), version=version)
-        told = await self._call("ModelMetadata", request, pb.ModelMetadataResponse, CHECK_S, spec)
+        metadata = await self._call("ModelMetadata", request, pb.ModelMetadataResponse, CHECK_S, spec)
         inputs, outputs = (
             tuple(TensorForm(each.name, each.datatype, tuple(each.shape)) for each in side)
-            for side in (told.inputs, told.outputs)
+            for side in (metadata.inputs, metadata.outputs)
         )
-        return ModelForm(tuple(told.versions), told.platform, inputs, outputs)
+        return ModelForm(tuple(metadata.versions), metadata.platform, inputs, outputs)
 
     async def check(self) -> None:
         from antiphon.engines.open_inference import grpc_predict_v2_pb2 as pb
 
         request = pb.ModelReadyRequest(name=self._model)
-        told = await self._call("ModelReady", request, pb.ModelReadyResponse, CHECK_S, InferSpec(self._model, ()))
-        if not told.ready:
+        answer = await self._call("ModelReady", request, pb.ModelReadyResponse, CHECK_S, InferSpec(self._model, ()))
+        if not answer.ready:
             raise EngineError("The model is not ready.")
 
     async def close(self) -> None:
@@ -147,8 +147,8 @@ def _request(spec: InferSpec, model: str, call: EngineCall) -> Any:
         request = pb.ModelInferRequest(model_name=model, model_version=spec.version, id=call.id)
         _set(request.parameters, spec.parameters)
         for tensor in spec.inputs:
-            asked = request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
-            _set(asked.parameters, tensor.parameters)
+            input_ = request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+            _set(input_.parameters, tensor.parameters)
             request.raw_input_contents.append(tensor.data)
         for wanted in spec.outputs:
             _set(request.outputs.add(name=wanted.name).parameters, wanted.parameters)
@@ -178,17 +178,17 @@ def _set(into: Any, parameters: Iterable[tuple[str, Parameter]]) -> None:
 # -- in ----------------------------------------------------------------------------------------------------------------
 
 
-def _answer(told: Any) -> Inferred:
+def _answer(answer: Any) -> Inferred:
     """Return the result. Raises `ValueError` for an invalid tensor."""
-    raw = list(told.raw_output_contents)
-    if raw and len(raw) != len(told.outputs):
+    raw = list(answer.raw_output_contents)
+    if raw and len(raw) != len(answer.outputs):
         raise ValueError("there are not as many contents as tensors")
     outputs = []
-    for place, each in enumerate(told.outputs):
+    for place, each in enumerate(answer.outputs):
         data = raw[place] if raw else _packed(each.datatype, each.contents)
         parameters = _parameters(each.parameters)
         outputs.append(Tensor(each.name, each.datatype, tuple(each.shape), data, parameters))
-    return Inferred(tuple(outputs), told.model_version, _parameters(told.parameters))
+    return Inferred(tuple(outputs), answer.model_version, _parameters(answer.parameters))
 
 
 def _packed(datatype: str, contents: Any) -> bytes:
@@ -197,8 +197,8 @@ def _packed(datatype: str, contents: Any) -> bytes:
     return tensors.from_elements(datatype, getattr(contents, _CONTENTS[datatype]))
 
 
-def _parameters(given: Mapping[str, Any]) -> tensors.Parameters:
-    chosen = ((name, each, each.WhichOneof("parameter_choice")) for name, each in given.items())
+def _parameters(parameters: Mapping[str, Any]) -> tensors.Parameters:
+    chosen = ((name, each, each.WhichOneof("parameter_choice")) for name, each in parameters.items())
     return tuple((name, getattr(each, which)) for name, each, which in chosen if which)
 
 

@@ -98,12 +98,12 @@ class OpenInferenceHttp:
             body, headers = await beside(content_bytes(spec), lambda: _request(spec, call, binary))
             url = f"{self._versioned(spec.version)}/infer"
             timeout = self._timeout(left_s(call, self._clock))
-            status, told, answer = await self._exchange("POST", url, timeout, body, headers)
+            status, json_length, answer = await self._exchange("POST", url, timeout, body, headers)
         if status != 200:
             raise _refusal(status, spec, answer)
-        if (len(answer) if told is None else told) > self._limits.json_bytes:
+        if (len(answer) if json_length is None else json_length) > self._limits.json_bytes:
             raise EngineError(f"The model's server answered with more than {self._limits.json_bytes} bytes of JSON.")
-        return await beside(len(answer), lambda: checked(lambda: _answer(told, answer)))
+        return await beside(len(answer), lambda: checked(lambda: _answer(json_length, answer)))
 
     async def describe(self, version: str) -> ModelForm:
         status, _, answer = await self._exchange("GET", self._versioned(version), self._timeout(CHECK_S))
@@ -111,9 +111,9 @@ class OpenInferenceHttp:
             raise NotFound("Model version not found.")
         if status != 200:
             raise EngineError(f"The model's server answered {status}.")
-        told = _decode(answer, _Metadata)
-        inputs, outputs = (tuple(map(_form, side or ())) for side in (told.inputs, told.outputs))
-        return ModelForm(tuple(told.versions or ()), told.platform or "", inputs, outputs)
+        metadata = _decode(answer, _Metadata)
+        inputs, outputs = (tuple(map(_form, side or ())) for side in (metadata.inputs, metadata.outputs))
+        return ModelForm(tuple(metadata.versions or ()), metadata.platform or "", inputs, outputs)
 
     async def check(self) -> None:
         status, _, answer = await self._exchange("GET", f"{self._model}/ready", self._timeout(CHECK_S))
@@ -199,23 +199,23 @@ def _request(spec: InferSpec, call: EngineCall, binary: bool) -> tuple[bytes, di
     inputs = []
     for tensor in spec.inputs:
         parameters: dict[str, Parameter] = dict(tensor.parameters)
-        told: dict[str, Any] = {"name": tensor.name, "shape": tensor.shape, "datatype": tensor.datatype}
+        fields: dict[str, Any] = {"name": tensor.name, "shape": tensor.shape, "datatype": tensor.datatype}
         if binary:
             parameters[_BINARY_SIZE] = len(tensor.data)
         else:
             parts = (msgspec.json.encode(piece)[1:-1] for piece in tensors.json_pieces(tensor))
-            told["data"] = msgspec.Raw(b"[" + b",".join(parts) + b"]")
-        inputs.append(told | ({"parameters": parameters} if parameters else {}))
+            fields["data"] = msgspec.Raw(b"[" + b",".join(parts) + b"]")
+        inputs.append(fields | ({"parameters": parameters} if parameters else {}))
     parameters = dict(spec.parameters) | ({_BINARY: True} if binary else {})
-    asked: dict[str, Any] = {"id": call.id, "inputs": inputs}
+    request: dict[str, Any] = {"id": call.id, "inputs": inputs}
     if parameters:
-        asked["parameters"] = parameters
+        request["parameters"] = parameters
     if spec.outputs:
-        asked["outputs"] = [
+        request["outputs"] = [
             {"name": each.name} | ({"parameters": dict(each.parameters)} if each.parameters else {})
             for each in spec.outputs
         ]
-    text = msgspec.json.encode(asked)
+    text = msgspec.json.encode(request)
     if not binary:
         return text, {"Content-Type": "application/json"}
     body = b"".join([text, *(tensor.data for tensor in spec.inputs)])
@@ -242,10 +242,10 @@ def _fits_json(tensor: Tensor) -> bool:
 
 def _answer(json_length: int | None, body: bytes) -> Inferred:
     """Return the result. Raises `ValueError` for an invalid tensor."""
-    told = _decode(body if json_length is None else body[:json_length], _Answer)
+    answer = _decode(body if json_length is None else body[:json_length], _Answer)
     at = len(body) if json_length is None else json_length
     outputs = []
-    for each in told.outputs:
+    for each in answer.outputs:
         parameters = _parameters(each.parameters)
         size = parameters.pop(_BINARY_SIZE, None)
         if isinstance(size, int):
@@ -258,12 +258,12 @@ def _answer(json_length: int | None, body: bytes) -> Inferred:
         else:
             raise ValueError("it has no data")
         outputs.append(Tensor(each.name, each.datatype, tuple(each.shape), data, tuple(parameters.items())))
-    return Inferred(tuple(outputs), told.model_version or "", tuple(_parameters(told.parameters).items()))
+    return Inferred(tuple(outputs), answer.model_version or "", tuple(_parameters(answer.parameters).items()))
 
 
-def _parameters(given: dict[str, Any] | None) -> dict[str, Parameter]:
+def _parameters(parameters: dict[str, Any] | None) -> dict[str, Parameter]:
     """Return the valid parameters: some servers write null, and lists, which mean nothing."""
-    return {name: value for name, value in (given or {}).items() if isinstance(value, bool | int | float | str)}
+    return {name: value for name, value in (parameters or {}).items() if isinstance(value, bool | int | float | str)}
 
 
 def _form(form: _Form) -> TensorForm:
@@ -285,10 +285,10 @@ def _refusal(status: int, spec: InferSpec, body: bytes) -> AntiphonError:
     if status not in _CALLERS:
         return (EngineMisconfigured if 400 <= status < 500 else EngineError)(f"The model's server answered {status}.")
     try:
-        told = msgspec.json.decode(body, type=_Error)
+        error = msgspec.json.decode(body, type=_Error)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        told = _Error()
-    return blames_caller(spec, told.error or told.detail or "")
+        error = _Error()
+    return blames_caller(spec, error.error or error.detail or "")
 
 
 async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:

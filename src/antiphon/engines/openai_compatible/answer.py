@@ -59,8 +59,8 @@ class _Function(msgspec.Struct):
     @property
     def text(self) -> str:
         """The arguments as text, which some send as an object."""
-        given = self.arguments
-        return msgspec.json.encode(given).decode() if isinstance(given, dict) else given or ""
+        arguments = self.arguments
+        return msgspec.json.encode(arguments).decode() if isinstance(arguments, dict) else arguments or ""
 
 
 class _Call(msgspec.Struct):
@@ -79,13 +79,13 @@ class _Delta(msgspec.Struct):
 class _Top(msgspec.Struct):
     token: str
     logprob: float
-    told: list[Annotated[int, msgspec.Meta(ge=0, le=255)]] | None = msgspec.field(name="bytes", default=None)
+    octets: list[Annotated[int, msgspec.Meta(ge=0, le=255)]] | None = msgspec.field(name="bytes", default=None)
 
     @property
     def raw(self) -> bytes:
         """The token's bytes, if they are no whole characters: a server without them sends the text's."""
-        told = bytes(self.told or ())
-        return b"" if told == self.token.encode() else told
+        octets = bytes(self.octets or ())
+        return b"" if octets == self.token.encode() else octets
 
 
 class _Token(_Top):
@@ -292,8 +292,8 @@ class Translation:
         begins = call.id or (call.function and call.function.name)
         return len(ids) if begins or not ids else len(ids) - 1
 
-    def _reason(self, choice: int, told: str) -> FinishReason:
-        reason = _REASONS.get(told)
+    def _reason(self, choice: int, finish_reason: str) -> FinishReason:
+        reason = _REASONS.get(finish_reason)
         if reason is None:  # "abort", "error" and the like
             raise EngineError("The model's server broke off its answer.")
         if reason is FinishReason.STOP and choice in self._calls:
@@ -301,19 +301,19 @@ class Translation:
         return reason
 
 
-def _usage_of(told: _Usage | None) -> TokenUsage | None:
+def _usage_of(usage: _Usage | None) -> TokenUsage | None:
     """Return the usage, or `None` if nothing was counted: some servers send zeros."""
-    if told is None or not told.prompt_tokens:
+    if usage is None or not usage.prompt_tokens:
         return None
-    cached = told.prompt_tokens_details.cached_tokens or 0 if told.prompt_tokens_details else 0
-    details = told.completion_tokens_details
-    reasoning = (details.reasoning_tokens if details else told.reasoning_tokens) or 0
-    output = told.completion_tokens or 0
-    return TokenUsage(told.prompt_tokens, output, min(cached, told.prompt_tokens), min(reasoning, output))
+    cached = usage.prompt_tokens_details.cached_tokens or 0 if usage.prompt_tokens_details else 0
+    details = usage.completion_tokens_details
+    reasoning = (details.reasoning_tokens if details else usage.reasoning_tokens) or 0
+    output = usage.completion_tokens or 0
+    return TokenUsage(usage.prompt_tokens, output, min(cached, usage.prompt_tokens), min(reasoning, output))
 
 
-def _scored(told: _Logprobs, top: int) -> tuple[ScoredToken, ...]:
-    if told.content is not None:
+def _scored(logprobs: _Logprobs, top: int) -> tuple[ScoredToken, ...]:
+    if logprobs.content is not None:
         return tuple(
             ScoredToken(
                 token.token,
@@ -321,19 +321,19 @@ def _scored(told: _Logprobs, top: int) -> tuple[ScoredToken, ...]:
                 tuple(Alternative(other.token, other.logprob, other.raw) for other in (token.top_logprobs or ())[:top]),
                 token.raw,
             )
-            for token in told.content
+            for token in logprobs.content
         )
-    if not told.tokens or not told.token_logprobs or len(told.tokens) != len(told.token_logprobs):
+    if not logprobs.tokens or not logprobs.token_logprobs or len(logprobs.tokens) != len(logprobs.token_logprobs):
         return ()
-    others = told.top_logprobs or [None] * len(told.tokens)
+    others = logprobs.top_logprobs or [None] * len(logprobs.tokens)
     return tuple(
         ScoredToken(text, logprob or 0.0, _alternatives(other, top))
-        for text, logprob, other in zip(told.tokens, told.token_logprobs, others, strict=False)
+        for text, logprob, other in zip(logprobs.tokens, logprobs.token_logprobs, others, strict=False)
     )
 
 
-def _alternatives(told: dict[str, float] | None, top: int) -> tuple[Alternative, ...]:
-    ranked = sorted((told or {}).items(), key=lambda item: -item[1])
+def _alternatives(logprobs: dict[str, float] | None, top: int) -> tuple[Alternative, ...]:
+    ranked = sorted((logprobs or {}).items(), key=lambda item: -item[1])
     return tuple(Alternative(text, logprob) for text, logprob in ranked[:top])
 
 

@@ -199,8 +199,8 @@ class Exchange:
 
 
 def _retry_after(response: aiohttp.ClientResponse) -> int:
-    told = response.headers.get("Retry-After", "")
-    return min(int(told), MAX_RETRY_S) if told.isascii() and told.isdigit() and len(told) < 10 else 1
+    header = response.headers.get("Retry-After", "")
+    return min(int(header), MAX_RETRY_S) if header.isascii() and header.isdigit() and len(header) < 10 else 1
 
 
 async def _bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:

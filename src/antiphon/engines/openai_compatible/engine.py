@@ -73,12 +73,12 @@ class OpenAICompatible(_Server):
         self, spec: GenerateSpec, call: EngineCall
     ) -> AsyncGenerator[tuple[Generated | TokenUsage, ...], None]:
         """Generate an answer, as the port defines it."""
-        asked = spec if spec.stream or spec.tools or self._preset.gives_up else replace(spec, stream=True)
-        path, body = request.generation(asked, self._model, self._preset)
+        server_spec = spec if spec.stream or spec.tools or self._preset.gives_up else replace(spec, stream=True)
+        path, body = request.generation(server_spec, self._model, self._preset)
         exchange = self._upstream.post(path, request.encode(body), call, _contents(spec))
         translation = Translation(spec, call.id, self._preset.counts is Counts.ALWAYS)
         async with exchange:
-            if not asked.stream:
+            if not server_spec.stream:
                 yield translation.whole(_chunk(await exchange.read_all(), exchange, translation))
                 return
             limits = self._upstream.limits
@@ -171,24 +171,24 @@ class OpenAICompatibleEmbedder(_Server):
         return Embedded(tuple(one.vectors[0] for one in each), sum(one.input_tokens for one in each))
 
     async def _embed(
-        self, given: object, count: int, texts: Sequence[str | tuple[int, ...]], call: EngineCall
+        self, input_: object, count: int, texts: Sequence[str | tuple[int, ...]], call: EngineCall
     ) -> Embedded:
-        body = request.encode({"model": self._model, "input": given, "encoding_format": "float"})
+        body = request.encode({"model": self._model, "input": input_, "encoding_format": "float"})
         contents = [text for text in texts if isinstance(text, str)]
         async with self._upstream.post(request.EMBEDDINGS, body, call, contents) as exchange:
             answer = await exchange.read_all()
         try:
-            told = _VECTORS.decode(answer)
+            embeddings = _VECTORS.decode(answer)
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise EngineError("The model's server answered in a form that is not OpenAI's.") from None
-        if sorted(vector.index for vector in told.data) != list(range(count)):
+        if sorted(vector.index for vector in embeddings.data) != list(range(count)):
             raise EngineError("The model's server did not return one embedding for each text.")
-        if len({len(vector.embedding) for vector in told.data}) > 1 or not all(
-            vector.embedding for vector in told.data
+        if len({len(vector.embedding) for vector in embeddings.data}) > 1 or not all(
+            vector.embedding for vector in embeddings.data
         ):
             raise EngineError("The model's server returned embeddings of different lengths, or empty ones.")
-        vectors = sorted(told.data, key=lambda vector: vector.index)
-        read = told.usage.prompt_tokens if told.usage else 0
+        vectors = sorted(embeddings.data, key=lambda vector: vector.index)
+        read = embeddings.usage.prompt_tokens if embeddings.usage else 0
         return Embedded(tuple(tuple(vector.embedding) for vector in vectors), read or _estimated(texts))
 
 

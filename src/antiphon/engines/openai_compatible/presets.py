@@ -35,7 +35,7 @@ class Counts(StrEnum):
         "always"  # with each chunk, of its choice (`stream_options.continuous_usage_stats`); and at the end, of all
     )
     END = "end"  # at the end, if requested (`stream_options.include_usage`)
-    UNASKED = "unasked"  # at the end, if at all; it knows no `stream_options`
+    NO_OPTION = "no option"  # at the end, if at all; it knows no `stream_options`
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ PRESETS: dict[str, Preset] = {
     # LitServe 0.2.19, specs/openai.py: chat only; what its request does not name is dropped, what it names is handed to
     # the user's own code, which may honour it. Usage is the user's code's too, and comes with the last chunk if at all.
     "litserve": Preset(
-        counts=Counts.UNASKED,
+        counts=Counts.NO_OPTION,
         cannot=_BEYOND
         | {
             *(Ability.SEED, Ability.LOGPROBS, Ability.TOP_LOGPROBS, Ability.LOGIT_BIAS),

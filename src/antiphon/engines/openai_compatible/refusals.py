@@ -70,7 +70,7 @@ def refusal(status: int, body: bytes, content: Iterable[str], retry_after_s: int
         return EngineTimeout("The model took too long.")
     if blamed is not CallerError:
         return blamed(f"The model's server answered {status}.")
-    message, param, codes = _told(body)
+    message, param, codes = _error_fields(body)
     too_long = any(code in codes for code in _TOO_LONG_CODES) or bool(_TOO_LONG.search(message))
     if _quotes(message, content):
         message = ""
@@ -87,7 +87,7 @@ def late_refusal(answer: bytes, content: Iterable[str]) -> AntiphonError:
     """Return the error that a server with status 200 sent in the place of an answer. vLLM and SGLang examine some
     parameters only after a stream's status has been sent, and then give the status as the error's code.
     """
-    _, _, codes = _told(answer)
+    _, _, codes = _error_fields(answer)
     status = next((int(code) for code in map(str, codes) if _STATUS.fullmatch(code)), None)
     return refusal(status, answer, content) if status else EngineError("The model's server failed.")
 
@@ -112,7 +112,7 @@ class _Refusal(msgspec.Struct):
     detail: object = None
 
 
-def _told(body: bytes) -> tuple[str, str | None, tuple[object, ...]]:
+def _error_fields(body: bytes) -> tuple[str, str | None, tuple[object, ...]]:
     """Return the message, the parameter and the error's names; empty if the form is unknown."""
     try:
         refusal = msgspec.json.decode(body, type=_Refusal)

@@ -104,21 +104,21 @@ def _structured(format: Format) -> Body:
 
 
 def _message(message: Message) -> Body:
-    told: Body = {"role": message.role.value, "content": message.text}
+    fields: Body = {"role": message.role.value, "content": message.text}
     if message.parts:
-        told["content"] = [_part(part) for part in message.parts]
+        fields["content"] = [_part(part) for part in message.parts]
     if message.name:
-        told["name"] = message.name
+        fields["name"] = message.name
     if message.tool_calls:
         if not message.text:
-            told["content"] = None
-        told["tool_calls"] = [
+            fields["content"] = None
+        fields["tool_calls"] = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
             for call in message.tool_calls
         ]
     if message.tool_call_id:
-        told["tool_call_id"] = message.tool_call_id
-    return told
+        fields["tool_call_id"] = message.tool_call_id
+    return fields
 
 
 def _part(part: str | Image) -> Body:
@@ -130,14 +130,14 @@ def _part(part: str | Image) -> Body:
 
 def _add_tools(body: Body, spec: GenerateSpec, preset: Preset) -> None:
     choice = spec.tool_choice
-    told = Ability.TOOL_CHOICE not in preset.cannot
-    if not spec.tools or (choice.mode is ToolMode.NONE and not told):
+    takes_choice = Ability.TOOL_CHOICE not in preset.cannot
+    if not spec.tools or (choice.mode is ToolMode.NONE and not takes_choice):
         return  # a server that cannot be told to leave the tools alone gets none
     body["tools"] = [_tool(tool) for tool in spec.tools]
     if choice != ToolChoice():
         named = {"type": "function", "function": {"name": choice.name}}
         body["tool_choice"] = named if choice.name else _MODES[choice.mode]
-    elif told:
+    elif takes_choice:
         body["tool_choice"] = "auto"  # sent, because some take its absence for "none"
     if not spec.parallel_tool_calls:
         body["parallel_tool_calls"] = False
@@ -187,12 +187,12 @@ def _open_engines(sampling: Sampling) -> dict[Ability, Any]:
     values: tuple[Any, ...] = _read_open(sampling)
     if not any(values):
         return {}
-    said = {ability: value for ability, value in zip(_OPEN, values, strict=True) if value}
-    if said.get(Ability.REPETITION_PENALTY) == 1:
-        del said[Ability.REPETITION_PENALTY]
-    if Ability.SPECIAL_TOKENS in said:
-        said[Ability.SPECIAL_TOKENS] = False  # engines are told that they are skipped
-    return said
+    parameters = {ability: value for ability, value in zip(_OPEN, values, strict=True) if value}
+    if parameters.get(Ability.REPETITION_PENALTY) == 1:
+        del parameters[Ability.REPETITION_PENALTY]
+    if Ability.SPECIAL_TOKENS in parameters:
+        parameters[Ability.SPECIAL_TOKENS] = False  # engines are told that they are skipped
+    return parameters
 
 
 def _format(format: Format) -> Body:

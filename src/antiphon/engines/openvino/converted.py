@@ -69,8 +69,8 @@ def _digests(folder: Path) -> dict[str, str]:
 
 def _is_whole(folder: Path, origin: dict[str, Any]) -> bool:
     try:
-        told = json.loads((folder / _MADE_OF).read_bytes())
-        return bool(told == origin | {"sha256": _digests(folder)})
+        record = json.loads((folder / _MADE_OF).read_bytes())
+        return bool(record == origin | {"sha256": _digests(folder)})
     except (OSError, ValueError):
         return False
 

@@ -200,8 +200,8 @@ def _bounded(name: str, node: dict[str, Any]) -> str:
         return ""
     places = 0
     if name == "number":
-        given = max(-int(bound.normalize().as_tuple().exponent) for bound in bounds.values())
-        places = min(max(given, _PLACES), _MOST_PLACES)
+        decimals = max(-int(bound.normalize().as_tuple().exponent) for bound in bounds.values())
+        places = min(max(decimals, _PLACES), _MOST_PLACES)
     unit = Decimal(1).scaleb(places)
     farthest = Decimal(10**_DIGITS - 1)
     least = max(bounds.get("minimum", -farthest) * unit, bounds.get("exclusiveMinimum", -farthest) * unit)

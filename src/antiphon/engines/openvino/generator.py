@@ -176,7 +176,7 @@ class OpenVinoGenerator(KeptProcess):
 
     # -- hearing -------------------------------------------------------------------------------------------------------
 
-    def heard(self, body: bytes) -> msgspec.Struct | None:
+    def handle(self, body: bytes) -> msgspec.Struct | None:
         report: Ready | Unloadable | Stepped = report_decoder.decode(body)
         if not isinstance(report, Stepped):
             return report

@@ -132,9 +132,9 @@ class _Calls:
         while text and not self.ended:
             match self._state:
                 case _State.TEXT:
-                    said, found, text = self._text.feed(text)
-                    if said and not (self.count and said.isspace()):  # white space between calls is not text
-                        yield said
+                    part, found, text = self._text.feed(text)
+                    if part and not (self.count and part.isspace()):  # white space between calls is not text
+                        yield part
                     if found:
                         self._state, self._head = _State.HEAD, CALL_BEGIN
                         self.ended = not self._heads
@@ -146,9 +146,9 @@ class _Calls:
                             self._state, text = _State.ARGUMENTS, self._head[len(head) :]
                             break
                 case _State.ARGUMENTS:
-                    said, found, text = self._arguments.feed(text)
-                    if said:
-                        yield from self._argue(said)
+                    part, found, text = self._arguments.feed(text)
+                    if part:
+                        yield from self._argue(part)
                     if found:
                         self._state = _State.TEXT
                         yield from self._complete()
@@ -163,16 +163,16 @@ class _Calls:
         self.count += 1
         return _Begun(self._name)
 
-    def _argue(self, said: str) -> Iterator[_Begun | _Arguments]:
+    def _argue(self, part: str) -> Iterator[_Begun | _Arguments]:
         place = len(self._compact.text)
-        added = self._compact.feed(said)
+        added = self._compact.feed(part)
         if self._same:
-            self._held += said
+            self._held += part
             self._same = [arguments for arguments in self._same if arguments.startswith(added, place)]
             if not self._same:
                 yield from self._release()
         else:
-            yield _Arguments(said)
+            yield _Arguments(part)
 
     def _release(self) -> Iterator[_Begun | _Arguments]:
         yield self._begun()
@@ -220,12 +220,12 @@ class Choice:
         self._utf8 = _Utf8("replace")
         self._stops = Held(spec.sampling.stop) if spec.sampling.stop else None
         # A model may write a call without tools too, if it was told of some, or saw calls.
-        told = (
+        may_call = (
             tools
             or spec.tools
             or (not isinstance(spec.prompt, str) and any(message.tool_calls for message in spec.prompt))
         )
-        self._calls = _Calls(tools) if told else None
+        self._calls = _Calls(tools) if may_call else None
         self._uncounted = 0
         self._scored: list[ScoredToken] = []
         self._events: list[Generated] = []

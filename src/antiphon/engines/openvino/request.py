@@ -14,7 +14,7 @@ from antiphon.core.errors import CallerError, ContextLengthExceeded, Unsupported
 from antiphon.core.specs import Format, GenerateSpec, Message, Role, Sampling, Shape, Tool, ToolMode
 from antiphon.engines.openvino.ebnf import grammar, one_of
 from antiphon.engines.openvino.messages import Generate, Model
-from antiphon.engines.openvino.schema import Spent, enforceable
+from antiphon.engines.openvino.schema import Totals, enforceable
 
 # The pipeline returns log-probabilities only of the tokens it chose, and takes no bias of single tokens; its structural
 # tags have no regular expressions, and only a grammar language of their own. It runs models that read text.
@@ -101,26 +101,26 @@ def offered(spec: GenerateSpec) -> tuple[Tool, ...]:
 def _conversation(messages: tuple[Message, ...], tools: tuple[Tool, ...], knows_tools: bool) -> list[dict[str, Any]]:
     if not messages:
         raise CallerError("At least one message is required.", param="messages")
-    said = [_native(message) if knows_tools else _plain(message) for message in messages]
+    history = [_native(message) if knows_tools else _plain(message) for message in messages]
     if tools and not knows_tools:
         text = _TOOLS_TEXT.format(tools="\n".join(json.dumps(_described(tool), ensure_ascii=False) for tool in tools))
-        if said[0]["role"] == Role.SYSTEM:
-            said[0]["content"] += f"\n\n{text}"
+        if history[0]["role"] == Role.SYSTEM:
+            history[0]["content"] += f"\n\n{text}"
         else:
-            said.insert(0, {"role": "system", "content": text})
-    return said
+            history.insert(0, {"role": "system", "content": text})
+    return history
 
 
 def _template_arguments(spec: GenerateSpec) -> dict[str, Any]:
     try:
-        given: dict[str, Any] = _parsed(spec.template_arguments or "{}")
+        arguments: dict[str, Any] = _parsed(spec.template_arguments or "{}")
     except ValueError as error:
         raise CallerError(f"The chat template cannot represent this: {error}.", param="chat_template_kwargs") from None
-    for name in _TEMPLATES_OWN & given.keys():
+    for name in _TEMPLATES_OWN & arguments.keys():
         raise UnsupportedParameter(
             f"The chat template argument {name!r} is set by the server.", param="chat_template_kwargs"
         )
-    return given
+    return arguments
 
 
 def _described(tool: Tool) -> dict[str, Any]:
@@ -133,13 +133,13 @@ def _described(tool: Tool) -> dict[str, Any]:
 
 
 def _native(message: Message) -> dict[str, Any]:
-    said: dict[str, Any] = {"role": str(message.role), "content": message.text}
+    fields: dict[str, Any] = {"role": str(message.role), "content": message.text}
     if message.tool_calls:
-        said["tool_calls"] = [
+        fields["tool_calls"] = [
             {"type": "function", "function": {"name": call.name, "arguments": _arguments(call.arguments)}}
             for call in message.tool_calls
         ]
-    return said
+    return fields
 
 
 def _plain(message: Message) -> dict[str, Any]:
@@ -238,8 +238,8 @@ def _check(sampling: Sampling) -> None:
 
 def _grammar(spec: GenerateSpec, tools: tuple[Tool, ...]) -> str:
     """Return a structural tag, empty if any text is permitted."""
-    spent = Spent()
-    shape = _shape(spec.format, spent)
+    totals = Totals()
+    shape = _shape(spec.format, totals)
     if not tools:
         return json.dumps({"type": "structural_tag", "format": shape}) if shape else ""
     must = spec.tool_choice.mode is ToolMode.REQUIRED
@@ -248,7 +248,7 @@ def _grammar(spec: GenerateSpec, tools: tuple[Tool, ...]) -> str:
         {
             "type": "tag",
             "begin": call_head(tool),
-            "content": _kept_to(tool.parameters, tool.strict, "tools", spent),
+            "content": _kept_to(tool.parameters, tool.strict, "tools", totals),
             "end": CALL_END,
         }
         for tool in callable_
@@ -268,23 +268,23 @@ def _grammar(spec: GenerateSpec, tools: tuple[Tool, ...]) -> str:
     return json.dumps({"type": "structural_tag", "format": form})
 
 
-def _shape(format: Format, spent: Spent) -> dict[str, Any] | None:
+def _shape(format: Format, totals: Totals) -> dict[str, Any] | None:
     match format.shape:
         case Shape.TEXT:
             return None
         case Shape.JSON:
-            return _kept_to("{}", True, "response_format", spent)
+            return _kept_to("{}", True, "response_format", totals)
         case Shape.SCHEMA:
-            return _kept_to(format.schema, format.strict, "response_format", spent)
+            return _kept_to(format.schema, format.strict, "response_format", totals)
         case Shape.CHOICE:
             return {"type": "grammar", "grammar": one_of(json.loads(format.schema))}
         case Shape.REGEX | Shape.GRAMMAR:
             raise ValueError("not among `ABILITIES`")
 
 
-def _kept_to(schema: str, strict: bool, param: str, spent: Spent) -> dict[str, Any]:
+def _kept_to(schema: str, strict: bool, param: str, totals: Totals) -> dict[str, Any]:
     """Return a part of a structural tag. Raises `CallerError` with `param`."""
-    form = enforceable(schema, strict, param, spent)
+    form = enforceable(schema, strict, param, totals)
     try:
         return {"type": "grammar", "grammar": grammar(form)}
     except ValueError as error:

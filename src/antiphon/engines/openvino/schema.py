@@ -81,7 +81,7 @@ class _Unenforceable(Exception):
     """Says why a part has no form that the grammar enforces."""
 
 
-class Spent:
+class Totals:
     """What the schemas of one request hold so far."""
 
     def __init__(self) -> None:
@@ -89,9 +89,9 @@ class Spent:
         self.varying: dict[str, int] = {}  # by pattern
 
 
-def enforceable(schema: str, strict: bool, param: str, spent: Spent | None = None) -> dict[str, Any]:
+def enforceable(schema: str, strict: bool, param: str, totals: Totals | None = None) -> dict[str, Any]:
     """Return the schema's form for the grammar. Raises `CallerError` with `param` if it is invalid or not
-    enforceable. `spent` is shared by the schemas of one request.
+    enforceable. `totals` is shared by the schemas of one request.
     """
     if len(schema.encode()) > MAX_BYTES:
         raise CallerError(f"The schema is larger than {MAX_BYTES} bytes.", param=param)
@@ -99,7 +99,7 @@ def enforceable(schema: str, strict: bool, param: str, spent: Spent | None = Non
         parsed = json.loads(schema)
         if not isinstance(parsed, dict):
             raise ValueError("it is not an object")
-        return _Root(parsed, strict, spent or Spent()).form()
+        return _Root(parsed, strict, totals or Totals()).form()
     except _Unenforceable as error:
         raise CallerError(f"The schema cannot be enforced: {error}.", param=param) from None
     except (ValueError, ArithmeticError, RecursionError) as error:
@@ -111,11 +111,11 @@ def enforceable(schema: str, strict: bool, param: str, spent: Spent | None = Non
 class _Root:
     """One schema, with its definitions. Its methods raise `ValueError` for an invalid schema."""
 
-    def __init__(self, schema: dict[str, Any], strict: bool, spent: Spent) -> None:
+    def __init__(self, schema: dict[str, Any], strict: bool, totals: Totals) -> None:
         self._schema = schema
         self._strict = strict
         self._parts = 0
-        self._spent = spent
+        self._totals = totals
         self._sound: set[str] = set()  # references that do not lead to themselves
         self._whole: Mapping[str, Callable[[dict[str, Any], int], Any]] = {
             "$ref": self._reference,
@@ -154,24 +154,24 @@ class _Root:
     def _spend(self, parts: int = 0, repeats: int = 0) -> None:
         """Count parts and repeats. Raises `_Unenforceable` if the whole takes too long to compile."""
         self._parts += parts
-        self._spent.parts += parts
-        self._spent.repeats += repeats
+        self._totals.parts += parts
+        self._totals.repeats += repeats
         if excess := self._excess():
             raise _Unenforceable(excess)
 
     def _leave_open(self, pattern: str) -> None:
         """Count what a pattern leaves open. Raises `_Unenforceable` if that is too much, with the others'."""
-        varying = self._spent.varying | {pattern: _varying(pattern)}
+        varying = self._totals.varying | {pattern: _varying(pattern)}
         if sum(varying.values()) > MAX_VARYING:
             raise _Unenforceable(f"the counts of its patterns leave over {MAX_VARYING} characters open")
-        self._spent.varying = varying
+        self._totals.varying = varying
 
     def _excess(self) -> str:
         if self._parts > MAX_PARTS:
             return f"it has more than {MAX_PARTS} parts"
-        if self._spent.parts > MAX_REQUEST_PARTS:
+        if self._totals.parts > MAX_REQUEST_PARTS:
             return f"with the others it has more than {MAX_REQUEST_PARTS} parts"
-        if self._spent.repeats > MAX_ALL_REPEATS:
+        if self._totals.repeats > MAX_ALL_REPEATS:
             return f"its lengths and counts come to over {MAX_ALL_REPEATS}"
         return ""
 

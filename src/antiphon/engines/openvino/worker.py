@@ -170,8 +170,8 @@ class Pipeline:
         prompt, raw = request.prompt, isinstance(request.prompt, str)
         if not raw:
             tools = request.tools if self.model.knows_tools and request.tools else None
-            given = request.template_arguments or None
-            prompt = self._tokenizer.apply_chat_template(prompt, True, tools=tools, extra_context=given)
+            arguments = request.template_arguments or None
+            prompt = self._tokenizer.apply_chat_template(prompt, True, tools=tools, extra_context=arguments)
         return self._tokenizer.encode(prompt, add_special_tokens=raw).input_ids
 
     def _add(self, request: Generate, choice: int, tokens: Any) -> None:
@@ -346,14 +346,14 @@ def serve(sock: socket.socket) -> None:
     link.send(Ready(pipeline.model))
     link.send(pipeline.report())
     while not pipeline.overgrown:
-        told = False
+        has_command = False
         for command in link.waiting(wait=pipeline.idle):
-            told = True
+            has_command = True
             if isinstance(command, Generate):
                 pipeline.generate(command)
             elif isinstance(command, Cancel):
                 pipeline.cancel(command)
-        if pipeline.compiled() or told:
+        if pipeline.compiled() or has_command:
             link.send(pipeline.report())  # admitted requests need not wait for the step to know it
         if not pipeline.idle:
             pipeline.step()

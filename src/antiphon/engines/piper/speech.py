@@ -91,7 +91,7 @@ class Voice:
 
     def _encode(self, phonemes: list[int], speed: float, random: np.random.Generator) -> tuple[Array, Array]:
         config = self._config
-        given = {
+        feeds = {
             "input": np.array([phonemes], np.int64),
             "input_lengths": np.array([len(phonemes)], np.int64),
             "scales": np.array([config.noise_scale, config.length_scale, config.noise_w_scale], np.float32),
@@ -100,7 +100,7 @@ class Voice:
             vits.PACE: np.array([1 / speed], np.float32),
             **self._speaker,
         }
-        wanted = {name: value for name, value in given.items() if name in self._pacer_inputs}
+        wanted = {name: value for name, value in feeds.items() if name in self._pacer_inputs}
         means, deviations = self._pacer.run(None, wanted)
         return means, deviations
 
@@ -169,8 +169,8 @@ class _Reader:
     def read(self, phonemes: list[int]) -> Array:
         padded = np.zeros((1, -(-len(phonemes) // BLOCK) * BLOCK), np.int64)
         padded[0, : len(phonemes)] = phonemes
-        given = {"input": padded, "input_lengths": np.array([len(phonemes)], np.int64)}
-        return np.ascontiguousarray(self._model.run(given)[:, :, : len(phonemes)])
+        feeds = {"input": padded, "input_lengths": np.array([len(phonemes)], np.int64)}
+        return np.ascontiguousarray(self._model.run(feeds)[:, :, : len(phonemes)])
 
 
 class _Flow:
@@ -191,8 +191,8 @@ class _Flow:
         return self._flow.lag
 
     def run(self, source: Array, last: bool, states: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-        given = {self._flow.source: source, LAST: np.array([last], np.int64), **self._fixed, **states}
-        result, *after = self._session.run(None, given)
+        feeds = {self._flow.source: source, LAST: np.array([last], np.int64), **self._fixed, **states}
+        result, *after = self._session.run(None, feeds)
         return result, dict(zip(states, after, strict=True))
 
 
@@ -205,21 +205,21 @@ class _Frames:
         self._deviations = deviations
         self._random = random
         self._states = flow.first
-        self._given = 0
+        self._source_end = 0
         self._kept: Array = means[:, :, :0]
 
     def between(self, start: int, end: int) -> Array:
         """Return frames; beyond the last, that one repeated. Frames before `start` cannot be requested again."""
         total = self._means.shape[2]
         until = min(end + self._flow.lag, total)
-        if until > self._given:
-            part = slice(self._given, until)
-            shape = (until - self._given, self._means.shape[1])  # frame by frame: the same however it is cut
+        if until > self._source_end:
+            part = slice(self._source_end, until)
+            shape = (until - self._source_end, self._means.shape[1])  # frame by frame: the same however it is cut
             noise = self._random.standard_normal(shape, np.float32).T[None]
             source = self._means[:, :, part] + noise * self._deviations[:, :, part]
             more, self._states = self._flow.run(source, until == total, self._states)
             self._kept = np.concatenate((self._kept, more), axis=2)
-            self._given = until
+            self._source_end = until
         wanted = self._kept[:, :, start:end]
         return np.pad(wanted, ((0, 0), (0, 0), (0, end - start - wanted.shape[2])), mode="edge")
 

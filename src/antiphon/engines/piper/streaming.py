@@ -147,13 +147,13 @@ class _Rewriting:
     def _convolve(self, node: onnx.NodeProto) -> None:
         """Add a convolution, with every output that its input so far permits."""
         x, *weights = node.input
-        given = attributes(node)
+        options = attributes(node)
         _, channels, width = self._graph.weights[weights[0]].dims
-        dilation = given.get("dilations", [1])[0]
+        dilation = options.get("dilations", [1])[0]
         reach, odd = divmod((width - 1) * dilation, 2)
-        if odd or list(given.get("pads", [0, 0])) != [reach, reach] or list(given.get("strides", [1])) != [1]:
+        if odd or list(options.get("pads", [0, 0])) != [reach, reach] or list(options.get("strides", [1])) != [1]:
             raise ValueError("a convolution that is not symmetric cannot be run in pieces")
-        channels *= given.get("group", 1)
+        channels *= options.get("group", 1)
         seen = x
         if reach:
             seen = self._node("Concat", self._state(channels, reach), x, self._tail(channels, reach), axis=2)
@@ -189,9 +189,9 @@ class _Rewriting:
 
     # -- tensors -------------------------------------------------------------------------------------------------------
 
-    def _node(self, kind: str, *inputs: str, **given: Any) -> str:
+    def _node(self, kind: str, *inputs: str, **options: Any) -> str:
         name = f"streamed_{len(self._nodes)}"
-        self._nodes.append(helper.make_node(kind, inputs, [name], **given))
+        self._nodes.append(helper.make_node(kind, inputs, [name], **options))
         return name
 
     def _constant(self, value: Any) -> str:

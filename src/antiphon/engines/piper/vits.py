@@ -60,11 +60,11 @@ def cut(path: Path) -> Parts:
             return [helper.make_node("Identity", [TIMING], node.output)]
         return _paced(node) if node is roundings[0] else [node]
 
-    given = {read: (1, None, None), TIMING: (1, 2, None), PACE: (1,)}
+    float_inputs = {read: (1, None, None), TIMING: (1, 2, None), PACE: (1,)}
     return Parts(
         _part(model, [read], {}),
         read,
-        _part(model, [sound.input[0], deviations], given, instead),
+        _part(model, [sound.input[0], deviations], float_inputs, instead),
         streamed(model, source, frames),
         vocoder(model, frames, graph.output[0].name),
     )
@@ -80,15 +80,15 @@ def _after(graph: onnx.GraphProto, name: str, kind: str) -> onnx.NodeProto:
 def _part(
     model: onnx.ModelProto,
     outputs: Sequence[str],
-    given: Mapping[str, Sequence[int | None]],
+    float_inputs: Mapping[str, Sequence[int | None]],
     instead: Callable[[onnx.NodeProto], Sequence[onnx.NodeProto]] = lambda node: [node],
 ) -> bytes:
-    """Return the part that computes `outputs`. Float tensors that are `given`, by name and shape, become inputs."""
+    """Return the part that computes `outputs`. Tensors of `float_inputs`, by name and shape, become inputs."""
     graph, floats = model.graph, onnx.TensorProto.FLOAT
     wanted = set(outputs)
     nodes: list[onnx.NodeProto] = []
     for node in reversed(graph.node):
-        if wanted.intersection(node.output) and not set(given).intersection(node.output):
+        if wanted.intersection(node.output) and not set(float_inputs).intersection(node.output):
             wanted.update(node.input)
             nodes += reversed(instead(node))
     made = helper.make_graph(
@@ -96,7 +96,7 @@ def _part(
         "part",
         [
             *(value for value in graph.input if value.name in wanted),
-            *(helper.make_tensor_value_info(name, floats, shape) for name, shape in given.items()),
+            *(helper.make_tensor_value_info(name, floats, shape) for name, shape in float_inputs.items()),
         ],
         [helper.make_tensor_value_info(name, floats, None) for name in outputs],
         [

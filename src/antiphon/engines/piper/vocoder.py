@@ -80,12 +80,12 @@ class _Upright:
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         if node.op_type in ("Conv", "ConvTranspose"):
-            given = attributes(node)
-            width = (given["kernel_shape"][0] - 1) * given.get("dilations", [1])[0] + 1
+            options = attributes(node)
+            width = (options["kernel_shape"][0] - 1) * options.get("dilations", [1])[0] + 1
             if node.op_type == "Conv":
                 reach += width // 2 / rate
             else:
-                rate *= given["strides"][0]
+                rate *= options["strides"][0]
                 reach += width / rate
             _stand(copy)
             for name in node.input[1:]:

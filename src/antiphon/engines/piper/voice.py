@@ -1,7 +1,7 @@
 """The server's side of a voice's process: each piece of speech is computed when it is asked for.
 
 A closed generator drops its clause in the process. When the process dies, a new one loads the voice, and open clauses
-continue: they are computed again, and what was heard of them is skipped. Clauses that the process was working on are
+continue: they are computed again, and what was sent of them is skipped. Clauses that the process was working on are
 suspects, and get one more try, one at a time. One that was alone when the process crashed by itself gets none: its text
 is `UnspeakableText`.
 """
@@ -120,7 +120,7 @@ class PiperVoice(KeptProcess):
         if self._open_count >= self._max_clauses:
             raise CapacityError("The voice has reached its maximum number of clauses.", retry_after_s=1)
         text = clause.text.encode("utf-8", "replace").decode()  # a lone surrogate cannot be encoded
-        speech, heard = _Speech(), 0
+        speech, position = _Speech(), 0  # in the bytes of the clause that were passed on
         self._open_count += 1
         try:
             while True:
@@ -131,10 +131,10 @@ class PiperVoice(KeptProcess):
                     while not ended:
                         piece = await self._piece(speech, transport, ask)
                         ended, ask = piece.last, More(speech.number)
-                        fresh = piece.pcm[max(0, heard - made) :]
+                        fresh = piece.pcm[max(0, position - made) :]
                         made += len(piece.pcm)
                         if fresh:
-                            heard = made
+                            position = made
                             yield fresh
                     return
                 except _Lost:
@@ -153,7 +153,7 @@ class PiperVoice(KeptProcess):
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(self._back_by_s):
                     await self._up.wait()
-        if speech.crashes and self._given_up(speech):
+        if speech.crashes and self._has_no_tries(speech):
             if isinstance(self._lost_by, EngineTimeout):
                 raise self._lost_by
             raise UnspeakableText("This text crashes the voice.")
@@ -162,7 +162,7 @@ class PiperVoice(KeptProcess):
         self._speeches[speech.number] = speech
         return transport
 
-    def _given_up(self, speech: _Speech) -> bool:
+    def _has_no_tries(self, speech: _Speech) -> bool:
         by_itself = self._crashed or isinstance(self._lost_by, EngineTimeout)
         return speech.crashes >= MOST_CRASHES or (speech.alone and by_itself)
 
@@ -192,7 +192,7 @@ class PiperVoice(KeptProcess):
 
     # -- hearing -------------------------------------------------------------------------------------------------------
 
-    def heard(self, body: bytes) -> msgspec.Struct | None:
+    def handle(self, body: bytes) -> msgspec.Struct | None:
         report = report_decoder.decode(body)
         if isinstance(report, Ready | Unloadable):
             return report

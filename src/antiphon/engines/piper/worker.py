@@ -34,23 +34,23 @@ class Stage:
     def __init__(self, link: Link[Command], workers: int) -> None:
         self._link = link
         self._speeches: dict[int, _Speech] = {}
-        self._asked: SimpleQueue[int] = SimpleQueue()
+        self._requests: SimpleQueue[int] = SimpleQueue()
         for _ in range(workers):
             threading.Thread(target=self._work, daemon=True).start()
 
     def begin(self, number: int, speech: _Speech) -> None:
         self._speeches[number] = speech
-        self._asked.put(number)
+        self._requests.put(number)
 
     def more(self, number: int) -> None:
-        self._asked.put(number)
+        self._requests.put(number)
 
     def drop(self, number: int) -> None:
         self._speeches.pop(number, None)
 
     def _work(self) -> None:
         while True:
-            number = self._asked.get()
+            number = self._requests.get()
             speech = self._speeches.get(number)
             if speech is None:
                 continue

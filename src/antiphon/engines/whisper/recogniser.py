@@ -112,7 +112,7 @@ class Whisper(KeptProcess):
 
     # -- hearing -------------------------------------------------------------------------------------------------------
 
-    def heard(self, body: bytes) -> Ready | Unloadable | None:
+    def handle(self, body: bytes) -> Ready | Unloadable | None:
         report = report_decoder.decode(body)
         if isinstance(report, Ready | Unloadable):
             return report
@@ -145,14 +145,14 @@ def _capabilities(languages: frozenset[str], language: str) -> SpeechCapabilitie
 
 
 def _row(utterance: Utterance) -> Row:
-    asked = utterance.guidance
+    guidance = utterance.guidance
     return Row(
         utterance.pcm,
         utterance.prefix,
-        asked.languages,
-        asked.translate,
-        asked.prompt[-MAX_PROMPT_CHARS:],
-        asked.keyterms,
+        guidance.languages,
+        guidance.translate,
+        guidance.prompt[-MAX_PROMPT_CHARS:],
+        guidance.keyterms,
     )
 
 

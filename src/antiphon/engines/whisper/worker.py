@@ -101,8 +101,8 @@ class Model:
         if not row.prompt and not row.keyterms:
             return []
         terms = self._encode(", ".join(row.keyterms))[: MOST_BEFORE // 2]
-        said = self._encode(row.prompt)
-        return [self._previous, *terms, *said[max(0, len(said) - (MOST_BEFORE - len(terms))) :]]
+        prompt = self._encode(row.prompt)
+        return [self._previous, *terms, *prompt[max(0, len(prompt) - (MOST_BEFORE - len(terms))) :]]
 
     def _encode(self, text: str) -> list[int]:
         text = text.strip()
@@ -187,20 +187,20 @@ class Model:
         if not own:
             return Result((), (), (), (), (), looped)
         tokens, first = prefix + own, len(prefix)
-        heard = self._array(np.ascontiguousarray(np.array(encoded)[place : place + 1]))
-        (aligned,) = self._model.align(heard, tokenizer.sot_sequence, [tokens], [length * 50 // SAMPLE_RATE])
+        features = self._array(np.ascontiguousarray(np.array(encoded)[place : place + 1]))
+        (aligned,) = self._model.align(features, tokenizer.sot_sequence, [tokens], [length * 50 // SAMPLE_RATE])
         starts: dict[int, int] = {}
         for token, time in aligned.alignments:
             starts.setdefault(token, time * TIME_MS)
         last = aligned.alignments[-1][1] * TIME_MS if aligned.alignments else 0
         begins = [starts.get(n, last) for n in range(len(tokens) + 1)]
         logprobs = tuple(log(max(probability, 1e-9)) for probability in aligned.text_token_probs[: len(tokens)])
-        pieces, said = [], ""
+        pieces, earlier = [], ""
         for n in range(1, len(tokens) + 1):
             text = self._tokens.decode(tokens[:n])
-            text = said if text.endswith("\ufffd") and n < len(tokens) else text
-            pieces.append(text[len(said) :])
-            said = text
+            text = earlier if text.endswith("\ufffd") and n < len(tokens) else text
+            pieces.append(text[len(earlier) :])
+            earlier = text
         starts_ms, ends_ms = tuple(begins[first:-1]), tuple(begins[first + 1 :])
         return Result(tuple(own), transcript.following(pieces, first), logprobs[first:], starts_ms, ends_ms, looped)
 

@@ -40,8 +40,8 @@ def check_items(custom_class: Any) -> None:
     """Raise `CallerError` for a class with too many items, or one that is too long."""
     items = [item.value for item in custom_class.items]
     if len(items) > MAX_ITEMS or any(len(item) > MAX_ITEM_CHARS for item in items):
-        said = f"At most {MAX_ITEMS} items are allowed, of {MAX_ITEM_CHARS} characters at most."
-        raise CallerError(said, param="custom_class.items")
+        reason = f"At most {MAX_ITEMS} items are allowed, of {MAX_ITEM_CHARS} characters at most."
+        raise CallerError(reason, param="custom_class.items")
 
 
 def adapted(configs: Sequence[Any], go_on: Callable[[], T]) -> T | NeedsResource[T]:

@@ -79,14 +79,14 @@ class BatchRecognize(LookupMethod):
         neglected = ["processing_strategy"] if message.processing_strategy else []  # nothing is cheaper if it is later
         for file in message.files:
             config = v2.effective(base, file)
-            neglected += v2.asked(config, Url(file.uri)).without_effect
+            neglected += v2.request_of(config, Url(file.uri)).without_effect
             own = type(message)(recognizer=f"{parent}/recognizers/{names.IMPLICIT}", config=config)
             own.files.add(uri=file.uri)
             own.recognition_output_config.CopyFrom(message.recognition_output_config)
             lines.append(Input(file.uri, config.model or v2.DEFAULT_MODEL, own.SerializeToString()))
         name = f"{parent}/operations/{opening.new_id}"
-        begun, told = Begun(sent, uris), no_effect(dict.fromkeys(neglected))
-        return _job(KIND, name, begun, lines, lambda job: self.answer(opening, operation(job), told))
+        begun, headers = Begun(sent, uris), no_effect(dict.fromkeys(neglected))
+        return _job(KIND, name, begun, lines, lambda job: self.answer(opening, operation(job), headers))
 
 
 class LongRunningRecognize(LookupMethod):
@@ -106,25 +106,25 @@ class LongRunningRecognize(LookupMethod):
         """Return the job to create. Raises `CallerError`."""
         if message.output_config.gcs_uri:
             raise UnsupportedParameter("Nothing is written to Cloud Storage.", param="output_config.gcs_uri")
-        asked, _ = V1.recognise(message, MAX_RECORDING_BYTES, None)
-        told = no_effect(asked.without_effect)
+        request, _ = V1.recognise(message, MAX_RECORDING_BYTES, None)
+        headers = no_effect(request.without_effect)
         model, uri, sent = message.config.model or v1.DEFAULT_MODEL, message.audio.uri, message.SerializeToString()
         message.ClearField("audio")
         begun = Begun(message.SerializeToString(), [uri])
         name = str(int(opening.new_id.replace("-", ""), 16) % (1 << 63))
         lines = [Input(uri, model, sent)]
-        return _job(FIRST_KIND, name, begun, lines, lambda job: self.answer(opening, operation(job), told))
+        return _job(FIRST_KIND, name, begun, lines, lambda job: self.answer(opening, operation(job), headers))
 
 
 def _job(kind: str, name: str, begun: Begun, lines: Sequence[Input], tell: Any) -> NewJob:
     blobs = (f"{name} {what}" for what in ("input", "output", "errors"))
     encoded = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
-    given, output, errors = blobs
+    input_, output, errors = blobs
     return NewJob(
         kind=kind,
         id=name,
         request=msgspec.json.encode(begun),
-        input=given,
+        input=input_,
         input_purpose="",
         output=output,
         errors=errors,
@@ -141,12 +141,12 @@ def _job(kind: str, name: str, begun: Begun, lines: Sequence[Input], tell: Any) 
 class _Item(Endpoint):
     """The call of a job's item; clients cannot make it. It is answered with a message, or a status, as bytes."""
 
-    def answer(self, opening: Opening, message: Any, told: tuple[tuple[str, str], ...] = ()) -> Step:
+    def answer(self, opening: Opening, message: Any, headers: tuple[tuple[str, str], ...] = ()) -> Step:
         return Response(200, (), message.SerializeToString())
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Step:
-        told = status(opening, error, first=self.first)
-        return Response(HTTP[Code(told.code)], (), told.SerializeToString())
+        rpc_status = status(opening, error, first=self.first)
+        return Response(HTTP[Code(rpc_status.code)], (), rpc_status.SerializeToString())
 
 
 class FileOfBatch(_Item):
@@ -158,16 +158,16 @@ class FileOfBatch(_Item):
     def negotiate(self, opening: Opening, body: bytes) -> Accepted[TranscribeSpec]:
         message = self.read(opening, body)
         audio = r.media(None, message.files[0].uri, MAX_RECORDING_BYTES)
-        asked = v2.asked(message.config, audio)
+        request = v2.request_of(message.config, audio)
         formats = message.recognition_output_config.output_format_config
-        return Accepted(asked.spec(live=False), _FileResult(self, V2, asked, opening, formats), media=audio)
+        return Accepted(request.spec(live=False), _FileResult(self, V2, request, opening, formats), media=audio)
 
 
 class _FileResult(Recognizing):
     """The result of one file, with subtitles if requested."""
 
-    def __init__(self, *given: Any) -> None:
-        *usual, self._formats = given
+    def __init__(self, *arguments: Any) -> None:
+        *usual, self._formats = arguments
         super().__init__(*usual)
 
     def _answer(self, finals: list[Final], closed: Closed) -> Any:
@@ -177,7 +177,7 @@ class _FileResult(Recognizing):
         for transcript in (made.inline_result.transcript, made.transcript):
             transcript.results.extend(self._results(finals))
             transcript.metadata.CopyFrom(bill["metadata"])
-        punctuation = self._asked.features.punctuation
+        punctuation = self._request.features.punctuation
         cues = [(final.start_ms, final.end_ms, written(final.transcript, punctuation)) for final in finals]
         if self._formats.HasField("vtt"):
             made.inline_result.vtt_captions = vtt(cues)
@@ -193,8 +193,8 @@ class RecordingOfOperation(_Item):
     max_body_bytes = JSON_BYTES
 
     def negotiate(self, opening: Opening, body: bytes) -> Accepted[TranscribeSpec]:
-        asked, audio = V1.recognise(self.read(opening, body), MAX_RECORDING_BYTES, None)
-        return Accepted(asked.spec(live=False), _Result(self, V1, asked, opening), media=audio)
+        request, audio = V1.recognise(self.read(opening, body), MAX_RECORDING_BYTES, None)
+        return Accepted(request.spec(live=False), _Result(self, V1, request, opening), media=audio)
 
 
 class _Result(Recognizing):
@@ -218,8 +218,8 @@ class RecognitionKind:
         return _Checker()
 
     def item(self, line: bytes) -> ItemCall:
-        asked = _INPUT.decode(line)
-        return ItemCall(self._path, asked.request, asked.model)
+        item = _INPUT.decode(line)
+        return ItemCall(self._path, item.request, item.model)
 
     def answered(self, line: bytes, session: str, status: int, body: bytes) -> bytes:
         return msgspec.json.encode(Line(_NAMED.decode(line).uri, body)) + b"\n"
@@ -228,8 +228,8 @@ class RecognitionKind:
         return self.answered(line, session, 0, b"")
 
     def failure(self, error: AntiphonError) -> bytes:
-        told: bytes = status(Opening("POST", self._path), error, first=self._first).SerializeToString()
-        return told
+        body: bytes = status(Opening("POST", self._path), error, first=self._first).SerializeToString()
+        return body
 
 
 class _Checker:

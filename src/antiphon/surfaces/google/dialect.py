@@ -10,7 +10,7 @@ from antiphon.core.text import join, plain, word_span
 from antiphon.core.wire import Url
 from antiphon.surfaces.google import v1, v2
 from antiphon.surfaces.google.messages import duration, kind
-from antiphon.surfaces.google.request import Asked
+from antiphon.surfaces.google.request import Request
 from antiphon.surfaces.google.status import Code
 
 MAX_RECORDING_BYTES = 10_485_760  # Google's own, as is all below
@@ -49,19 +49,19 @@ class Dialect:
     spaced: bool
     stored: Callable[[Any], str]
     configs: Callable[[Any], Sequence[Any]]
-    streaming: Callable[[Any, Any], Asked]
-    recognise: Callable[[Any, int, Any], tuple[Asked, bytes | Url]]
+    streaming: Callable[[Any, Any], Request]
+    recognise: Callable[[Any, int, Any], tuple[Request, bytes | Url]]
 
     def name(self, message: str) -> str:
         return f"{self.package}.{message}"
 
-    # -- what is said --------------------------------------------------------------------------------------------------
+    # -- answers -------------------------------------------------------------------------------------------------------
 
     def result(
-        self, asked: Asked, event: Interim | Final, stability: float | None = None, *, follows: bool, live: bool
+        self, request: Request, event: Interim | Final, stability: float | None = None, *, follows: bool, live: bool
     ) -> Any:
         """Return one result. `stability` is given for an interim; `follows`: its channel has had an earlier result."""
-        features = asked.features
+        features = request.features
         transcript = event.transcript
         final = isinstance(event, Final)
         alternative = {"transcript": written(transcript, features.punctuation)}
@@ -71,20 +71,20 @@ class Dialect:
         if final:
             made.confidence = transcript.confidence
             if features.words:
-                made.words.extend(self._words(asked, transcript))
-        told: dict[str, Any] = {
+                made.words.extend(self._words(request, transcript))
+        fields: dict[str, Any] = {
             "alternatives": [made],
             self.names.result_end: duration(event.end_ms),
             "language_code": features.language(transcript.language),
         }
         if features.multichannel:
-            told["channel_tag"] = event.channel + 1
+            fields["channel_tag"] = event.channel + 1
         if live:
-            told |= {"is_final": final} if stability is None else {"stability": stability}
-        return kind(self.name("StreamingRecognitionResult" if live else "SpeechRecognitionResult"))(**told)
+            fields |= {"is_final": final} if stability is None else {"stability": stability}
+        return kind(self.name("StreamingRecognitionResult" if live else "SpeechRecognitionResult"))(**fields)
 
-    def _words(self, asked: Asked, transcript: Transcript) -> Iterable[Any]:
-        word_of, features, names = kind(self.name("WordInfo")), asked.features, self.names
+    def _words(self, request: Request, transcript: Transcript) -> Iterable[Any]:
+        word_of, features, names = kind(self.name("WordInfo")), request.features, self.names
         for word in transcript.words:
             text = written_word(word, features.punctuation)
             if not text:
@@ -103,20 +103,20 @@ class Dialect:
         number = kind_.SpeechEventType.Value(type_)
         return kind_(**{"speech_event_type": number, self.names.event_at: duration(at_ms)})
 
-    def bill(self, asked: Asked, request_id: str, audio_ms: int) -> dict[str, Any]:
+    def bill(self, request: Request, request_id: str, audio_ms: int) -> dict[str, Any]:
         """Return the fields of an answer about its request: what was charged, as in the ledger, and the prompt."""
         if self.first:
             number = int(request_id.replace("-", ""), 16) % (1 << REQUEST_ID_BITS)
             return {"total_billed_time": duration(audio_ms), "request_id": number}
         made = kind(self.name("RecognitionResponseMetadata"))(
-            request_id=request_id, total_billed_duration=duration(audio_ms), prompt=asked.used_prompt or None
+            request_id=request_id, total_billed_duration=duration(audio_ms), prompt=request.used_prompt or None
         )
         return {"metadata": made}
 
 
-def rewritten(asked: Asked, event: T) -> T:
+def rewritten(request: Request, event: T) -> T:
     """Return the event with its words rewritten as requested."""
-    rewriting = asked.features.rewriting
+    rewriting = request.features.rewriting
     return replace(event, transcript=rewriting.apply(event.transcript)) if rewriting else event
 
 
@@ -145,11 +145,11 @@ def _bare(word: str) -> str:
 
 def stability(before: str, now: str) -> float:
     """Return the stability of an interim (0..1), by the share of its words that are as in the interim before it."""
-    said, heard = plain(before).split(), plain(now).split()
+    words_before, words_now = plain(before).split(), plain(now).split()
     same = 0
-    while same < min(len(said), len(heard)) and said[same] == heard[same]:
+    while same < min(len(words_before), len(words_now)) and words_before[same] == words_now[same]:
         same += 1
-    return round(0.1 + 0.8 * same / max(1, len(heard)), 2)
+    return round(0.1 + 0.8 * same / max(1, len(words_now)), 2)
 
 
 V2 = Dialect(

@@ -79,12 +79,12 @@ class Endpoint:
             return messages.read(self.request, body)
         return _read_rest(self.request, self.rest, opening, body)
 
-    def answer(self, opening: Opening, message: Any, told: tuple[tuple[str, str], ...] = ()) -> Step:
+    def answer(self, opening: Opening, message: Any, headers: tuple[tuple[str, str], ...] = ()) -> Step:
         """Return the answer with the message, and more headers or trailers."""
         if self.rest is None:
-            return Step(sends=(message.SerializeToString(),), close=Close(Code.OK, trailers=told))
+            return Step(sends=(message.SerializeToString(),), close=Close(Code.OK, trailers=headers))
         body = messages.write_json(message, numbers=("$alt", NUMBERS) in opening.query)
-        return Step(sends=(Head(200, JSON_HEADERS + told), body), close=Close())
+        return Step(sends=(Head(200, JSON_HEADERS + headers), body), close=Close())
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Step:
         if self.rest is None:
@@ -104,10 +104,10 @@ def rest_error(opening: Opening, error: AntiphonError, *, first: bool) -> Respon
     """Return `{"error": {"code", "message", "status", "details"}}`
     (https://cloud.google.com/apis/design/errors#http_mapping).
     """
-    told = status(opening, error, first=first)
-    code = Code(told.code)
-    shown = msgspec.json.decode(messages.write_json(told))
-    body = {"code": HTTP[code], "message": told.message, "status": code.name, "details": shown.get("details", [])}
+    rpc_status = status(opening, error, first=first)
+    code = Code(rpc_status.code)
+    shown = msgspec.json.decode(messages.write_json(rpc_status))
+    body = {"code": HTTP[code], "message": rpc_status.message, "status": code.name, "details": shown.get("details", [])}
     headers: tuple[tuple[str, str], ...] = JSON_HEADERS
     if error.retry_after_s is not None:
         headers += (("retry-after", str(error.retry_after_s)),)

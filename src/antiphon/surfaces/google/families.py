@@ -54,8 +54,8 @@ class Family:
         id = id or ("" if self.first else unnamed)
         if pattern.fullmatch(id) is None:
             letters = "letters, digits" if self.first else "a to z, 0 to 9"
-            said = f"`{param}` must have 4 to 63 characters: {letters} and -, a letter first and no - last."
-            raise CallerError(said, param=param)
+            reason = f"`{param}` must have 4 to 63 characters: {letters} and -, a letter first and no - last."
+            raise CallerError(reason, param=param)
         return f"{names.parent(parent)}/{self.collection}/{id}"
 
     def state(self, name: str) -> int:
@@ -76,19 +76,19 @@ class Family:
             made.custom_class_id = resource.name.rpartition("/")[2]
         return made
 
-    def given(self, message: Any) -> Any:
+    def settings(self, message: Any) -> Any:
         """Return the fields that callers may set, as they are stored."""
         return messages.converted(message, self.stored_message, self.settable)
 
-    def checked(self, given: Any) -> None:
+    def checked(self, settings: Any) -> None:
         """Raise `CallerError` if a field is invalid."""
-        if len(given.display_name) > MAX_NAME_CHARS:
-            said = f"`display_name` has {MAX_NAME_CHARS} characters at most."
-            raise CallerError(said, param=f"{self.field}.display_name")
-        if len(given.annotations) > MAX_ANNOTATIONS:
-            said = f"At most {MAX_ANNOTATIONS} annotations are allowed."
-            raise CallerError(said, param=f"{self.field}.annotations")
-        self.check(given)
+        if len(settings.display_name) > MAX_NAME_CHARS:
+            reason = f"`display_name` has {MAX_NAME_CHARS} characters at most."
+            raise CallerError(reason, param=f"{self.field}.display_name")
+        if len(settings.annotations) > MAX_ANNOTATIONS:
+            reason = f"At most {MAX_ANNOTATIONS} annotations are allowed."
+            raise CallerError(reason, param=f"{self.field}.annotations")
+        self.check(settings)
 
     def resource(self, message: Any, now_unix_ms: int, ends_ms: int | None = None) -> Resource:
         """Return the message as it is stored; if `ends_ms` is given it is deleted, and ends after that time."""
@@ -106,9 +106,9 @@ class Family:
         return Resource(message.name, message.SerializeToString(deterministic=True), deleted, ends)
 
 
-def _check_recognizer(given: Any) -> None:
-    if given.HasField("default_recognition_config"):
-        v2.check(given.default_recognition_config)
+def _check_recognizer(settings: Any) -> None:
+    if settings.HasField("default_recognition_config"):
+        v2.check(settings.default_recognition_config)
 
 
 _TEXTS = ("display_name", "annotations")

@@ -19,7 +19,7 @@ from antiphon.surfaces.google import messages
 from antiphon.surfaces.google.dialect import Dialect, rewritten, stability, written
 from antiphon.surfaces.google.endpoint import Endpoint
 from antiphon.surfaces.google.recognizer import referring
-from antiphon.surfaces.google.request import Asked
+from antiphon.surfaces.google.request import Request
 from antiphon.surfaces.google.status import Code, Ended, closing
 
 MAX_CONFIG_BYTES = 1 << 20
@@ -46,7 +46,7 @@ class StreamingRecognize(Endpoint):
         self, opening: Opening, first: str | bytes | None = None
     ) -> Accepted[TranscribeSpec] | NeedsFirst | NeedsResource[Accepted[TranscribeSpec]]:
         if first is None:
-            return NeedsFirst(Unasked(self._dialect, opening))
+            return NeedsFirst(Start(self._dialect, opening))
         if not isinstance(first, bytes):
             raise CallerError("The stream was closed before its first message.")
         if len(first) > MAX_CONFIG_BYTES:
@@ -59,11 +59,11 @@ class StreamingRecognize(Endpoint):
         )
 
     def _accepted(self, opening: Opening, message: Any, base: Any) -> Accepted[TranscribeSpec]:
-        asked = self._dialect.streaming(message, base)
-        return Accepted(asked.spec(live=True), Live(self._dialect, asked, opening))
+        request = self._dialect.streaming(message, base)
+        return Accepted(request.spec(live=True), Live(self._dialect, request, opening))
 
 
-class Unasked:
+class Start:
     """The stream before its first message."""
 
     def __init__(self, dialect: Dialect, opening: Opening) -> None:
@@ -87,15 +87,15 @@ class Unasked:
 class Live:
     """One stream."""
 
-    def __init__(self, dialect: Dialect, asked: Asked, opening: Opening) -> None:
+    def __init__(self, dialect: Dialect, request: Request, opening: Opening) -> None:
         self._dialect = dialect
-        self._asked = asked
+        self._request = request
         self._opening = opening
         self._state = State.OPEN
         self._configured = False
         self._ending: AntiphonError | None = None  # why it ends, if not at the caller's request
         self._opened_ns: int | None = None
-        self._heard_ns = 0
+        self._message_ns = 0  # when the latest message came
         self._began = False  # whether anybody has spoken
         self._speaking: set[int] = set()
         self._silent_ns: int | None = None  # since when everybody is silent, after speech
@@ -108,7 +108,7 @@ class Live:
     def receive(self, message: str | bytes, now_ns: int) -> Step:
         if self._state is not State.OPEN:
             return NOTHING
-        self._heard_ns = now_ns
+        self._message_ns = now_ns
         if not self._configured:
             self._configured = True
             return NOTHING  # the endpoint has read it already
@@ -128,13 +128,13 @@ class Live:
         request = messages.read(self._dialect.name(REQUEST), message)
         which = request.WhichOneof("streaming_request")
         if which != name:
-            said = "The configuration stands in the first message only." if which else f"The message has no `{name}`."
-            raise CallerError(said, param=which or name)
+            reason = "The configuration stands in the first message only." if which else f"The message has no `{name}`."
+            raise CallerError(reason, param=which or name)
         audio: bytes = getattr(request, name)
         most = self._dialect.audio_bytes
         if len(audio) > most:
-            said = f"Request audio can be a maximum of {most} bytes. ({len(audio)} bytes)"
-            raise CallerError(said, param=name)
+            reason = f"Request audio can be a maximum of {most} bytes. ({len(audio)} bytes)"
+            raise CallerError(reason, param=name)
         return audio
 
     def _end(self, why: AntiphonError | None = None) -> Step:
@@ -161,17 +161,17 @@ class Live:
         """Return each limit, and the error that it causes; `None` for a limit that the caller requested."""
         if self._state is not State.OPEN or self._opened_ns is None:
             return []
-        asked, dialect = self._asked, self._dialect
+        request, dialect = self._request, self._dialect
         limits: list[tuple[int, AntiphonError | None]] = [
             (self._opened_ns + dialect.stream_ms * NS_PER_MS, Ended(*dialect.stream_over)),
-            (self._heard_ns + dialect.idle_ms * NS_PER_MS, Ended(*dialect.idle_over)),
+            (self._message_ns + dialect.idle_ms * NS_PER_MS, Ended(*dialect.idle_over)),
         ]
         if self._enough:
-            limits.append((self._heard_ns, None))
-        if asked.start_timeout_ms is not None and not self._began:
-            limits.append((self._opened_ns + asked.start_timeout_ms * NS_PER_MS, None))
-        if asked.end_timeout_ms is not None and self._silent_ns is not None:
-            limits.append((self._silent_ns + asked.end_timeout_ms * NS_PER_MS, None))
+            limits.append((self._message_ns, None))
+        if request.start_timeout_ms is not None and not self._began:
+            limits.append((self._opened_ns + request.start_timeout_ms * NS_PER_MS, None))
+        if request.end_timeout_ms is not None and self._silent_ns is not None:
+            limits.append((self._silent_ns + request.end_timeout_ms * NS_PER_MS, None))
         return limits
 
     # -- from the session ----------------------------------------------------------------------------------------------
@@ -181,9 +181,9 @@ class Live:
             return NOTHING
         match event:
             case Opened():
-                self._asked = self._asked.answered(event)
+                self._request = self._request.answered(event)
                 self._opened_ns = now_ns
-                self._heard_ns = max(self._heard_ns, now_ns)
+                self._message_ns = max(self._message_ns, now_ns)
             case SpeechStarted():
                 return self._started(event)
             case Interim() if not self._enough:
@@ -200,13 +200,13 @@ class Live:
         begins = not self._speaking
         self._began, self._silent_ns = True, None
         self._speaking.add(event.channel)
-        if begins and self._asked.activity_events and not self._enough:
+        if begins and self._request.activity_events and not self._enough:
             return Step(sends=(self._event("SPEECH_ACTIVITY_BEGIN", event.at_ms),))
         return NOTHING
 
     def _interim(self, event: Interim) -> Step:
-        event = rewritten(self._asked, event)
-        text = written(event.transcript, self._asked.features.punctuation)
+        event = rewritten(self._request, event)
+        text = written(event.transcript, self._request.features.punctuation)
         if not text:
             return NOTHING
         sure = stability(self._interims.get(event.channel, ""), text)
@@ -214,7 +214,7 @@ class Live:
         return Step(sends=(self._result(event, sure),))
 
     def _final(self, event: Final, now_ns: int) -> list[bytes]:
-        event = rewritten(self._asked, event)
+        event = rewritten(self._request, event)
         self._interims.pop(event.channel, None)
         sends = []
         if event.cause in (Cause.ENDPOINT, Cause.END):
@@ -222,11 +222,11 @@ class Live:
             self._speaking.discard(event.channel)
             if spoke and not self._speaking:
                 self._silent_ns = now_ns
-                if self._asked.activity_events:
+                if self._request.activity_events:
                     sends.append(self._event("SPEECH_ACTIVITY_END", event.end_ms))
-        if not written(event.transcript, self._asked.features.punctuation):
+        if not written(event.transcript, self._request.features.punctuation):
             return sends
-        if self._asked.single_utterance and event.cause is Cause.ENDPOINT:
+        if self._request.single_utterance and event.cause is Cause.ENDPOINT:
             self._enough = True
             sends.append(self._event("END_OF_SINGLE_UTTERANCE", event.end_ms))
         sends.append(self._result(event))
@@ -235,11 +235,11 @@ class Live:
 
     def _result(self, event: Interim | Final, sure: float | None = None) -> bytes:
         follows = event.channel in self._followed
-        return self._response(results=[self._dialect.result(self._asked, event, sure, follows=follows, live=True)])
+        return self._response(results=[self._dialect.result(self._request, event, sure, follows=follows, live=True)])
 
     def _event(self, type_: str, at_ms: int) -> bytes:
-        told: bytes = self._dialect.event(type_, at_ms).SerializeToString()
-        return told
+        message: bytes = self._dialect.event(type_, at_ms).SerializeToString()
+        return message
 
     def _response(self, **fields: object) -> bytes:
         made: bytes = messages.kind(self._dialect.name(RESPONSE))(**fields).SerializeToString()
@@ -252,7 +252,7 @@ class Live:
         why = self._ending
         if self._state is State.OPEN:
             why = Draining("The server is shutting down.")
-        bill = self._dialect.bill(self._asked, self._opening.request_id, event.audio_ms * event.channels)
+        bill = self._dialect.bill(self._request, self._opening.request_id, event.audio_ms * event.channels)
         step = self._close(why)
         return Step(sends=(self._response(**bill),), close=step.close)
 
@@ -261,5 +261,5 @@ class Live:
         close = Close(Code.OK)
         if error is not None:
             close = closing(self._opening, error, first=self._dialect.first)
-        trailers = (*no_effect(self._asked.without_effect), *close.trailers)
+        trailers = (*no_effect(self._request.without_effect), *close.trailers)
         return Step(close=Close(close.code, close.reason, trailers))

@@ -5,30 +5,30 @@ from typing import Any
 from antiphon.core.errors import CallerError
 
 
-def overridden(base: Any, given: Any, mask: Any | None, param: str) -> Any:
-    """Return `base` with fields of `given`: without a mask all that are set, else those in the mask, set or not; with
-    the mask `*` return `given`. Raises `CallerError` for an unknown field.
+def overridden(base: Any, changes: Any, mask: Any | None, param: str) -> Any:
+    """Return `base` with fields of `changes`: without a mask all that are set, else those in the mask, set or not; with
+    the mask `*` return `changes`. Raises `CallerError` for an unknown field.
     """
     if mask is not None and "*" in mask.paths:
-        return given
-    made = type(given)()
+        return changes
+    made = type(changes)()
     made.CopyFrom(base)
     if mask is None:
-        override(made, given)
+        override(made, changes)
         return made
     try:
-        mask.MergeMessage(_with_holders(given, mask), made, replace_message_field=True, replace_repeated_field=True)
+        mask.MergeMessage(_with_holders(changes, mask), made, replace_message_field=True, replace_repeated_field=True)
     except (ValueError, KeyError):
         raise CallerError(f"`{param}` names a field that there is not.", param=param) from None
     return made
 
 
-def _with_holders(given: Any, mask: Any) -> Any:
-    """Return `given` with the parent messages of all masked fields present, so that a field in an absent message counts
-    as not set.
+def _with_holders(changes: Any, mask: Any) -> Any:
+    """Return `changes` with the parent messages of all masked fields present, so that a field in an absent message
+    counts as not set.
     """
-    made = type(given)()
-    made.CopyFrom(given)
+    made = type(changes)()
+    made.CopyFrom(changes)
     for path in mask.paths:
         holder = made
         for name in path.split(".")[:-1]:
@@ -40,9 +40,9 @@ def _with_holders(given: Any, mask: Any) -> Any:
     return made
 
 
-def override(made: Any, given: Any) -> None:
+def override(made: Any, changes: Any) -> None:
     """Copy all fields that are set into the other message. Lists and maps are replaced."""
-    for field, value in given.ListFields():
+    for field, value in changes.ListFields():
         if field.is_repeated:
             made.ClearField(field.name)
             getattr(made, field.name).MergeFrom(value)

@@ -28,8 +28,8 @@ def recognizer(name: str, param: str = "recognizer") -> tuple[str, str]:
     """Return a recognizer's project and location, and its id. Raises `CallerError` if the name is invalid."""
     match = RECOGNIZER.fullmatch(name)
     if match is None:
-        said = f"`{param}` must be projects/PROJECT/locations/LOCATION/recognizers/RECOGNIZER."
-        raise CallerError(said, param=param)
+        reason = f"`{param}` must be projects/PROJECT/locations/LOCATION/recognizers/RECOGNIZER."
+        raise CallerError(reason, param=param)
     return match[1], match[2]
 
 
@@ -39,8 +39,8 @@ def resource(name: str, collection: str, param: str = "name") -> tuple[str, str]
     """
     match = re.fullmatch(rf"({_PARENT})/{collection}/([^/]{{1,63}})", name)
     if match is None:
-        said = f"`{param}` must be projects/PROJECT/locations/LOCATION/{collection}/ID."
-        raise CallerError(said, param=param)
+        reason = f"`{param}` must be projects/PROJECT/locations/LOCATION/{collection}/ID."
+        raise CallerError(reason, param=param)
     if match[2] == IMPLICIT and collection == "recognizers":
         raise CallerError("The implicit recognizer is not stored.", param=param)
     return name, match[1]
@@ -64,8 +64,8 @@ def after(token: str) -> str:
         raise CallerError("`page_token` is not one that was given out.", param="page_token") from None
 
 
-def page_size(asked: int, usual: int, most: int) -> int:
+def page_size(size: int, usual: int, most: int) -> int:
     """Return the page size, at most `most`, `usual` by default. Raises `CallerError` if it is negative."""
-    if asked < 0:
+    if size < 0:
         raise CallerError("`page_size` must not be negative.", param="page_size")
-    return min(asked or usual, most)
+    return min(size or usual, most)

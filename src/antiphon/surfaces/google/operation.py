@@ -60,8 +60,8 @@ def operation(job: Job, output: bytes = b"", errors: bytes = b"") -> Any:
 def _why(job: Job) -> Any:
     if job.state is JobState.FAILED and job.result:
         return messages.read(f"{messages.RPC}.Status", job.result)
-    code, said = _WHY[job.state]
-    return messages.kind(f"{messages.RPC}.Status")(code=code, message=said)
+    code, message = _WHY[job.state]
+    return messages.kind(f"{messages.RPC}.Status")(code=code, message=message)
 
 
 def timestamp(unix_ms: int) -> Any:
@@ -89,8 +89,8 @@ def _batch(job: Job, begun: Begun, good: Sequence[Line], bad: Sequence[Line]) ->
         result.MergeFromString(line.body)
         billed_ms += messages.milliseconds(result.metadata.total_billed_duration)
     for line in bad:
-        for told in (response.results[line.uri].error, of_file[line.uri].error):
-            told.MergeFromString(line.body)
+        for error in (response.results[line.uri].error, of_file[line.uri].error):
+            error.MergeFromString(line.body)
     response.total_billed_duration.CopyFrom(messages.duration(billed_ms))
     return metadata, response
 

@@ -43,7 +43,7 @@ class GetOperation(Operations):
     def ask(self, opening: Opening, body: bytes) -> JobOutcome:
         name = self.read(opening, body).name
         wait_ms = self._wait_ms(opening, body)
-        return JobOutcome(_kind(name), name, wait_ms, lambda *told: self.answer(opening, operation(*told)))
+        return JobOutcome(_kind(name), name, wait_ms, lambda *outcome: self.answer(opening, operation(*outcome)))
 
     def _wait_ms(self, opening: Opening, body: bytes) -> int:
         return 0

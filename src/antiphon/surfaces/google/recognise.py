@@ -11,7 +11,7 @@ from antiphon.surfaces.google import messages
 from antiphon.surfaces.google.dialect import MAX_RECORDING_BYTES, Dialect, rewritten, written
 from antiphon.surfaces.google.endpoint import WHOLE, Endpoint, Rest, bound
 from antiphon.surfaces.google.recognizer import referring
-from antiphon.surfaces.google.request import Asked
+from antiphon.surfaces.google.request import Request
 
 SLACK_BYTES = 1 << 20  # for the other fields beside the recording
 JSON_BYTES = MAX_RECORDING_BYTES * 4 // 3 + SLACK_BYTES  # in base64
@@ -38,17 +38,17 @@ class Recognize(Endpoint):
         )
 
     def _accepted(self, opening: Opening, message: Any, base: Any) -> Accepted[TranscribeSpec]:
-        asked, audio = self._dialect.recognise(message, MAX_RECORDING_BYTES, base)
-        return Accepted(asked.spec(live=False), Recognizing(self, self._dialect, asked, opening), media=audio)
+        request, audio = self._dialect.recognise(message, MAX_RECORDING_BYTES, base)
+        return Accepted(request.spec(live=False), Recognizing(self, self._dialect, request, opening), media=audio)
 
 
 class Recognizing:
     """The answer to one recording, made when the session has ended."""
 
-    def __init__(self, endpoint: Endpoint, dialect: Dialect, asked: Asked, opening: Opening) -> None:
+    def __init__(self, endpoint: Endpoint, dialect: Dialect, request: Request, opening: Opening) -> None:
         self._endpoint = endpoint
         self._dialect = dialect
-        self._asked = asked
+        self._request = request
         self._opening = opening
         self._finals: list[Final] = []
 
@@ -65,15 +65,15 @@ class Recognizing:
     def emit(self, event: Output, now_ns: int) -> Step:
         match event:
             case Opened():
-                self._asked = self._asked.answered(event)
+                self._request = self._request.answered(event)
             case Final():
-                event = rewritten(self._asked, event)
-                if written(event.transcript, self._asked.features.punctuation):
+                event = rewritten(self._request, event)
+                if written(event.transcript, self._request.features.punctuation):
                     self._finals.append(event)
             case Closed():
                 finals = sorted(self._finals, key=lambda final: (final.end_ms, final.channel))
                 answer = self._answer(finals, closed=event)
-                return self._endpoint.answer(self._opening, answer, no_effect(self._asked.without_effect))
+                return self._endpoint.answer(self._opening, answer, no_effect(self._request.without_effect))
             case Failed():
                 return self._endpoint.refuse(self._opening, event.error)
         return NOTHING
@@ -83,12 +83,12 @@ class Recognizing:
         return kind(results=self._results(finals), **self._bill(closed))
 
     def _results(self, finals: list[Final]) -> list[Any]:
-        results, heard = [], set()
+        results, channels = [], set()
         for final in finals:
-            follows = final.channel in heard
-            heard.add(final.channel)
-            results.append(self._dialect.result(self._asked, final, follows=follows, live=False))
+            follows = final.channel in channels
+            channels.add(final.channel)
+            results.append(self._dialect.result(self._request, final, follows=follows, live=False))
         return results
 
     def _bill(self, closed: Closed) -> dict[str, Any]:
-        return self._dialect.bill(self._asked, self._opening.request_id, closed.audio_ms * closed.channels)
+        return self._dialect.bill(self._request, self._opening.request_id, closed.audio_ms * closed.channels)

@@ -75,16 +75,16 @@ class Features:
     def words(self) -> bool:
         return self.word_times or self.word_confidence
 
-    def language(self, heard: str) -> str:
+    def language(self, language: str) -> str:
         """Return the language of a result, in the caller's spelling."""
         named = [code.lower() for code in self.languages if code.lower() != AUTO]
-        if not heard:
+        if not language:
             return next(iter(named), LANGUAGE)
-        return next((code for code in named if match_language(code, (heard,)) is not None), heard.lower())
+        return next((code for code in named if match_language(code, (language,)) is not None), language.lower())
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Request:
     """The request of a call. `guiding` are the paths of fields that have an effect only on models that can be guided;
     the fields after it are for streams only.
     """
@@ -122,7 +122,7 @@ class Asked:
             prompt=features.prompt,
         )
 
-    def answered(self, opened: Opened) -> "Asked":
+    def answered(self, opened: Opened) -> "Request":
         """Return the request with the parameters added that have no effect on the answering model."""
         lacks = unmet_names(((SpeechAbility.GUIDANCE, path) for path in self.guiding), opened.unmet_speech)
         return replace(self, without_effect=(*self.without_effect, *lacks))
@@ -148,16 +148,16 @@ def audio_format(encoding: str, rate: int, channels: int, raw: Mapping[str, Enco
     if encoding not in raw:
         return AudioFormat(channels=_channels(channels, path))
     if not MIN_RATE <= rate <= MAX_RATE:
-        said = f"`sample_rate_hertz` must be from {MIN_RATE} to {MAX_RATE} with {encoding}."
-        raise CallerError(said, param=f"{path}sample_rate_hertz")
+        reason = f"`sample_rate_hertz` must be from {MIN_RATE} to {MAX_RATE} with {encoding}."
+        raise CallerError(reason, param=f"{path}sample_rate_hertz")
     return AudioFormat(raw[encoding], rate, _channels(channels, path))
 
 
 def _channels(count: int, path: str) -> int:
     """Return the number of channels; 0 means not given. Raises `CallerError`."""
     if not 0 <= count <= MAX_CHANNELS:
-        said = f"`audio_channel_count` must be from 1 to {MAX_CHANNELS}."
-        raise CallerError(said, param=f"{path}audio_channel_count")
+        reason = f"`audio_channel_count` must be from 1 to {MAX_CHANNELS}."
+        raise CallerError(reason, param=f"{path}audio_channel_count")
     return count or 1
 
 
@@ -182,14 +182,14 @@ def phrases(named: Iterable[str], path: str) -> tuple[str, ...]:
 
 
 def too_many_phrases(path: str) -> CallerError:
-    said = f"At most {MAX_PHRASES} phrases are allowed, of {MAX_PHRASE_CHARS} characters at most."
-    return CallerError(said, param=path)
+    reason = f"At most {MAX_PHRASES} phrases are allowed, of {MAX_PHRASE_CHARS} characters at most."
+    return CallerError(reason, param=path)
 
 
 def neglected(path: str, *, boosts: bool, hints: tuple[str, ...]) -> tuple[str, ...]:
     """Return the paths of fields about phrases without effect: boosts, and phrases above `MOST_KEYTERMS`."""
-    given = ((".boost", boosts), (".phrases", len(hints) > MOST_KEYTERMS))
-    return tuple(f"{path}{what}" for what, is_given in given if is_given)
+    fields = ((".boost", boosts), (".phrases", len(hints) > MOST_KEYTERMS))
+    return tuple(f"{path}{what}" for what, is_set in fields if is_set)
 
 
 def prompt(text: str, path: str) -> str:
@@ -228,8 +228,8 @@ def timeout_ms(timeouts: Any, name: str, path: str) -> int | None:
         return None
     timeout = milliseconds(getattr(timeouts, name))
     if not 0 < timeout <= MAX_TIMEOUT_MS:
-        said = f"`{name}` must be more than 0 and at most {MAX_TIMEOUT_MS // 1000} seconds."
-        raise CallerError(said, param=f"{path}{name}")
+        reason = f"`{name}` must be more than 0 and at most {MAX_TIMEOUT_MS // 1000} seconds."
+        raise CallerError(reason, param=f"{path}{name}")
     return timeout
 
 

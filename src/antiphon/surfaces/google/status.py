@@ -166,17 +166,17 @@ def status(opening: Opening, error: AntiphonError, *, first: bool) -> Any:
 
 def closing(opening: Opening, error: AntiphonError, *, first: bool) -> Close:
     """Return the end of a gRPC call that fails."""
-    told = status(opening, error, first=first)
-    return Close(told.code, told.message, ((DETAILS, told.SerializeToString()),))
+    rpc_status = status(opening, error, first=first)
+    return Close(rpc_status.code, rpc_status.message, ((DETAILS, rpc_status.SerializeToString()),))
 
 
 def _phrased(error: AntiphonError, *, first: bool) -> AntiphonError:
     """Return the error; what a model cannot do is named by the field that asks for it."""
     if not isinstance(error, UnsupportedLanguage):
         return error
-    heard = ", ".join(error.languages)
-    said = f'The language "{error.language[:64]}" is not supported by the model. Supported languages: {heard}.'
-    return UnsupportedParameter(said, param="language_code" if first else "language_codes")
+    languages = ", ".join(error.languages)
+    message = f'The language "{error.language[:64]}" is not supported by the model. Supported languages: {languages}.'
+    return UnsupportedParameter(message, param="language_code" if first else "language_codes")
 
 
 def _reason(opening: Opening, error: AntiphonError) -> str:

@@ -151,15 +151,15 @@ class Create(_Changing):
     def _change(self, opening: Opening, message: Any) -> tuple[str, Change]:
         family, param = self.family, f"{self.family.field}_id"
         name = family.new_name(message.parent, getattr(message, param), f"r-{opening.request_id}")
-        given = family.given(getattr(message, family.field))
-        family.checked(given)
+        resource = family.settings(getattr(message, family.field))
+        family.checked(resource)
 
         def change(before: Resource | None, now_unix_ms: int) -> Resource:
             if before is not None:
                 raise AlreadyExists(f"{family.noun} {name} already exists.", param=param)
-            given.name, given.uid, given.state = name, opening.request_id, family.state("ACTIVE")
-            given.create_time.CopyFrom(timestamp(now_unix_ms))
-            return family.resource(given, now_unix_ms)
+            resource.name, resource.uid, resource.state = name, opening.request_id, family.state("ACTIVE")
+            resource.create_time.CopyFrom(timestamp(now_unix_ms))
+            return family.resource(resource, now_unix_ms)
 
         return name, change
 
@@ -171,16 +171,16 @@ class Update(_Changing):
 
     def _change(self, opening: Opening, message: Any) -> tuple[str, Change]:
         family, mask = self.family, message.update_mask
-        given = getattr(message, family.field)
-        name = family.name(given.name, f"{family.field}.name")
+        resource = getattr(message, family.field)
+        name = family.name(resource.name, f"{family.field}.name")
         for path in mask.paths:
             if path != "*" and path.partition(".")[0] not in family.settable:
                 raise CallerError(f"`{path[:64]}` cannot be updated.", param="update_mask")
-        etag: str = getattr(given, "etag", "")
-        wanted = family.given(given)
+        etag: str = getattr(resource, "etag", "")
+        wanted = family.settings(resource)
 
         def change(stored: Any) -> None:
-            after = overridden(family.given(stored), wanted, mask if mask.paths else None, "update_mask")
+            after = overridden(family.settings(stored), wanted, mask if mask.paths else None, "update_mask")
             family.checked(after)
             for path in family.settable:
                 stored.ClearField(path)

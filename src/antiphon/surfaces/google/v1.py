@@ -8,7 +8,7 @@ from antiphon.core.errors import CallerError
 from antiphon.core.wire import Url
 from antiphon.surfaces.google import adaptation
 from antiphon.surfaces.google import request as r
-from antiphon.surfaces.google.request import Asked, Features, Field, Use
+from antiphon.surfaces.google.request import Features, Field, Request, Use
 
 PACKAGE = "google.cloud.speech.v1"
 DEFAULT_MODEL = "default"
@@ -79,12 +79,12 @@ def stored(message: Any) -> str:
     return ""
 
 
-def streaming(message: Any, base: Any = None) -> Asked:
+def streaming(message: Any, base: Any = None) -> Request:
     """Return the request in the first message of a stream. Raises `CallerError`."""
     config = message.streaming_config
     timeouts, path = config.voice_activity_timeout, "voice_activity_timeout."
     return replace(
-        asked(config.config),
+        request_of(config.config),
         interims=config.interim_results,
         activity_events=config.enable_voice_activity_events,
         start_timeout_ms=r.timeout_ms(timeouts, "speech_start_timeout", path),
@@ -93,15 +93,15 @@ def streaming(message: Any, base: Any = None) -> Asked:
     )
 
 
-def recognise(message: Any, most_bytes: int, base: Any = None) -> tuple[Asked, bytes | Url]:
+def recognise(message: Any, most_bytes: int, base: Any = None) -> tuple[Request, bytes | Url]:
     """Return the request of a call, and its recording or URL. Raises `CallerError`."""
-    given = message.audio
-    content = given.content if given.WhichOneof("audio_source") == "content" else None
-    audio = r.media(content, given.uri, most_bytes)
-    return asked(message.config, audio), audio
+    source = message.audio
+    content = source.content if source.WhichOneof("audio_source") == "content" else None
+    audio = r.media(content, source.uri, most_bytes)
+    return request_of(message.config, audio), audio
 
 
-def asked(config: Any, audio: bytes | Url | None = None) -> Asked:
+def request_of(config: Any, audio: bytes | Url | None = None) -> Request:
     """Return the request of a configuration. Raises `CallerError`."""
     form = _format(config)
     r.alternatives(config.max_alternatives, "max_alternatives")
@@ -120,13 +120,13 @@ def asked(config: Any, audio: bytes | Url | None = None) -> Asked:
         rewriting=r.rewriting(config, config.profanity_filter),
         keyterms=hints[: r.MOST_KEYTERMS],
     )
-    return Asked(features, (*r.without_effect(config, TABLE), *neglected), guiding)
+    return Request(features, (*r.without_effect(config, TABLE), *neglected), guiding)
 
 
 def _hints(config: Any) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Return the fields with phrases, the phrases, and the related fields without effect. Raises `CallerError`."""
     sets, contexts, path = config.adaptation.phrase_sets, config.speech_contexts, "adaptation.phrase_sets"
-    guiding = tuple(name for name, given in ((path, sets), ("speech_contexts", contexts)) if given)
+    guiding = tuple(name for name, value in ((path, sets), ("speech_contexts", contexts)) if value)
     inline = [phrase for each in sets for phrase in each.phrases]
     path = guiding[-1] if guiding else path
     hints = r.phrases((*adaptation.phrases_of(config), *(p for each in contexts for p in each.phrases)), path)

@@ -9,7 +9,7 @@ from antiphon.core.wire import Url
 from antiphon.surfaces.google import adaptation, names
 from antiphon.surfaces.google import request as r
 from antiphon.surfaces.google.masks import overridden
-from antiphon.surfaces.google.request import Asked, Features, Field, Use
+from antiphon.surfaces.google.request import Features, Field, Request, Use
 
 PACKAGE = "google.cloud.speech.v2"
 DEFAULT_MODEL = "long"
@@ -93,7 +93,7 @@ def configs(message: Any) -> tuple[Any, ...]:
     return (message.config, *(file.config for file in getattr(message, "files", ())))
 
 
-def streaming(message: Any, base: Any = None) -> Asked:
+def streaming(message: Any, base: Any = None) -> Request:
     """Return the request in the first message of a stream; `base` is its recognizer's configuration. Raises
     `CallerError`.
     """
@@ -103,7 +103,7 @@ def streaming(message: Any, base: Any = None) -> Asked:
     timeouts = features.voice_activity_timeout
     sensitivity = _name(features, "endpointing_sensitivity")
     return replace(
-        asked(effective(base, config)),
+        request_of(effective(base, config)),
         interims=features.interim_results,
         activity_events=features.enable_voice_activity_events,
         start_timeout_ms=r.timeout_ms(timeouts, "speech_start_timeout", path),
@@ -112,13 +112,13 @@ def streaming(message: Any, base: Any = None) -> Asked:
     )
 
 
-def recognise(message: Any, most_bytes: int, base: Any = None) -> tuple[Asked, bytes | Url]:
+def recognise(message: Any, most_bytes: int, base: Any = None) -> tuple[Request, bytes | Url]:
     """Return the request of a call, and its recording or URL; `base` is its recognizer's configuration. Raises
     `CallerError`.
     """
     content = message.content if message.WhichOneof("audio_source") == "content" else None
     audio = r.media(content, message.uri, most_bytes)
-    return asked(effective(base, message), audio), audio
+    return request_of(effective(base, message), audio), audio
 
 
 def effective(base: Any, holder: Any) -> Any:
@@ -138,14 +138,14 @@ def check(config: Any) -> None:
     if config.WhichOneof("decoding_config") is None:
         whole.auto_decoding_config.SetInParent()
     whole.ClearField("adaptation")
-    asked(whole)
+    request_of(whole)
     for each in adaptation.inline(config):
         adaptation.check_phrases(each)
     for each in config.adaptation.custom_classes:
         adaptation.check_items(each)
 
 
-def asked(config: Any, audio: bytes | Url | None = None) -> Asked:
+def request_of(config: Any, audio: bytes | Url | None = None) -> Request:
     """Return the request of a configuration. Raises `CallerError`."""
     hints, neglected = _hints(config)
     features = config.features
@@ -164,7 +164,7 @@ def asked(config: Any, audio: bytes | Url | None = None) -> Asked:
         prompt=r.prompt(features.custom_prompt_config.custom_prompt, r.PROMPT),
     )
     guiding = (("adaptation.phrase_sets",) if hints else ()) + ((r.PROMPT,) if wanted.prompt else ())
-    return Asked(wanted, (*r.without_effect(config, TABLE), *neglected), guiding)
+    return Request(wanted, (*r.without_effect(config, TABLE), *neglected), guiding)
 
 
 def _hints(config: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -97,13 +97,13 @@ def _decoded(text: bytes) -> wire.InferRequest:
     return request
 
 
-def _inputs(given: Sequence[wire.InputTensor], rest: bytes) -> tuple[Tensor, ...]:
-    texts = sum(max(0, prod(each.shape)) for each in given if each.datatype == tensors.BYTES)
+def _inputs(items: Sequence[wire.InputTensor], rest: bytes) -> tuple[Tensor, ...]:
+    texts = sum(max(0, prod(each.shape)) for each in items if each.datatype == tensors.BYTES)
     if texts > tensors.MOST_TEXTS:
         raise CallerError(f"A request has at most {tensors.MOST_TEXTS} elements of BYTES.")
     inputs = []
     at = 0
-    for place, each in enumerate(given):
+    for place, each in enumerate(items):
         size = each.parameters.get(_BINARY_SIZE)
         try:
             if size is None:
@@ -125,19 +125,19 @@ def _inputs(given: Sequence[wire.InputTensor], rest: bytes) -> tuple[Tensor, ...
     return tuple(inputs)
 
 
-def _packed(given: wire.InputTensor) -> bytes:
+def _packed(item: wire.InputTensor) -> bytes:
     """Return an input's data as bytes. Raises `ValueError`."""
-    if given.data is UNSET:
+    if item.data is UNSET:
         raise ValueError(f"there is neither 'data' nor '{_BINARY_SIZE}'")
-    return tensors.from_json(given.datatype, given.data)
+    return tensors.from_json(item.datatype, item.data)
 
 
-def _others(given: wire.Parameters, own: str) -> tensors.Parameters:
+def _others(parameters: wire.Parameters, own: str) -> tensors.Parameters:
     """Return the parameters that are not the protocol's own."""
-    for name in given:
+    for name in parameters:
         if name.startswith("shared_memory"):
             raise UnsupportedParameter("Shared memory is not supported.", param=name)
-    return tuple((name, value) for name, value in given.items() if name != own)
+    return tuple((name, value) for name, value in parameters.items() if name != own)
 
 
 # -- out ---------------------------------------------------------------------------------------------------------------
@@ -174,8 +174,8 @@ class Inference:
         rest = []
         as_json = (each for each in inferred.outputs if not self._binary.get(each.name, self._default))
         if sum(prod(each.shape) for each in as_json) > MAX_JSON_ELEMENTS:
-            said = f"The outputs have more than {MAX_JSON_ELEMENTS} elements; request them as binary data."
-            return self._fail(CallerError(said, param=_ALL_BINARY))
+            message = f"The outputs have more than {MAX_JSON_ELEMENTS} elements; request them as binary data."
+            return self._fail(CallerError(message, param=_ALL_BINARY))
         for tensor in inferred.outputs:
             parameters = dict(tensor.parameters)
             parameters.pop(_BINARY_SIZE, None)  # some servers send it over other protocols too
@@ -190,16 +190,18 @@ class Inference:
                     return self._fail(EngineError("An output is not valid UTF-8 text; request it as binary data."))
             shape = list(tensor.shape)
             outputs.append(wire.OutputTensor(tensor.name, tensor.datatype, shape, parameters or UNSET, data))
-        told = dict(inferred.parameters) or UNSET
-        text = wire.encode(wire.InferResponse(self._opened.model, outputs, inferred.version or UNSET, self._id, told))
+        response_parameters = dict(inferred.parameters) or UNSET
+        text = wire.encode(
+            wire.InferResponse(self._opened.model, outputs, inferred.version or UNSET, self._id, response_parameters)
+        )
         headers = wire.headers(self._opening, wire.BINARY if rest else wire.JSON) + lifecycle(self._opened)
         if rest:
             headers += ((wire.JSON_LENGTH, str(len(text))),)
         return Step(sends=(Head(200, headers), b"".join([text, *rest])), close=Close())
 
 
-def _flag(given: wire.Parameters, name: str, default: bool) -> bool:
-    value = given.get(name, default)
+def _flag(parameters: wire.Parameters, name: str, default: bool) -> bool:
+    value = parameters.get(name, default)
     if not isinstance(value, bool):
         raise CallerError(f"'{name}' is true or false.", param=name)
     return value
