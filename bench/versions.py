@@ -4,8 +4,8 @@ Each version runs from an environment of its own and idles while another is meas
 does falls on all alike. Every row is the median over the rounds; in brackets stands the median of the ratios within a
 round to the first version. Above 1 is better where a row counts what was done, worse where it is a time.
 
-In conversations the instant upstream answers, a word each `GAP_MS`: what models of two versions say differs, and the
-first sound comes after the first clause.
+In conversations the instant upstream answers `WORDS` words, one each `GAP_MS`: what models of two versions say differs,
+and the first sound comes after the first clause.
 
     python bench/versions.py --version before=before/.venv/bin/python --version after=.venv/bin/python \\
         --models models --rounds 5 --references clips/transcripts.tsv clips/*.wav
@@ -30,7 +30,7 @@ from serving import KEY, System, start, start_antiphon, table
 
 Figures = dict[str, float]  # by what they are of
 FIRST_PORT = 8651
-GAP_MS = 25
+WORDS, GAP_MS = 16, 25
 SPOKEN = """
 [models]
 nova-3 = "moonshine-tiny-en"
@@ -113,8 +113,9 @@ def run(kind: str, arguments: argparse.Namespace) -> dict[str, list[Figures]]:
     measured: dict[str, list[Figures]] = {name: [] for name, _ in arguments.version}
     with ExitStack() as stack:
         if "{url}" in config:
-            gap_ms = GAP_MS if kind == "conversations" else 0
-            command = [sys.executable, str(gateway.UPSTREAM), "--port", "8600", "--gap-ms", str(gap_ms)]
+            command = [sys.executable, str(gateway.UPSTREAM), "--port", "8600"]
+            if kind == "conversations":
+                command += ["--tokens", str(WORDS), "--gap-ms", str(GAP_MS)]
             config = config.format(url=start(stack, "upstream", "instant", 8600, command).url)
         systems = [
             start_antiphon(stack, model, FIRST_PORT + number, config, arguments.models, name=name, python=python)

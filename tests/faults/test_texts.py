@@ -4,6 +4,7 @@
 failure names what to reproduce.
 """
 
+import gc
 import json
 import os
 import random
@@ -99,6 +100,7 @@ def read_all(phonemizer: Phonemizer, texts: "list[list[str]]", known: dict[str, 
 
 def measures(pid: int) -> tuple[int, int, int]:
     """Descriptors, children and resident bytes of the process that forks, and descriptors of ours."""
+    gc.collect()  # descriptors that earlier tests left to the collector are not of this one
     time.sleep(0.3)
     size = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     children = len(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
@@ -114,7 +116,8 @@ def test_texts_of_repeated_units_are_read_or_refused(phonemizer: Phonemizer, kno
     assert outcomes["unspeakable"] > 0  # or this test tries nothing
     assert phonemizer.pid == pid
     after = measures(pid)
-    assert after[:2] == before[:2] == (before[0], CALLERS)
+    assert after[0] <= before[0]
+    assert after[1] == before[1] == CALLERS
     assert after[2] - before[2] < 2_000_000
     assert phonemizer.read("Yes.") == [["j", "ˈ", "ɛ", "s", "."]]
 
