@@ -95,7 +95,7 @@ class Requests:
         """
         sessions, keeper, id = self._sessions, self._sessions.keeper, opening.request_id
         negotiated = await translate(row.endpoint.negotiate, opening, sent)
-        if isinstance(negotiated, NewJob) and _may_be_again(opening):
+        if isinstance(negotiated, NewJob) and _may_be_again(opening):  # known only now: calls must not share an id
             opening = await self.identified(opening, principal, sent)
             negotiated = await translate(row.endpoint.negotiate, opening, sent)
         if isinstance(negotiated, NewJob):

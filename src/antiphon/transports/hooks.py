@@ -25,6 +25,7 @@ class Hook:
         self._reading: dict[asyncio.Timeout, None] = {}
 
     def route(self, path: str) -> BaseRoute:
+        """Return the route of this endpoint at a path."""
         return Route(path, self.answer, methods=["POST"])
 
     async def answer(self, request: Request) -> Response:

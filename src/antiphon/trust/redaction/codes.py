@@ -138,6 +138,7 @@ def _fits_quantity(tokens: Sequence[Token], cue: Cue, run: Run) -> bool:
 
 
 def looks_like_a_code(run: Run, least: int) -> bool:
+    """Return whether the shape of a run alone says that it is a code. `least` digits, spoken one by one, are enough."""
     total = len(run.digits)
     if least == MIN_CODE and total <= MIN_CODE and not run.letters and run.is_spoken and _counts(run.digits):
         return False
