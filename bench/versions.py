@@ -1,4 +1,5 @@
-"""Versions of Antiphon, before and after changes, in turns: streams, language, voices, conversations, a gateway.
+"""Versions of Antiphon, before and after changes, in turns: streams, language, voices, conversations, a gateway, and a
+call alone through that (with `--rounds 100`, as each is short).
 
 Each version runs from an environment of its own and idles while another is measured, so that what else the machine
 does falls on all alike. Every row is the median over the rounds; in brackets stands the median of the ratios within a
@@ -26,11 +27,13 @@ import compare
 import conversations
 import gateway
 import voices
+from antiphon.bench import chat
 from serving import KEY, System, start, start_antiphon, table
 
 Figures = dict[str, float]  # by what they are of
 FIRST_PORT = 8651
 WORDS, GAP_MS = 16, 25
+ALONE = 20
 SPOKEN = """
 [models]
 nova-3 = "moonshine-tiny-en"
@@ -82,8 +85,6 @@ def forwarded(system: System, arguments: argparse.Namespace, turn: int) -> Itera
     found = uvloop.run(gateway.measure(system, 4))
     yield "gateway: requests/s", found.whole_per_s
     yield "gateway: streams/s", found.streams_per_s
-    yield "gateway: alone P50, ms", found.whole_ms
-    yield "gateway: TTFT alone P50, ms", found.ttft_ms
     yield "gateway: RSS, MB", found.rss_mb
 
 
@@ -97,6 +98,13 @@ def talked(system: System, arguments: argparse.Namespace, turn: int) -> Iterator
     yield "4 callers: turns without an answer", float(sum(latencies.lost for latencies in ended))
 
 
+def alone(system: System, arguments: argparse.Namespace, turn: int) -> Iterator[tuple[str, float]]:
+    """A few calls at a time, so that versions alternate faster than the machine's speed changes."""
+    for name, stream in (("whole", False), ("first token", True)):
+        target = chat.Target(system.url, KEY, system.model, stream=stream)
+        yield f"gateway, a call alone: {name} P50, ms", uvloop.run(gateway.answers(target, ALONE, 1))
+
+
 Measure = Callable[[System, argparse.Namespace, int], Iterator[tuple[str, float]]]
 KINDS: dict[str, tuple[str, str, Measure]] = {  # the model that is asked for, the configuration, what is measured
     "streams": ("", "", streams),
@@ -104,6 +112,7 @@ KINDS: dict[str, tuple[str, str, Measure]] = {  # the model that is asked for, t
     "voices": ("tts-1", "", spoken),
     "conversations": ("instant", SPOKEN, talked),
     "gateway": ("instant", gateway.ANTIPHON, forwarded),
+    "alone": ("instant", gateway.ANTIPHON, alone),
 }
 
 

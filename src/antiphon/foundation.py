@@ -57,8 +57,7 @@ ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 class SystemClock:
     """Implements `core.ports.Clock`."""
 
-    def now_ns(self) -> int:
-        return time.monotonic_ns()
+    now_ns = staticmethod(time.monotonic_ns)  # called some thirty times for a request
 
     def unix_ms(self) -> int:
         return time.time_ns() // NS_PER_MS

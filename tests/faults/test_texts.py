@@ -64,6 +64,7 @@ def phonemizer(known: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch):
 
 
 def outcome(phonemizer: Phonemizer, text: str, known: dict[str, list[int]]) -> str:
+    phonemizer.prepare()
     try:
         sentences = phonemizer.read(text)
     except Unspeakable:
@@ -93,6 +94,7 @@ def read_all(phonemizer: Phonemizer, texts: "list[list[str]]", known: dict[str, 
         thread.start()
     for thread in threads:
         thread.join()
+    phonemizer.prepare()
     assert not failures
     print(dict(outcomes), file=sys.stderr)
     return outcomes
@@ -156,7 +158,7 @@ def test_the_process_that_forks_is_started_again(phonemizer: Phonemizer) -> None
 
 def test_a_child_has_no_file_no_connection_and_little_memory(phonemizer: Phonemizer) -> None:
     """Once it reads a text; here one that keeps it busy, so that it can be looked at."""
-    phonemizer.read("Yes.")  # after which there are spare ones
+    phonemizer.prepare()
     time.sleep(0.3)
     [child, *_] = Path(f"/proc/{phonemizer.pid}/task/{phonemizer.pid}/children").read_text().split()
     found: list[dict[str, list[str]]] = []

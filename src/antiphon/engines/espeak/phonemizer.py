@@ -1,6 +1,7 @@
 """Text to phonemes: the voice's side of the confined children. Blocking.
 
-A child is forked before its text arrives, so that a text waits only for its own reading. A child's answer is not
+A child is forked before its text arrives, so that a text waits only for its own reading, and not right after another
+text, whose sound is being computed then. A child's answer is not
 trusted, since a stranger's text may have overwritten its memory: it is bounded and checked, and contains only phonemes
 that the voice knows.
 """
@@ -39,7 +40,7 @@ class Unspeakable(Exception):
 
 class Phonemizer:
     """The reader of one language. `read` may be called by several threads. Raises `OSError` if its processes cannot be
-    started. `known` are the voice's phonemes, `clusters` those of several signs; `spare` children wait for texts.
+    started. `known` are the voice's phonemes, `clusters` those of several signs; `prepare` lets `spare` children wait.
     """
 
     def __init__(
@@ -74,13 +75,17 @@ class Phonemizer:
         except TimeoutError:  # it, or the forking process, is stuck: the next text restarts both
             self.close()
             raise
-        finally:
-            self._provide()
         try:
             sentences = _decoder.decode(answer)
         except ValueError:  # msgspec's errors are ValueErrors
             raise Unspeakable from None
         return [[phoneme for phoneme in sentence if phoneme in self._known] for sentence in sentences]
+
+    def prepare(self) -> None:
+        """Fork the spare children that are missing, for the next texts."""
+        with self._lock, suppress(OSError):  # the next text notices, and restarts the process
+            while len(self._waiting) < self._spare:
+                self._waiting.append(self._order())
 
     def close(self) -> None:
         """End every process, also busy ones."""
@@ -111,12 +116,6 @@ class Phonemizer:
                     self._process.wait(_ENDING_S)  # it may be gone, or about to end
                     self._start()
             return self._waiting.popleft() if self._waiting and not fresh else self._order()
-
-    def _provide(self) -> None:
-        """Fork spare children for the next texts."""
-        with self._lock, suppress(OSError):  # the next text notices, and restarts the process
-            while len(self._waiting) < self._spare:
-                self._waiting.append(self._order())
 
     def _order(self) -> socket.socket:
         """Fork a child, and return its socket."""

@@ -48,9 +48,17 @@ class Reader:
         from piper.phonemize_espeak import EspeakPhonemizer
 
         self._library = EspeakPhonemizer()
-        self.read("Hello, 1 + the x. ")  # this also loads English, if the voice has another language
+        self.warm()  # this also loads English, if the voice has another language
         # Set only once: setting it reads its file, which a confined child cannot.
         setattr(espeakbridge, "set_voice", lambda voice: None)  # noqa: B010
+
+    def warm(self) -> bytes:
+        """Read a text of our own."""
+        return self.answer("Hello, 1 + the x. ")
+
+    def answer(self, text: str) -> bytes:
+        """Return the message with the phonemes of each sentence."""
+        return message(PHONEMES, json.dumps(self.read(text), ensure_ascii=False).encode())
 
     def read(self, text: str) -> list[list[str]]:
         """Return the phonemes of each sentence."""
@@ -68,6 +76,7 @@ class Reader:
 
 
 def _work(reader: Reader, job: socket.socket, confine: Callable[[], None]) -> None:
+    reader.warm()  # copies the memory that a text needs, while nobody waits
     kind, length = HEADER.unpack(_exactly(job, HEADER.size))
     if kind != TEXT:
         return
@@ -77,7 +86,7 @@ def _work(reader: Reader, job: socket.socket, confine: Callable[[], None]) -> No
     confine()
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     try:
-        answer = message(PHONEMES, json.dumps(reader.read(text), ensure_ascii=False).encode())
+        answer = reader.answer(text)
     except Exception:  # whatever the text caused in a vendor's library
         answer = message(FAILED)
     job.sendall(answer)

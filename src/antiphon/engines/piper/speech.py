@@ -73,6 +73,10 @@ class Voice:
             for pcm, last in self._sentence(numbers, speed):
                 yield pcm, last and i == len(sentences) - 1
 
+    def prepare(self) -> None:
+        """Prepare for the next texts, while nobody waits for sound."""
+        self._phonemes.prepare()
+
     def _sentence(self, phonemes: list[int], speed: float) -> Sound:
         random = np.random.default_rng(zlib.crc32(np.array(phonemes, np.int32).tobytes()))
         means, deviations = self._encode(phonemes, speed, random)
@@ -125,6 +129,10 @@ class _Phonemes:
         if self._vowels is not None:
             text = self._vowels(text, taskeen_threshold=_VOWELS_MISSING)
         return self._espeak.read(text)
+
+    def prepare(self) -> None:
+        if self._espeak is not None:
+            self._espeak.prepare()
 
 
 class _Engine:

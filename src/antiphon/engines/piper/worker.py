@@ -5,7 +5,7 @@ No text of a caller may leave through an exception or a log.
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -29,10 +29,13 @@ _Speech = Iterator[tuple[bytes, bool]]
 
 
 class Stage:
-    """The open clauses, and threads that compute their pieces in the order of requests."""
+    """The open clauses, and threads that compute their pieces in the order of requests. `prepare` is
+    called after each.
+    """
 
-    def __init__(self, link: Link[Command], workers: int) -> None:
+    def __init__(self, link: Link[Command], workers: int, prepare: Callable[[], None]) -> None:
         self._link = link
+        self._prepare = prepare
         self._speeches: dict[int, _Speech] = {}
         self._requests: SimpleQueue[int] = SimpleQueue()
         for _ in range(workers):
@@ -68,6 +71,7 @@ class Stage:
                 self._link.send(report)
             except OSError:
                 return  # the server is gone, and the process about to end
+            self._prepare()
 
 
 def serve(sock: socket.socket) -> None:
@@ -84,13 +88,14 @@ def serve(sock: socket.socket) -> None:
             voice = Voice(Path(load.path), load.speaker, load.workers, load.threads)
             for _ in voice.speak("Ready.", 1.0):
                 pass  # the first run allocates
+            voice.prepare()
     except ModuleNotFoundError as error:
         link.send(Unloadable(MISSING if error.name == "piper" else str(error)))
         return
     except Exception as error:
         link.send(Unloadable(reason(error)))
         return
-    stage = Stage(link, load.workers)
+    stage = Stage(link, load.workers, voice.prepare)
     link.send(Ready(voice.sample_rate, voice.language))
     for command in commands:
         match command:
