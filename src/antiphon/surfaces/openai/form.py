@@ -76,8 +76,8 @@ _OF_OTHERS = frozenset(
 )
 _OWN_LANGUAGE = "auto"  # other servers' word for no language
 _REFUSED = {
-    "known_speaker_names[]": "speakers are not told apart here",
-    "known_speaker_references[]": "speakers are not told apart here",
+    "known_speaker_names[]": "no model here tells speakers apart",
+    "known_speaker_references[]": "no model here tells speakers apart",
     "chunking_strategy[threshold]": "the voice detector's threshold is fixed",
     "chunking_strategy[prefix_padding_ms]": "the audio kept before speech is fixed",
 }

@@ -132,7 +132,7 @@ _refuse_unsupported = shared.refuser(
     {
         "access_programs": "there are none here",
         "background_options": "what runs in the background runs at once",
-        "context_management": "what was said is never shortened here",
+        "context_management": "conversations are not shortened here",
         "conversation": "use 'previous_response_id'",
         "image": "no pictures are made here",
         "max_tool_calls": "it bounds hosted tools, and there are none here",
