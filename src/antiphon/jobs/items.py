@@ -34,7 +34,7 @@ from antiphon.core.stores import Claim, Ledger
 from antiphon.core.wire import Body, Close, Head, Keep, Opening, Step, Wire
 from antiphon.jobs.filler import Filler, GaveWay, Turn
 from antiphon.jobs.webhook import Webhooks
-from antiphon.session.door import Door
+from antiphon.session.door import Door, defect
 from antiphon.session.requests import OpenCall
 
 MAX_TRIES = 3  # of an item whose engine fails
@@ -74,6 +74,9 @@ class _Unheld:
     def add(self, more_bytes: int) -> None: ...
 
     def keep(self, most_bytes: int) -> None: ...
+
+    def hand_over(self) -> "_Unheld":
+        return self
 
     def release(self) -> None: ...
 
@@ -211,16 +214,18 @@ class Item:
         stopped.
         """
         services, row = self._services, self._services.rows[self._kind.surface, call.path]
+        opening = Opening("POST", call.path, received_unix_ms=services.clock.unix_ms())
         try:
             claim = await self._claim(call)
-            opening = Opening("POST", call.path, request_id=claim.session, received_unix_ms=services.clock.unix_ms())
+            opening = replace(opening, request_id=claim.session)
             principal = Principal(self._job.project, self._job.key_id, self._job.scopes)
             sent: bytes | Body = call.body
             if call.file:
                 sent = Body(await self._read_file(call.file), ((REQUEST, call.body.decode()),))
             tags = self._job.tags
             opened = await services.door.item(row, opening, principal, sent, _Unheld(), claim, self._fills, tags)
-        except AntiphonError as error:
+        except Exception as raised:
+            error = raised if isinstance(raised, AntiphonError) else defect(raised, opening)
             if _passes(error, last):
                 return error
             await record(self._refused(call, error))
@@ -231,27 +236,34 @@ class Item:
             await answer.send(list(opened.sends), Close())
             await record(self._outcome(claim.session, answer, NO_TOKENS))
             return None
-        return await self._answer(opened, claim, turn, record, last)
+        return await self._answer(call, opening, opened, turn, record, last)
 
     async def _answer(
-        self, opened: OpenCall, claim: Claim, turn: Turn, record: Record, last: bool
+        self, call: ItemCall, opening: Opening, opened: OpenCall, turn: Turn, record: Record, last: bool
     ) -> AntiphonError | None:
         session = self._session = opened.session
         turn.stop = session.fail
         if self._stopped:
             self.stop()
         item_session, answer, recorded = _ItemSession(session), _Answer(), False
+        failure: AntiphonError | None = None  # a defect: the line has no answer, and the others go on
         try:
-            async with playing(session, opened.media):
-                await relay(item_session, opened.surface, self._services.clock, answer.send)
+            try:
+                async with playing(session, opened.media):
+                    await relay(item_session, opened.surface, self._services.clock, answer.send)
+            except Exception as raised:
+                failure = raised if isinstance(raised, AntiphonError) else defect(raised, opening)
             turn.stop = None
-            error = item_session.error
+            error = failure or item_session.error
             if error is not None and self._stopped:
                 return None
             if error is not None and _passes(error, last):
                 return error
-            if not answer.whole:
-                raise InternalError("A surface did not end its answer.")
+            if failure is None and not answer.whole:
+                failure = InternalError("A surface did not end its answer.")
+            if failure is not None:
+                await record(self._refused(call, failure))
+                return None
             await record(self._outcome(session.call.id, answer, item_session.usage))
             recorded = error is None
             return None

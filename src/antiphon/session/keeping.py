@@ -309,12 +309,15 @@ class Keeper:
 
     # -- in the background ---------------------------------------------------------------------------------------------
 
-    async def detach(self, generation: Generation, surface: AnswerSurface[Any]) -> tuple[Wire, ...]:
-        """Run a generation apart from its caller. Returns the messages for the caller, once it is kept. Raises
-        `InternalError`.
+    async def detach(
+        self, generation: Generation, surface: AnswerSurface[Any], release: Callable[[], None]
+    ) -> tuple[Wire, ...]:
+        """Run a generation apart from its caller, and `release` what it holds at its end. Returns the messages for the
+        caller, once it is kept. Raises `InternalError`.
         """
         messages: asyncio.Future[tuple[Wire, ...]] = asyncio.get_running_loop().create_future()
         running = asyncio.create_task(self._run(generation, surface, messages), name=f"background {generation.call.id}")
+        running.add_done_callback(lambda _: release())
         await asyncio.wait((running, messages), return_when=asyncio.FIRST_COMPLETED)
         if not messages.done():
             raise InternalError("The response could not be started.")

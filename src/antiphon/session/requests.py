@@ -29,6 +29,7 @@ from antiphon.core.errors import AlreadyAnswered, AntiphonError, CallerError, No
 from antiphon.core.events import Completed, TokenUsage
 from antiphon.core.identity import Principal
 from antiphon.core.jobs import NewJob
+from antiphon.core.nesting import FLAT_BYTES, below
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow, DialogueRow
 from antiphon.core.specs import GenerateSpec, content_bytes
@@ -54,6 +55,9 @@ class HeldBody(Protocol):
 
     def keep(self, most_bytes: int) -> None:
         """Drop the body; what remains of it takes at most `most_bytes`."""
+
+    def hand_over(self) -> "HeldBody":
+        """Return what holds the body from now on; this one holds nothing any more."""
 
     def release(self) -> None: ...
 
@@ -121,7 +125,8 @@ class Requests:
         except AlreadyAnswered as error:
             return await self._same_answer(row, principal, opening, request, error)
         if request.background and isinstance(answering, Generation):
-            return Step(sends=await keeper.detach(answering, request.surface), close=Close())
+            sends = await keeper.detach(answering, request.surface, held.hand_over().release)
+            return Step(sends=sends, close=Close())
         return OpenCall(answering, request.surface, held)
 
     async def _claim(self, opening: Opening, principal: Principal, sent: Sent) -> Claim | None:
@@ -200,12 +205,17 @@ class Requests:
 
 async def translate(by: Callable[[Opening, S], T], opening: Opening, sent: S) -> T:
     """Return what an endpoint's method makes of a request. A large one may hold a million small values, and must not
-    block the event loop.
+    block the event loop. Raises `CallerError`.
     """
     size = len(sent.data) if isinstance(sent, Body) else len(sent)
-    if size <= BESIDE_BYTES:
+    if size <= FLAT_BYTES:
         return by(opening, sent)
-    return await asyncio.to_thread(by, opening, sent)
+    try:
+        if size <= BESIDE_BYTES:
+            return below(by, opening, sent)
+        return await asyncio.to_thread(below, by, opening, sent)
+    except RecursionError:
+        raise CallerError("The request is nested too deeply.") from None
 
 
 def check_tags(call: Call[C]) -> Call[C]:

@@ -15,6 +15,7 @@ from antiphon.calls.relay import relay
 from antiphon.core.endpoints import Surface
 from antiphon.core.errors import AntiphonError, InternalError
 from antiphon.core.events import Failed
+from antiphon.core.nesting import below
 from antiphon.core.ports import Clock
 from antiphon.core.units import BESIDE_BYTES
 from antiphon.core.wire import NOTHING, Close, Step, Wire
@@ -144,7 +145,7 @@ class Stream:
             step = self._surface.receive(message, now_ns)
         else:
             async with self._asking:
-                step = await asyncio.to_thread(self._surface.receive, message, now_ns)
+                step = await asyncio.to_thread(below, self._surface.receive, message, now_ns)
         await self._follow(step)
 
     async def tell(self) -> None:

@@ -78,6 +78,10 @@ class _Held:
         self.room.take(self.principal, more)
         self.taken += more
 
+    def empty(self) -> "_Held":
+        """Return one for the same caller that holds nothing."""
+        return _Held(self.principal, self.small, self.large, self.small)
+
     def keep(self, most_bytes: int) -> None:
         kept = min(self.taken, most_bytes)
         self.room.take(self.principal, kept - self.taken)
@@ -103,6 +107,11 @@ class Upload:
     def keep(self, most_bytes: int) -> None:
         """Drop the body; what remains of it takes at most `most_bytes`."""
         self._held.keep(most_bytes)
+
+    def hand_over(self) -> "Upload":
+        """Return an upload that holds what this one held, which holds nothing any more."""
+        held, self._held = self._held, self._held.empty()
+        return Upload(b"", held)
 
     def release(self) -> None:
         self._held.keep(0)
@@ -139,7 +148,7 @@ class Uploads:
             )
         most_bytes = min(most_bytes, self.each_bytes)
         length = opening.headers.get("content-length", "")
-        declared = int(length) if length.isdecimal() else 0
+        declared = int(length) if length.isdecimal() and len(length) < 20 else 0  # however long, what comes is counted
         if declared > most_bytes + slack_bytes:
             raise _too_large(most_bytes)
         held = _Held(principal, self._small, self._large, self._small)

@@ -601,3 +601,27 @@ async def test_erased_lines_of_a_batch_whose_server_dies_are_told_once(office):
         job = await office.over(job)
     assert (job.state, job.total, job.done, job.failed) == (JobState.DONE, 2, 1, 1)
     assert (await office.lines(job.errors))[""]["error"]["code"] == "request_erased"
+
+
+async def test_a_defect_of_the_server_concerns_one_line(office, monkeypatch):
+    """Its batch goes on: it used to begin again, and again."""
+    negotiate = ChatCompletions.negotiate
+
+    class Broken:
+        def emit(self, event, now_ns):
+            raise RecursionError
+
+    def negotiated(self, opening, body):
+        if b"unspeakable" in body:
+            raise RecursionError
+        found = negotiate(self, opening, body)
+        return replace(found, surface=Broken()) if b"defect" in body else found
+
+    monkeypatch.setattr(ChatCompletions, "negotiate", negotiated)
+    said = [[{"role": "user", "content": text}] for text in ("count", "defect", "unspeakable", "count")]
+    job = await office.start(*({**ASK, "messages": messages} for messages in said))
+    async with working(office):
+        job = await office.over(job)
+    assert (job.state, job.attempt, job.done, job.failed) == (JobState.DONE, 1, 2, 2)
+    errors = await office.lines(job.errors)
+    assert {name: line["response"]["status_code"] for name, line in errors.items()} == {"r1": 500, "r2": 500}

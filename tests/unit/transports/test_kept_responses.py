@@ -586,3 +586,12 @@ async def test_what_surrounds_a_reference_is_checked_all_the_same(client, keeps)
     with pytest.raises(openai.BadRequestError) as error:
         await ask(client, [*refer(first.output[0].id), {"role": "nobody", "content": ""}])
     assert about(error) == (400, "unsupported_parameter", "input[1].role")
+
+
+async def test_what_runs_in_the_background_is_counted_as_held(house, client, keeps, uploads):
+    house.generator.gate.clear()
+    begun = await ask(client, "count " * 1000, background=True)
+    assert uploads.held >= 6000
+    house.generator.gate.set()
+    await ended(client, begun.id)
+    await until(lambda: uploads.held == 0)

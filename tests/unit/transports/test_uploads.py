@@ -147,3 +147,25 @@ async def test_what_compresses_nothing_is_no_coding(uploads, coding):
 
     opening = Opening("POST", "/", headers={"content-encoding": coding})
     assert (await uploads.read(key("a"), opening, receive, MB)).take() == b"{}"
+
+
+@pytest.mark.parametrize("digits", [30, 5000])
+async def test_a_length_of_many_digits_is_not_read(uploads, digits):
+    """Python refuses to read one of more than 4,300; what comes is counted all the same."""
+    headers = {"content-length": "2".rjust(digits, "0")}
+
+    async def receive():
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    upload = await uploads.read(key("a"), Opening("POST", "/", headers=headers), receive, 20 * MB)
+    assert (upload.take(), uploads.held) == (b"{}", 2)
+
+
+async def test_what_is_handed_over_is_released_once(uploads):
+    first = await read(uploads, key("a"), 100)
+    second = first.hand_over()
+    first.release()
+    assert uploads.held == 100
+    second.release()
+    second.release()
+    assert uploads.held == 0
