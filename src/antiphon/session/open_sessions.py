@@ -138,13 +138,12 @@ class OpenSessions:
 
     def add(self, session: Open, wanted: Mapping[CallKind, int], recogniser: SpeechEngine | None = None) -> None:
         """Add a session and hold its places, until `remove`. Raises if its request must not begin."""
-        if session.call.claim:
-            try:
-                self._retries.began(session.call.claim)  # raises if it must not begin
-            except AntiphonError:
-                if not isinstance(session, Conversation | DialogueConnection):
-                    session.abandon()
-                raise
+        try:
+            self._retries.began(session.call.id, session.call.claim)  # raises if it must not begin
+        except AntiphonError:
+            if not isinstance(session, Conversation | DialogueConnection):
+                session.abandon()
+            raise
         self._holds[session] = self._places.hold(session.call.principal, wanted, recogniser)
         if not isinstance(session, Conversation | DialogueConnection):
             session.on_end = self._ended

@@ -144,6 +144,7 @@ class Sessions:
         """
         key = opening.headers.get(IDEMPOTENCY_KEY)
         if not key:
+            await self._retries.wait(principal, opening, fingerprint)
             return self._retries.claim(principal, opening, fingerprint)
         self._retries.check(principal.project, key, fingerprint)
         now = self._keys.unix_ms()  # which never goes backwards

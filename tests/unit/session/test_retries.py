@@ -198,3 +198,36 @@ async def test_recordings_too(sdk, house, incremental):
         assert not isinstance(events[-1], Failed)
         await session.close(delivered)
         assert house.charged() == {0: charged}
+
+
+async def test_a_retry_that_comes_before_the_end_is_durable_waits_for_it(sdk, house, monkeypatch):
+    """An SDK asks again after half a second; a disk may take longer."""
+    gate, append = asyncio.Event(), house.ledger.append
+    assert await sdk.ask(7) == 5  # no try before it
+
+    async def slow(*given):
+        await gate.wait()
+        await append(*given)
+
+    claim, id = await sdk.claim(8, body="slow")
+    generation = house.generate(claim, id, stream=False)
+    await events_of(generation)
+    monkeypatch.setattr(house.ledger, "append", slow)
+    closing = asyncio.create_task(generation.close(delivered=False))
+    await asyncio.sleep(0)
+    retry = asyncio.create_task(sdk.claim(9, body="slow"))
+    await asyncio.sleep(0.05)
+    assert not retry.done()
+    gate.set()
+    await closing
+    claim, _ = await retry
+    assert claim.replay_of == id
+
+
+async def test_nobody_waits_long_for_the_end_of_a_try(sdk, house, monkeypatch):
+    monkeypatch.setattr(module, "ENDING_S", 0.01)
+    claim, id = await sdk.claim(0)
+    generation = house.generate(claim, id, stream=False)
+    assert (await sdk.claim(1))[0] is None
+    await generation.close(delivered=False)
+    assert (await sdk.claim(2))[0] is None  # the try before it did not run
