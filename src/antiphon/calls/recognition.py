@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -388,8 +388,9 @@ class Recognition(MeteredSession[Output]):
             await asyncio.gather(self._draining, return_exceptions=True)
         for listener in self._listeners:
             listener.cancel()
-        for channel in self._channels:
-            await channel.stream.close()
-        if self._decoder:
-            self._decoder.close()
-        self._held.give_back()
+        async with AsyncExitStack() as stack:  # whichever of them fails, the others are freed
+            stack.callback(self._held.give_back)
+            if self._decoder:
+                stack.callback(self._decoder.close)
+            for channel in self._channels:
+                stack.push_async_callback(channel.stream.close)

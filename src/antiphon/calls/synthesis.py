@@ -11,6 +11,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 
 from antiphon.calls import demands
@@ -386,9 +387,10 @@ class Synthesis(MeteredSession[SpeechOutput]):
 
     async def _free(self) -> None:
         self._ended = True
-        for context in self._contexts.values():
-            if context.work is not None:
-                await context.work.pieces.aclose()
+        async with AsyncExitStack() as stack:  # whichever of them fails, the others end
+            for context in self._contexts.values():
+                if context.work is not None:
+                    stack.push_async_callback(context.work.pieces.aclose)
 
 
 def _too_fast() -> CapacityError:

@@ -614,3 +614,27 @@ async def test_a_caller_is_charged_although_what_the_call_held_cannot_be_freed(h
     await session.close(delivered=False)
     assert sum(house.charged().values()) == 1000
     assert house.ledger.entries[-1].kind is EntryKind.ABANDONED
+
+
+async def test_a_channel_that_cannot_be_closed_leaves_nothing_of_the_others(house, monkeypatch):
+    opened, closed = house.runner.open, []
+
+    async def open_stream(spec, call):
+        stream = await opened(spec, call)
+        close = stream.close
+
+        async def closes():
+            closed.append(spec.channel)
+            await close()
+            raise RuntimeError("the engine is gone")
+
+        monkeypatch.setattr(type(stream), "close", lambda self: closes())
+        return stream
+
+    monkeypatch.setattr(house.runner, "open", open_stream)
+    session = house.open(channels=2)
+    given = []
+    monkeypatch.setattr(session, "_held", type("Held", (), {"give_back": lambda self: given.append(True)})())
+    await pour(session, bytes(64 * 1000))
+    await session.close(delivered=False)
+    assert given == [True]
