@@ -459,3 +459,20 @@ def test_a_stream_adds_up_to_the_whole(outputs: list[LanguageOutput]) -> None:
             call.pop("index")
         choice["message"].pop("parsed", None)
     assert told == wanted
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {**TEXT, "image_url": {"url": "https://x.example/a.png"}},
+        {**TEXT, "input_audio": {"data": "", "format": "wav"}},
+        {"type": "image_url", "image_url": {"url": "https://x.example/a.png"}, "text": "Look."},
+    ],
+)
+def test_a_part_has_content_of_its_own_type_alone(part: dict[str, Any]) -> None:
+    """The rest would not reach the model."""
+    error = refused(json.dumps({"model": "m", "messages": [{"role": "user", "content": [part]}]}).encode())
+    assert error.param is not None
+    assert error.param.startswith("messages[0].content[0].")
+    empty = {**TEXT, "image_url": None, "refusal": ""}
+    assert asked(messages=[{"role": "user", "content": [empty]}]).prompt == (Message(Role.USER, "a"),)

@@ -128,6 +128,8 @@ def test_the_form_of_the_output(path: str, fields: dict[str, Any], format: Forma
         ({"guided_choice": [""]}, "guided_choice"),
         ({"structured_outputs": {"regex": "a", "choice": ["a"]}}, "structured_outputs"),
         ({"guided_regex": "a", "response_format": {"type": "json_object"}}, "guided_regex"),
+        ({"guided_regex": ""}, "guided_regex"),
+        ({"guided_grammar": ""}, "guided_grammar"),
         ({"guided_json": "{bad"}, "guided_json"),
         ({"guided_json": '{}}},"model":"another","x":{"y":{"z":{}'}, "guided_json"),  # it ends what it stands in
         ({"structured_outputs": {"json": "[]"}}, "structured_outputs"),

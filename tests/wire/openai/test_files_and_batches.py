@@ -133,9 +133,11 @@ def test_a_line_is_one_call_and_one_answer():
     call = kind.item(line)
     assert (call.path, json.loads(call.body), call.model, call.refusal) == (CHAT, {"model": "m", "n": 1}, "m", None)
     for name in ("stream", "background"):
-        refusal = kind.item(json.dumps({**LINE, "body": {name: True}}).encode()).refusal
-        assert refusal is not None
-        assert refusal.param == name
+        for value in (True, "True"):
+            refusal = kind.item(json.dumps({**LINE, "body": {name: value}}).encode()).refusal
+            assert refusal is not None
+            assert refusal.param == name
+        assert kind.item(json.dumps({**LINE, "body": {name: "false"}}).encode()).refusal is None
     assert kind.item(json.dumps({**LINE, "body": {"model": 7}}).encode()).model == ""
     assert json.loads(kind.answered(line, UUID, 200, b'{"x":1}')) == {
         "id": "batch_req_0f0f0f0f000040008000000000000001",
@@ -168,6 +170,7 @@ def test_a_line_of_a_recording_names_an_uploaded_file_or_an_address():
     assert asked(remote).media == Url("https://example.com/a.wav")
     assert asked(uploaded).spec == asked(remote).spec == TranscribeSpec(model="whisper-1", language="en")
     assert item(stream=True, file="file-1").refusal is not None
+    assert item(stream="false", file="file-1").file == "file-1"
     spec = asked(item(file="file-1", chunking_strategy={"type": "server_vad", "silence_duration_ms": 400})).spec
     assert spec.endpointing_ms == 400
     nulls = {"url": None, "prompt": None, "chunking_strategy": {"type": "server_vad", "threshold": None}}
@@ -180,12 +183,17 @@ def test_a_line_of_a_recording_names_an_uploaded_file_or_an_address():
         (item(file="file-1"), b"", "file"),
         (item(file="file-1", temperature="hot"), b"RIFF", "temperature"),
         (item(file="file-1", colour="red"), b"RIFF", "colour"),
+        (item(file="file-1", keywords=[None]), b"RIFF", "keywords"),
+        (item(file="file-1", keywords=[{"a": 1}]), b"RIFF", "keywords"),
+        (item(file="file-1", languages=["de"]), b"RIFF", "languages[]"),
     ):
         with pytest.raises(CallerError) as refused:
             asked(call, data)
         assert refused.value.param == param
     line = json.dumps({**LINE, "url": "/v1/audio/transcriptions"}).encode()
     assert json.loads(kind.answered(line, UUID, 200, b"1\n00:00"))["response"]["body"] == "1\n00:00"
+    for text in ("{inaudible} Hello.\n", "{", "7"):
+        assert json.loads(kind.answered(line, UUID, 200, text.encode()))["response"]["body"] == text
 
 
 def test_a_batch_is_asked_for_and_refused_in_openais_words():

@@ -47,6 +47,7 @@ def posted(endpoint: Any, events: tuple[Any, ...], **fields: Any) -> list[Step]:
         ({}, None),
         ({"prediction": {"type": "content", "content": "x"}}, "prediction"),
         ({"prompt_cache_retention": "24h", "prompt_cache_options": {}}, "prompt_cache_options, prompt_cache_retention"),
+        ({"request_id": "mine"}, "request_id"),
     ],
 )
 def test_of_a_chat(fields: dict[str, Any], names: str | None, stream: bool) -> None:
@@ -133,3 +134,9 @@ def test_of_a_transcription_as_clients_of_other_servers_ask_for_it(times: str) -
     assert told([accepted.surface.emit(event, 0) for event in (LACKING, Closed(100, 1, ""))]) == "vad_filter, seed"
     own = Transcriptions().negotiate(opening, Body(b"RIFF", (("model", "m"), ("language", "auto")), has_file=True))
     assert own.spec.language == ""
+
+
+def test_of_a_response() -> None:
+    fields = {"prompt_cache_retention": "24h", "reasoning": {"effort": "low", "context": "auto"}}
+    names = "prompt_cache_retention, reasoning.context"
+    assert told(posted(Responses(), ANSWER, model="m", input="Hi", **fields)) == names

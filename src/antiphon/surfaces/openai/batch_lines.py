@@ -79,11 +79,11 @@ class _Kept(Struct, frozen=True):
 
 
 class _Body(Struct, frozen=True):
-    """The fields that are checked before a call is made."""
+    """The fields that are checked before a call is made. What is of a wrong type, the endpoint refuses."""
 
-    model: str = ""
-    stream: bool | None = None
-    background: bool | None = None
+    model: Any = ""
+    stream: Any = None
+    background: Any = None
     file: Any = ""
 
 
@@ -91,6 +91,7 @@ _LINE = msgspec.json.Decoder(_Line)
 _NAMED = msgspec.json.Decoder(_Named)
 _BODY = msgspec.json.Decoder(_Body)
 _KEPT = msgspec.json.Decoder(_Kept)
+_OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _SENDER = msgspec.json.Decoder(_Sender)
 _SETTLED = msgspec.json.Decoder(Settled)
 
@@ -113,16 +114,14 @@ class BatchKind:
         except shared.NOT_JSON:
             return ItemCall(request.url, bytes(request.body))  # the endpoint reports errors
         refusal = None
-        for name, is_set in (("stream", body.stream), ("background", body.background)):
-            if is_set:
+        for name, value in (("stream", body.stream), ("background", body.background)):
+            if value is True or (isinstance(value, str) and value.lower() == "true"):  # a text, where it is a form's
                 refusal = UnsupportedParameter(f"'{name}' is not supported in a batch.", param=name)
         recording = body.file if request.url in AUDIO and isinstance(body.file, str) else ""
-        return ItemCall(request.url, bytes(request.body), body.model, refusal, recording)
+        return ItemCall(request.url, bytes(request.body), _model(body), refusal, recording)
 
     def answered(self, line: bytes, session: str, status: int, body: bytes) -> bytes:
-        if body and not body.startswith(b"{"):  # subtitles, or plain text
-            body = wire.encode(body.decode())
-        response = LineResponse(status, session, Raw(body or b"null"))
+        response = LineResponse(status, session, Raw(_as_json(body)))
         return _result(line, session, response, None)
 
     def unanswered(self, line: bytes, session: str, why: JobState) -> bytes:
@@ -143,6 +142,21 @@ class BatchKind:
     def failure(self, error: AntiphonError) -> bytes:
         fields = wire.error_body(error).error
         return wire.encode(Remarks(errors=[BatchError(fields.code or error.code, fields.message, param=fields.param)]))
+
+
+def _model(body: _Body) -> str:
+    return body.model if isinstance(body.model, str) else ""
+
+
+def _as_json(body: bytes) -> bytes:
+    """Return an answer as JSON: an object as it is; subtitles and plain text, which may begin like one, as a text."""
+    if not body:
+        return b"null"
+    try:
+        _OBJECT.decode(body)
+    except shared.NOT_JSON:
+        return wire.encode(body.decode())
+    return body
 
 
 def _erased(line: bytes) -> bool:
@@ -198,7 +212,7 @@ class _Checker:
             raise CallerError("'body' must be an object.", param="body")
         self._seen.add(request.custom_id)
         try:
-            self._models.add(_BODY.decode(request.body).model)
+            self._models.add(_model(_BODY.decode(request.body)))
         except shared.NOT_JSON:
             self._models.add("")
 

@@ -83,7 +83,7 @@ _refuse_unsupported = shared.refuser(
 _ANSWERS = {"add_generation_prompt": True, "continue_final_message": False, "echo": False}  # what makes it an answer
 _continuing = shared.reader(_ANSWERS)
 # Conveniences that are not offered here. What the engine that answers cannot do, the session reports.
-_without_effect = shared.reader(("prediction", "prompt_cache_options", "prompt_cache_retention"))
+_without_effect = shared.reader(("prediction", "prompt_cache_options", "prompt_cache_retention", "request_id"))
 _DECODER = msgspec.json.Decoder(ChatRequest)
 
 

@@ -78,9 +78,10 @@ class Completions(wire.Endpoint):
         )
         format = extensions.structured(request, shared.chat_format(request.response_format))
         spec = GenerateSpec(model, _prompt(request.prompt), choices, sampling, format, stream=stream, counts=counts)
+        unused = ("request_id",) if request.request_id is not None else ()
         if stream:
-            return AnswerRequest(spec, CompletionStream(self, opening, choices, with_usage, counts))
-        return AnswerRequest(spec, Whole(self, opening, ID_PREFIX, choices, _completion))
+            return AnswerRequest(spec, CompletionStream(self, opening, choices, with_usage, counts).names(unused))
+        return AnswerRequest(spec, Whole(self, opening, ID_PREFIX, choices, _completion).names(unused))
 
 
 def _refuse(request: CompletionRequest, choices: int) -> None:

@@ -139,6 +139,8 @@ def structured(request: Extensions, format: Format) -> Format:
                 bounds = f"1 to {MAX_CHOICES} texts of 1 to {MAX_CHOICE_CHARS} characters"
                 raise CallerError(f"A choice has {bounds}.", param=param)
             return Format(Shape.CHOICE, json.encode(value).decode(), param=param)
+    if not value:
+        raise CallerError("The constraint is empty.", param=param)
     return Format(Shape(name), value, param=param)
 
 

@@ -30,6 +30,8 @@ class CreateFile(wire.Endpoint):
         """Return the file to create. Raises a `CallerError`."""
         queried(opening)
         fields = dict(body.fields)
+        if len(fields) < len(body.fields):
+            raise CallerError("A field was given more than once.")
         for name in fields:
             if name not in ("purpose", _ANCHOR, _SECONDS):
                 raise UnsupportedParameter("This parameter is unknown or not supported.", param=name[:64])

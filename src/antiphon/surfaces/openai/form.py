@@ -96,7 +96,7 @@ def read(fields: Iterable[tuple[str, str]], translate: bool = False) -> tuple[Tr
         # A verbose segment lists its tokens; the streamed `done` event counts them.
         tokens=shape.logprobs or shape.segments or shape.stream,
         language=language,
-        languages=() if language else tuple(values.get("languages[]", ())),
+        languages=_languages(values, language),
         translate=translate,
         prompt=_one(values, "prompt", ""),
         keyterms=_keywords(values),
@@ -124,15 +124,21 @@ def _as_form(name: str, value: object) -> Iterator[tuple[str, str]]:
     match value:
         case list():
             for each in value:
-                yield f"{name}[]", str(each)
+                yield f"{name}[]", _text(each, name)
         case dict():
             for key, each in value.items():
                 if each is not None:
-                    yield f"{name}[{key}]", str(each)
+                    yield f"{name}[{key}]", _text(each, name)
         case bool():
             yield name, str(value).lower()
         case _:
             yield name, str(value)
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str | int | float):
+        raise CallerError(f"'{name}' must contain texts.", param=name)
+    return str(value)
 
 
 def _gather(fields: Iterable[tuple[str, str]], known: Collection[str]) -> Fields:
@@ -156,6 +162,14 @@ def _language(values: Fields) -> str:
     """Return the code of the language, which some clients name in English, as a verbose answer does."""
     language = _one(values, "language", "")
     return "" if language.lower() == _OWN_LANGUAGE else languages.find_code(language) or language
+
+
+def _languages(values: Fields, language: str) -> tuple[str, ...]:
+    """Return the codes of the possible languages, if the language itself is not known."""
+    possible = tuple(values.get("languages[]", ()))
+    if language and possible and language not in possible:
+        raise CallerError("'language' is not among 'languages'.", param="languages[]")
+    return () if language else possible
 
 
 def _model(values: Fields) -> str:
@@ -237,7 +251,7 @@ def _chosen(value: str, name: str, supported: tuple[str, ...]) -> str:
 
 def _number(name: str, value: str, parse: type[Number], low: int, high: int) -> Number:
     try:
-        number = parse(value)
+        number = parse(value) if value.isascii() and "_" not in value else None  # as Python also writes them
     except ValueError:
         number = None
     if number is None or not low <= number <= high:  # also a float that is no number

@@ -34,6 +34,9 @@ class Part(Struct, frozen=True, forbid_unknown_fields=True):
     prompt_cache_breakpoint: None = None
 
 
+_contents = reader(("text", "refusal", "image_url", "input_audio", "file"))
+
+
 class CalledFunction(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     arguments: str
@@ -148,6 +151,7 @@ def _seen(content: list[Part], param: str, name: str) -> Message:
 def _seen_part(part: Part, param: str) -> str | Image:
     if part.type != "image_url":
         return _part(part, ("text", "image_url"), param)
+    _check_foreign(part, param)
     if part.image_url is None:
         raise _missing(f"{param}.image_url")
     return image(part.image_url.url, part.image_url.detail, f"{param}.image_url", f"{param}.image_url.detail")
@@ -171,9 +175,17 @@ def _text(content: str | list[Part] | None, place: int, kinds: tuple[str, ...] =
     return "\n".join([_part(part, kinds, f"{param}[{n}]") for n, part in enumerate(content)])
 
 
+def _check_foreign(part: Part, param: str) -> None:
+    """Refuse content of another type than the part's: it would not reach the model."""
+    for name in _contents(part):
+        if name != part.type and getattr(part, name):
+            raise CallerError(f"A part of type '{part.type}' has no '{name}'.", param=f"{param}.{name}")
+
+
 def _part(part: Part, kinds: tuple[str, ...], param: str) -> str:
     if part.type not in kinds:
         raise UnsupportedParameter(f"'{param}' must be of type {' or '.join(kinds)} here.", param=param)
+    _check_foreign(part, param)
     text = part.text if part.type == "text" else part.refusal
     if text is None:
         raise _missing(f"{param}.{part.type}")

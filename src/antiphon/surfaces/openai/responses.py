@@ -141,6 +141,8 @@ _refuse_unsupported = shared.refuser(
         "prompt": "there are no prompt templates here",
     }
 )
+_without_effect = shared.reader(("prompt_cache_options", "prompt_cache_retention", "request_id"))
+_without_effect_in_reasoning = shared.reader(("context", "mode"))
 _PARAMS: dict[StrEnum, str] = {Ability.LOGPROBS: "include"}  # that only this endpoint spells so
 # Our names of fields, and this endpoint's.
 _SPELLED = {
@@ -219,6 +221,9 @@ def make_request(
     tools = _tools(request.tools)
     format = extensions.structured(request, _format(request.text.format if request.text else None))
     lead = (Message(Role.SYSTEM, request.instructions),) if request.instructions else ()
+    unused = tuple(_without_effect(request))
+    if request.reasoning:
+        unused += tuple(f"reasoning.{name}" for name in _without_effect_in_reasoning(request.reasoning))
     stem = opening.request_id.replace("-", "")
 
     def of(conversation: Conversation) -> AnswerRequest:
@@ -235,9 +240,10 @@ def make_request(
             reasoning_effort=shared.effort(request.reasoning.effort if request.reasoning else None, "reasoning.effort"),
             verbosity=shared.verbosity(request.text.verbosity if request.text else None, "text.verbosity"),
         )
+        turn = Turn(conversation.messages, conversation.listed)
         return AnswerRequest(
             spec,
-            respond(endpoint, opening, _repeated(request, spec), Turn(conversation.messages, conversation.listed)),
+            respond(endpoint, opening, _repeated(request, spec), turn).names(unused),
             previous=request.previous_response_id or "",
             lead=len(lead),
             keep=request.store,

@@ -305,7 +305,7 @@ def _audio_input(spec: ConverseSpec, fields: InputIn) -> ConverseSpec:
         spec = replace(spec, transcription=None)
     elif fields.transcription is not UNSET:
         now = spec.transcription
-        transcription = _transcription(now, fields.transcription)
+        transcription = _transcription(now, fields.transcription, f"{path}.transcription")
         usual = _usual_turns(transcription.model)
         if not spec.answers and usual != _usual_turns(now.model if now else ""):
             spec = replace(spec, turns=usual)
@@ -317,11 +317,13 @@ def _audio_input(spec: ConverseSpec, fields: InputIn) -> ConverseSpec:
     return spec
 
 
-def _transcription(now: Transcription | None, fields: TranscriptionIn) -> Transcription:
+def _transcription(now: Transcription | None, fields: TranscriptionIn, path: str) -> Transcription:
     """Return the transcription's settings; the session checks whether the model supports the language."""
     transcription = now or Transcription()
     if fields.model is not None:
         transcription = replace(transcription, model=fields.model)
+    if fields.languages and fields.language and fields.language not in fields.languages:
+        raise CallerError("'language' is not among 'languages'.", param=f"{path}.languages")
     if fields.languages:
         transcription = replace(transcription, language="", languages=tuple(fields.languages))
     return replace(transcription, language=fields.language, languages=()) if fields.language else transcription
