@@ -106,9 +106,12 @@ class Callers:
         return principal
 
     def owner(self, principal: Principal, scope: Scope | None) -> Principal:
-        """Check the owner of a secret that replaces a key. Raises `Unauthenticated`, `PolicyError`."""
+        """Return the owner of a secret that replaces a key, with the limits that the key has now. Raises
+        `Unauthenticated`, `PolicyError`.
+        """
         if not self._keys.holds(principal.key_id):
             raise Unauthenticated("the API key that the client secret was made for is no longer valid")
         if scope is not None and scope not in principal.scopes:
             raise PolicyError(f"the API key does not have the scope '{scope}'")
-        return principal
+        weight = self._keys.policy(principal.project).weight
+        return replace(principal, weight=weight, models=self._keys.models(principal.key_id))

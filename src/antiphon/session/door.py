@@ -135,9 +135,7 @@ class Door:
         `fills`, it uses only capacity that other calls leave. Raises as `call` does, also if the owner's key is no
         longer valid, or lacks the scope.
         """
-        weight = self._keys.policy(principal.project).weight
-        models = self._keys.models(principal.key_id)
-        principal = replace(self._callers.owner(principal, row.scope), weight=weight, models=models)
+        principal = self._callers.owner(principal, row.scope)
         self._auditor.admit(Action.ACCESS, row.path, principal, opening.address, opening.request_id)
         return await self._requests.open(row, opening, principal, sent, held, tags, claim, fills)
 

@@ -217,7 +217,7 @@ def _endpoints(document: Mapping[str, Any]) -> Endpoints | None:
 
 def is_safe(url: str) -> bool:
     """Return whether what is read from this URL can be trusted: over TLS, or from this machine."""
-    return url.startswith("https://") or re.match(r"http://(127\.0\.0\.1|localhost|\[::1\])[:/]", url) is not None
+    return url.startswith("https://") or re.match(r"http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?/", url) is not None
 
 
 def _values(claims: Mapping[str, Any], claim: str) -> list[str]:

@@ -231,3 +231,37 @@ async def test_nobody_waits_long_for_the_end_of_a_try(sdk, house, monkeypatch):
     assert (await sdk.claim(1))[0] is None
     await generation.close(delivered=False)
     assert (await sdk.claim(2))[0] is None  # the try before it did not run
+
+
+class Passes:
+    """A filter that hides nothing, and is charged as one that does."""
+
+    add_on = "redact"
+
+    async def push(self, events):
+        return events
+
+    async def finish(self):
+        return ()
+
+
+@pytest.mark.parametrize("redacts", [False, True])
+async def test_a_stream_that_broke_off_is_charged_anew_with_its_key(house, redacts):
+    house.filters = lambda call: (Passes(),) if redacts else ()
+    charged = []
+    for first in (True, False):
+        opening = Opening("POST", "/", headers={"idempotency-key": "k"}, request_id=str(uuid.uuid4()))
+        claim = await house.sessions.claim(house.principal, opening, "body")
+        before = house.tokens().get(OUT, 0)
+        generation = house.generate(claim, opening.request_id, stream=True)
+        events = generation.events()
+        taken = 0
+        async for _ in events:
+            taken += 1
+            if first and taken == 3:
+                break  # the caller hangs up
+        await events.aclose()
+        await generation.close(delivered=not first)
+        charged.append(house.tokens().get(OUT, 0) - before)
+    assert 0 < charged[0] < 5
+    assert charged[1] == 5

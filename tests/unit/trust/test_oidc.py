@@ -199,3 +199,4 @@ def test_forms():
     assert is_safe("https://a")
     assert is_safe("http://127.0.0.1:80/x")
     assert not is_safe("http://127.0.0.1.evil.example/")
+    assert not is_safe("http://localhost:x@evil.example/keys")

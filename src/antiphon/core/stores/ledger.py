@@ -160,7 +160,8 @@ def standing(claim: Claim, known: tuple[str, str] | None, last: tuple[str, str] 
         return None
     if last is None or last[0] == EntryKind.COMPLETED:  # a session without entries gave an answer again
         raise answered(session)
-    return None if last[1] == STREAMED else session
+    feature = last[1].partition("+")[0]  # without add-ons, such as redaction
+    return None if feature == STREAMED else session
 
 
 def answered(session: str) -> AlreadyAnswered:
